@@ -1,0 +1,165 @@
+"""Portkey over HTTP for the event loop: one ``aiohttp`` session for all who use the same connection on it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import weakref
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_portkey.client.answers import MAX_BODY_BYTES, Answer, read_answer, unreachable
+from airflow_provider_portkey.client.paths import fill_path
+from airflow_provider_portkey.client.retries import retry_arguments
+
+if TYPE_CHECKING:
+    import ssl
+
+    import aiohttp
+
+    from airflow_provider_portkey.client.credentials import Credentials
+
+log = logging.getLogger(__name__)
+
+#: Connections that all waits of one triggerer on one Portkey connection share.
+_MAX_CONNECTIONS = 100
+
+
+@dataclass
+class _Shared:
+    session: aiohttp.ClientSession
+    proxy: str | None
+    users: int = 0
+
+
+_SHARED: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Credentials, _Shared]] = weakref.WeakKeyDictionary()
+
+
+class AsyncPortkeyClient:
+    """
+    Sends requests to Portkey from an event loop; got from :func:`open_client`.
+
+    :param credentials: Where to send and what to send with each request.
+    :param shared: The session, and the proxy that the environment names for this host.
+    """
+
+    def __init__(self, credentials: Credentials, shared: _Shared) -> None:
+        self.credentials = credentials
+        self._shared = shared
+
+    async def get(self, path: str, ids: Mapping[str, str]) -> dict[str, Any]:
+        """
+        GET a JSON object, in one try: whoever waits on the event loop looks again anyway.
+
+        :param path: Below the base URL, with ``{name}`` where an id goes.
+        :param ids: The ids by name; each stays within its own path segment.
+        :raises PortkeyRequestError: its subclass that fits what happened.
+        """
+        return read_answer(await self._send("GET", fill_path(path, ids), None), self.credentials)
+
+    async def post(self, path: str, ids: Mapping[str, str]) -> dict[str, Any]:
+        """
+        POST an empty JSON object; sent again only where it was surely not carried out.
+
+        :raises PortkeyRequestError: its subclass that fits what happened.
+        """
+        from tenacity import AsyncRetrying
+
+        filled = fill_path(path, ids)
+
+        async def attempt() -> dict[str, Any]:
+            return read_answer(await self._send("POST", filled, b"{}"), self.credentials)
+
+        retrying = AsyncRetrying(**retry_arguments(max_retries=self.credentials.max_retries, idempotent=False, log=log))
+        return await retrying(attempt)
+
+    async def _send(self, method: str, path: str, body: bytes | None) -> Answer:
+        import aiohttp
+        from yarl import URL
+
+        url = URL(self.credentials.base_url + path, encoded=True).extend_query(self.credentials.query)
+        try:
+            async with self._shared.session.request(
+                method,
+                url,
+                data=body,
+                headers={"Content-Type": "application/json"} if body is not None else None,
+                allow_redirects=False,
+                proxy=self._shared.proxy,
+            ) as response:
+                content = bytearray()
+                async for piece in response.content.iter_any():
+                    content += piece
+                    if len(content) > MAX_BODY_BYTES:
+                        raise unreachable(method, path, f"more than {MAX_BODY_BYTES} bytes came", self.credentials)
+                return Answer(method, path, response.status, response.headers, bytes(content))
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            sent = not isinstance(error, aiohttp.ClientConnectorError)
+            reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+            # Without the cause: its text would show the query, and with it what the connection adds to it.
+            raise unreachable(method, path, reason, self.credentials, sent=sent) from None
+
+
+@asynccontextmanager
+async def open_client(credentials: Credentials) -> AsyncIterator[AsyncPortkeyClient]:
+    """
+    Open a client on the running loop's shared session; the last one who leaves closes the session.
+
+    :param credentials: Equal credentials share a session.
+    """
+    on_this_loop = _SHARED.setdefault(asyncio.get_running_loop(), {})
+    if credentials not in on_this_loop:
+        tls = await asyncio.to_thread(_tls_context, credentials.verify)  # reads files
+        if credentials not in on_this_loop:
+            on_this_loop[credentials] = _Shared(_session(credentials, tls), _proxy(credentials.base_url))
+    shared = on_this_loop[credentials]
+    shared.users += 1
+    try:
+        yield AsyncPortkeyClient(credentials, shared)
+    finally:
+        shared.users -= 1
+        if not shared.users:
+            del on_this_loop[credentials]
+            await shared.session.close()
+
+
+def _session(credentials: Credentials, tls: ssl.SSLContext | bool) -> aiohttp.ClientSession:
+    import aiohttp
+
+    return aiohttp.ClientSession(
+        headers=list(credentials.headers),
+        connector=aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, ssl=tls),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(
+            total=credentials.attempt_timeout,
+            sock_connect=credentials.connect_timeout,
+            sock_read=credentials.read_timeout,
+        ),
+    )
+
+
+def _tls_context(verify: bool | str) -> ssl.SSLContext | bool:
+    """Trust whom ``requests`` would trust, so that a worker and the triggerer agree."""
+    import ssl
+
+    import certifi
+
+    if verify is False:
+        return False
+    bundle = verify if isinstance(verify, str) else None
+    bundle = bundle or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where()
+    if os.path.isdir(bundle):
+        return ssl.create_default_context(capath=bundle)
+    return ssl.create_default_context(cafile=bundle)
+
+
+def _proxy(base_url: str) -> str | None:
+    """Return the environment's proxy; not by aiohttp's ``trust_env``, which would also read ``.netrc``."""
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies, proxy_bypass
+
+    url = urlsplit(base_url)
+    return None if proxy_bypass(url.hostname or "") else getproxies().get(url.scheme)

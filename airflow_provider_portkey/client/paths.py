@@ -1,0 +1,28 @@
+"""Ids become path segments, and can become nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from airflow_provider_portkey.exceptions import PortkeyInvalidArgument
+
+#: A segment that servers and gateways resolve, however it is quoted.
+_DOT_SEGMENTS = frozenset({".", ".."})
+_PLACEHOLDER = re.compile(r"{(\w+)}")
+
+
+def fill_path(template: str, ids: Mapping[str, object]) -> str:
+    """
+    Fill the ids into a path such as ``/threads/{thread_id}/runs``, each quoted with nothing left safe.
+
+    :raises PortkeyInvalidArgument: for an id that is no text, empty, ``.`` or ``..``.
+    """
+    return _PLACEHOLDER.sub(lambda match: _segment(match[1], ids[match[1]]), template)
+
+
+def _segment(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value.strip() or value in _DOT_SEGMENTS:
+        raise PortkeyInvalidArgument(name, value, "a Portkey id, text that is neither empty nor '.' nor '..'")
+    return quote(value, safe="")

@@ -1,0 +1,138 @@
+"""Portkey over HTTP for workers: one pooled ``requests`` session, which is loaded at the first request."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_portkey.client.answers import MAX_BODY_BYTES, Answer, read_answer, unreachable
+from airflow_provider_portkey.client.paths import fill_path
+from airflow_provider_portkey.client.retries import retry_arguments
+
+if TYPE_CHECKING:
+    import requests
+
+    from airflow_provider_portkey.client.credentials import Credentials
+    from airflow_provider_portkey.client.pagination import Query
+
+log = logging.getLogger(__name__)
+
+#: Bytes read at once, so that a slow answer is noticed between two pieces.
+_PIECE = 64 * 1024
+
+
+class PortkeyClient:
+    """
+    Sends requests to Portkey and returns the JSON objects that it answers.
+
+    :param credentials: Where to send and what to send with each request.
+    """
+
+    def __init__(self, credentials: Credentials) -> None:
+        self.credentials = credentials
+
+    def get(
+        self, path: str, ids: Mapping[str, str], query: Query | None = None, *, max_retries: int | None = None
+    ) -> dict[str, Any]:
+        """
+        GET a JSON object.
+
+        :param path: Below the base URL, with ``{name}`` where an id goes.
+        :param ids: The ids by name; each stays within its own path segment.
+        :param query: Added to the connection's own.
+        :param max_retries: In place of the connection's own.
+        :raises PortkeyRequestError: its subclass that fits what happened.
+        """
+        return self._call("GET", fill_path(path, ids), query, None, max_retries)
+
+    def post(self, path: str, ids: Mapping[str, str], body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """
+        POST a JSON object (``{}`` for none: the gateway fails on an empty body) and return the answer.
+
+        It is sent again only where it was surely not carried out.
+
+        :raises PortkeyRequestError: its subclass that fits what happened.
+        """
+        return self._call("POST", fill_path(path, ids), None, json.dumps(body or {}).encode(), None)
+
+    def close(self) -> None:
+        """Close the pooled connections; the client opens new ones when it is used again."""
+        if "_session" in self.__dict__:
+            self.__dict__.pop("_session").close()
+
+    @cached_property
+    def _session(self) -> requests.Session:
+        import requests
+
+        session = requests.Session()
+        session.headers.update(dict(self.credentials.headers))
+        session.auth = _keep_authorization
+        return session
+
+    def _call(
+        self, method: str, path: str, query: Query | None, body: bytes | None, max_retries: int | None
+    ) -> dict[str, Any]:
+        from tenacity import Retrying
+
+        retries = self.credentials.max_retries if max_retries is None else max_retries
+        retrying = Retrying(**retry_arguments(max_retries=retries, idempotent=method == "GET", log=log))
+        return retrying(lambda: read_answer(self._send(method, path, query, body), self.credentials))
+
+    def _send(self, method: str, path: str, query: Query | None, body: bytes | None) -> Answer:
+        import requests
+        import urllib3
+
+        credentials = self.credentials
+        deadline = time.monotonic() + credentials.attempt_timeout
+        try:
+            with self._session.request(
+                method,
+                credentials.base_url + path,
+                params=[*credentials.query, *(query or ())],
+                data=body,
+                headers={"Content-Type": "application/json"} if body is not None else None,
+                timeout=(credentials.connect_timeout, credentials.read_timeout),
+                allow_redirects=False,
+                verify=credentials.verify,
+                stream=True,
+            ) as response:
+                content = bytearray()
+                while piece := response.raw.read1(_PIECE, decode_content=True):
+                    content += piece
+                    if len(content) > MAX_BODY_BYTES:
+                        raise unreachable(method, path, f"more than {MAX_BODY_BYTES} bytes came", credentials)
+                    if time.monotonic() > deadline:
+                        reason = f"not whole after {credentials.attempt_timeout:g} s"
+                        raise unreachable(method, path, reason, credentials)
+                return Answer(method, path, response.status_code, response.headers, bytes(content))
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            # Without the cause: its text would show the query, and with it what the connection adds to it.
+            raise unreachable(method, path, _reason(error), credentials, sent=not _never_left(error)) from None
+
+
+def _keep_authorization(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Stand in for ``requests``' own authentication, which would put a ``.netrc`` entry over our header."""
+    return request
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost reason; ``requests`` wraps it in the text of a whole URL."""
+    inner = error
+    while (deeper := getattr(inner, "reason", None) or (inner.args[0] if inner.args else None)) and isinstance(
+        deeper, BaseException
+    ):
+        inner = deeper
+    text = str(inner).rpartition(": ")[2] if type(inner).__module__.startswith("urllib3") else str(inner)
+    return f"{type(inner).__name__}: {text}"
+
+
+def _never_left(error: BaseException) -> bool:
+    import requests
+    import urllib3
+
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    return isinstance(error, requests.ConnectTimeout) or isinstance(reason, urllib3.exceptions.NewConnectionError)

@@ -1,0 +1,221 @@
+"""How rows become bytes: one encoder for each file format, a row at a time, the same bytes for the same rows."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO, Any, Protocol
+
+from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException
+
+from airflow_provider_portkey.exceptions import PortkeyInvalidArgument
+
+Row = Mapping[str, Any]
+#: The declared columns of a table: ``"text"``, ``"integer"`` or ``"json"`` (nested values, as JSON text) by name.
+Columns = Mapping[str, str]
+
+FORMATS = ("jsonl", "json", "csv", "parquet")
+COMPRESSIONS = ("gzip", "zstd")
+
+#: The last column of every table: as JSON text, the fields that are not declared or not of the declared type.
+OTHER_FIELDS = "other_fields"
+
+#: Rows that parquet gathers before it writes them: memory stays bounded, and row groups worth reading.
+_ROWS_OF_A_GROUP = 1_000
+#: Characters of text that parquet gathers at most, where rows are large.
+_TEXT_OF_A_GROUP = 16 * 1024 * 1024
+
+
+class Encoder(Protocol):
+    """Takes rows one by one; what it has not written yet is written by ``close``."""
+
+    def write(self, row: Row) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def check_format(file_format: str, compression: str | None) -> None:
+    """
+    Check a choice of format and compression, and that what they need is installed.
+
+    :raises PortkeyInvalidArgument: for an unknown one.
+    :raises AirflowOptionalProviderFeatureException: naming the extra to install.
+    """
+    if file_format not in FORMATS:
+        raise PortkeyInvalidArgument("file_format", file_format, f"one of {', '.join(FORMATS)}")
+    if compression is not None and compression not in COMPRESSIONS:
+        raise PortkeyInvalidArgument("compression", compression, f"None or one of {', '.join(COMPRESSIONS)}")
+
+
+def check_installed(file_format: str, compression: str | None) -> None:
+    """
+    Import what a format and a compression need.
+
+    :raises AirflowOptionalProviderFeatureException: naming the extra to install.
+    """
+    extra = "parquet" if file_format == "parquet" else "zstd" if compression == "zstd" else None
+    try:
+        if extra == "parquet":
+            import pyarrow.parquet  # noqa: F401
+        elif extra == "zstd":
+            import zstandard  # noqa: F401
+    except ImportError as error:
+        raise AirflowOptionalProviderFeatureException(
+            f"This export needs what is not installed here: pip install 'airflow-provider-portkey[{extra}]'."
+        ) from error
+
+
+@contextmanager
+def encode(
+    target: IO[bytes], *, columns: Columns, file_format: str, compression: str | None = None
+) -> Iterator[Encoder]:
+    """
+    Open an encoder on a stream; the stream itself is left open.
+
+    :param columns: Used by csv and parquet; jsonl and json write each row as it is, its keys sorted.
+    :param file_format: ``"jsonl"``, ``"json"``, ``"csv"`` or ``"parquet"``.
+    :param compression: ``"gzip"`` or ``"zstd"``: of the whole file, or within the file for parquet, whose own
+        default is snappy.
+    """
+    if file_format == "parquet":
+        parquet = _Parquet(target, columns, compression or "snappy")
+        yield parquet
+        parquet.close()
+        return
+    make: dict[str, Callable[[IO[bytes], Columns], Encoder]] = {"jsonl": _JsonLines, "json": _JsonArray, "csv": _Csv}
+    with _compressed(target, compression) as stream:
+        encoder = make[file_format](stream, columns)
+        yield encoder
+        encoder.close()
+
+
+@contextmanager
+def _compressed(target: IO[bytes], compression: str | None) -> Iterator[IO[bytes]]:
+    if compression == "gzip":
+        # Neither name nor time in the header: the same rows give the same bytes.
+        with gzip.GzipFile(filename="", mode="wb", fileobj=target, mtime=0) as stream:
+            yield stream  # type: ignore[misc]
+    elif compression == "zstd":
+        import zstandard
+
+        with zstandard.ZstdCompressor().stream_writer(target, closefd=False) as stream:
+            yield stream
+    else:
+        yield target
+
+
+class _JsonLines:
+    def __init__(self, stream: IO[bytes], columns: Columns) -> None:
+        self._stream = stream
+
+    def write(self, row: Row) -> None:
+        self._stream.write(_json(row).encode() + b"\n")
+
+    def close(self) -> None:
+        pass
+
+
+class _JsonArray:
+    def __init__(self, stream: IO[bytes], columns: Columns) -> None:
+        self._stream = stream
+        self._separator = b"[\n"
+
+    def write(self, row: Row) -> None:
+        self._stream.write(self._separator + _json(row).encode())
+        self._separator = b",\n"
+
+    def close(self) -> None:
+        self._stream.write(b"[]\n" if self._separator == b"[\n" else b"\n]\n")
+
+
+class _Csv:
+    def __init__(self, stream: IO[bytes], columns: Columns) -> None:
+        self._stream = stream
+        self._columns = columns
+        self._line = io.StringIO()
+        self._writer = csv.writer(self._line, lineterminator="\n")
+        self._write([*columns, OTHER_FIELDS])
+
+    def write(self, row: Row) -> None:
+        self._write(list(flatten(row, self._columns).values()))
+
+    def close(self) -> None:
+        pass
+
+    def _write(self, values: list[Any]) -> None:
+        self._writer.writerow(values)
+        self._stream.write(self._line.getvalue().encode())
+        self._line.seek(0)
+        self._line.truncate()
+
+
+class _Parquet:
+    def __init__(self, stream: IO[bytes], columns: Columns, compression: str) -> None:
+        import pyarrow
+        import pyarrow.parquet
+
+        types = {"integer": pyarrow.int64(), "text": pyarrow.string(), "json": pyarrow.string()}
+        fields = [(name, types[kind]) for name, kind in columns.items()]
+        self._schema = pyarrow.schema([*fields, (OTHER_FIELDS, pyarrow.string())])
+        self._columns = columns
+        self._writer = pyarrow.parquet.ParquetWriter(stream, self._schema, compression=compression)
+        self._rows: list[dict[str, Any]] = []
+        self._text = 0
+
+    def write(self, row: Row) -> None:
+        flat = flatten(row, self._columns)
+        self._rows.append(flat)
+        self._text += sum(len(value) for value in flat.values() if isinstance(value, str))
+        if len(self._rows) >= _ROWS_OF_A_GROUP or self._text >= _TEXT_OF_A_GROUP:
+            self._flush()
+
+    def close(self) -> None:
+        if self._rows:
+            self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        import pyarrow
+
+        self._writer.write_table(pyarrow.Table.from_pylist(self._rows, schema=self._schema))
+        self._rows = []
+        self._text = 0
+
+
+def flatten(row: Row, columns: Columns) -> dict[str, str | int | None]:
+    """
+    Return a row as a line of a table: the declared columns, and everything else as JSON text in the last one.
+
+    A value that is not of its column's type is kept among the others, and its column left empty.
+    """
+    flat: dict[str, str | int | None] = dict.fromkeys(columns)
+    others = {}
+    for name, value in row.items():
+        kind = columns.get(name)
+        if kind == "json":
+            flat[name] = None if value is None else _json(value)
+        elif kind == "text" and isinstance(value, str):
+            flat[name] = _encodable(value)
+        elif kind == "integer" and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
+            flat[name] = value
+        elif kind is None or value is not None:
+            others[name] = value
+    flat[OTHER_FIELDS] = _json(others) if others else None
+    return flat
+
+
+def _json(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which only an escape can carry
+        return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return text
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

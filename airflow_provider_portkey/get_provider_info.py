@@ -1,0 +1,119 @@
+"""The card that Airflow reads: what this package brings, and the connection form. It imports nothing."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # "imports nothing" includes typing
+if TYPE_CHECKING:
+    from typing import Any
+
+_TEXT = ["string", "null"]
+
+#: The form's own fields. Keys have hyphens where Airflow wants hyphens: a misspelt one is ignored without a word.
+_CONNECTION_FIELDS = {
+    "provider": {
+        "label": "Provider",
+        "description": "Which provider serves the requests: a slug of your Portkey workspace (@openai-prod) "
+        "or a provider's name (openai) together with its own key below.",
+        "schema": {"type": _TEXT},
+    },
+    "virtual_key": {
+        "label": "Virtual Key",
+        "description": "The older way to name the provider. Leave it empty where you use Provider or Config.",
+        "schema": {"type": _TEXT, "format": "password"},
+    },
+    "config": {
+        "label": "Config",
+        "description": "A config of your Portkey workspace: its slug (pc-prod-1a2b) or the config itself as JSON.",
+        "schema": {"type": _TEXT},
+    },
+    "provider_api_key": {
+        "label": "Provider API Key",
+        "description": "The provider's own key, sent as Authorization: Bearer. Leave it empty where Portkey keeps it.",
+        "schema": {"type": _TEXT, "format": "password"},
+    },
+    "custom_host": {
+        "label": "Custom Host",
+        "description": "URL of a provider that you host yourself, such as http://models.internal:8000/v1.",
+        "schema": {"type": _TEXT},
+    },
+    "metadata": {
+        "label": "Metadata",
+        "description": 'Sent with every request, to filter logs and costs by, such as {"team": "data"}. '
+        "Values are text of at most 128 characters.",
+        "schema": {"type": ["object", "null"]},
+    },
+    "headers": {
+        "label": "Headers",
+        "description": 'More headers for every request, such as {"x-portkey-azure-resource-name": "prod"}. '
+        "They win over those made from the other fields.",
+        "schema": {"type": ["object", "null"]},
+    },
+    "query": {
+        "label": "Query Parameters",
+        "description": 'Added to every request, such as {"api-version": "2025-05-15-preview"}.',
+        "schema": {"type": ["object", "null"]},
+    },
+    "connect_timeout": {
+        "label": "Connect Timeout",
+        "description": "Seconds to wait for a connection (10 where empty).",
+        "schema": {"type": ["number", "null"], "minimum": 0.1, "maximum": 3600},
+    },
+    "read_timeout": {
+        "label": "Read Timeout",
+        "description": "Seconds to wait for an answer (60 where empty).",
+        "schema": {"type": ["number", "null"], "minimum": 0.1, "maximum": 3600},
+    },
+    "max_retries": {
+        "label": "Retries",
+        "description": "Tries after the first one where a request may succeed a moment later (4 where empty).",
+        "schema": {"type": ["integer", "null"], "minimum": 0, "maximum": 20},
+    },
+    "verify": {
+        "label": "Verify TLS",
+        "description": "true (where empty), false, or the path of a CA bundle.",
+        "schema": {"type": _TEXT},
+    },
+}
+
+_INTEGRATION = "Portkey"
+_PACKAGE = "airflow_provider_portkey"
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's metadata in the shape of Airflow's ``provider_info.schema.json``."""
+    return {
+        "package-name": "airflow-provider-portkey",
+        "name": _INTEGRATION,
+        "description": "`Portkey <https://portkey.ai>`__ AI gateway: wait for runs, export their steps.",
+        "integrations": [
+            {"integration-name": _INTEGRATION, "external-doc-url": "https://portkey.ai/docs", "tags": ["ai"]}
+        ],
+        "connection-types": [
+            {
+                "connection-type": "portkey",
+                "hook-class-name": f"{_PACKAGE}.hooks.portkey.PortkeyHook",
+                "hook-name": "Portkey",
+                "conn-fields": _CONNECTION_FIELDS,
+                "ui-field-behaviour": {
+                    "hidden-fields": ["login", "schema"],
+                    "relabeling": {"password": "Portkey API Key", "host": "Base URL", "port": "Port"},
+                    "placeholders": {
+                        "host": "https://api.portkey.ai/v1",
+                        "port": "8787, for a base URL that names no port",
+                        "password": "the API key from Portkey's dashboard",
+                    },
+                },
+            }
+        ],
+        "hooks": [{"integration-name": _INTEGRATION, "python-modules": [f"{_PACKAGE}.hooks.portkey"]}],
+        "sensors": [{"integration-name": _INTEGRATION, "python-modules": [f"{_PACKAGE}.sensors.run"]}],
+        "operators": [{"integration-name": _INTEGRATION, "python-modules": [f"{_PACKAGE}.operators.steps"]}],
+        "transfers": [
+            {
+                "source-integration-name": _INTEGRATION,
+                "target-integration-name": _INTEGRATION,
+                "python-module": f"{_PACKAGE}.transfers.steps_to_object_storage",
+            }
+        ],
+        "triggers": [{"integration-name": _INTEGRATION, "python-modules": [f"{_PACKAGE}.triggers.run"]}],
+    }

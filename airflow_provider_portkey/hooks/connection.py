@@ -1,0 +1,76 @@
+"""Between Airflow's connection and Portkey's credentials: reading, masking, and the form of older versions."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_portkey.client.credentials import Credentials, read_credentials
+from airflow_provider_portkey.exceptions import PortkeyConnectionInvalid
+from airflow_provider_portkey.get_provider_info import get_provider_info
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
+
+
+def to_credentials(connection: Connection) -> Credentials:
+    """
+    Check a connection and mask every credential in it.
+
+    :raises PortkeyConnectionInvalid: naming every field that is wrong.
+    """
+    from airflow.providers.common.compat.sdk import mask_secret
+
+    credentials = read_credentials(
+        host=connection.host,
+        port=connection.port,
+        path=connection.schema,
+        api_key=connection.password,
+        extra=_extra(connection),
+    )
+    for secret in credentials.secrets:
+        mask_secret(secret)
+    return credentials
+
+
+def _extra(connection: Connection) -> dict[str, Any]:
+    # Not extra_dejson, which takes text that is no JSON for an empty form.
+    try:
+        extra = json.loads(connection.extra) if connection.extra else {}
+    except ValueError as error:
+        raise PortkeyConnectionInvalid(f"The Portkey connection's field 'extra' is no JSON: {error}.") from None
+    if not isinstance(extra, dict):
+        raise PortkeyConnectionInvalid("The Portkey connection's field 'extra' is no JSON object.")
+    return extra
+
+
+def form_behaviour() -> dict[str, Any]:
+    """Return the standard fields' behaviour, spelt as Airflow before 3.2 wants it."""
+    behaviour = _form()["ui-field-behaviour"]
+    return {
+        "hidden_fields": behaviour["hidden-fields"],
+        "relabeling": behaviour["relabeling"],
+        "placeholders": behaviour["placeholders"],
+    }
+
+
+def form_widgets() -> dict[str, Any]:
+    """Return the form's own fields as the widgets that Airflow before 3.2 wants."""
+    from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
+    from flask_babel import lazy_gettext
+    from wtforms import PasswordField, StringField
+    from wtforms.validators import Optional
+
+    def widget(field: dict[str, Any]) -> Any:
+        secret = field["schema"].get("format") == "password"
+        make, look = (PasswordField, BS3PasswordFieldWidget) if secret else (StringField, BS3TextFieldWidget)
+        return make(
+            lazy_gettext(field["label"]), widget=look(), description=field["description"], validators=[Optional()]
+        )
+
+    return {name: widget(field) for name, field in _form()["conn-fields"].items()}
+
+
+def _form() -> dict[str, Any]:
+    form: dict[str, Any] = get_provider_info()["connection-types"][0]
+    return form

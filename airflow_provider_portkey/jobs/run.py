@@ -1,0 +1,39 @@
+"""The run of an assistant on a thread. Statuses as in OpenAI's reference of the Assistants API, version 2."""
+
+from __future__ import annotations
+
+from airflow_provider_portkey.exceptions import PortkeyRunFailed
+from airflow_provider_portkey.jobs.base import Job
+
+RUN = Job(
+    kind="run",
+    path="/threads/{thread_id}/runs/{run_id}",
+    going=frozenset({"queued", "in_progress", "cancelling"}),
+    ended_well=frozenset({"completed"}),
+    ended_badly=frozenset({"failed", "cancelled", "expired", "incomplete"}),
+    waits_for_caller=frozenset({"requires_action"}),
+    reasons=("last_error", "incomplete_details"),
+    bulky=frozenset({"instructions", "tools"}),
+    cancel_path="/threads/{thread_id}/runs/{run_id}/cancel",
+    failure=PortkeyRunFailed,
+)
+
+#: The columns of a table of steps: ``"text"``, ``"integer"`` (times are epoch seconds) or ``"json"``.
+STEP_COLUMNS = {
+    "id": "text",
+    "object": "text",
+    "created_at": "integer",
+    "assistant_id": "text",
+    "thread_id": "text",
+    "run_id": "text",
+    "type": "text",
+    "status": "text",
+    "step_details": "json",
+    "last_error": "json",
+    "expired_at": "integer",
+    "cancelled_at": "integer",
+    "failed_at": "integer",
+    "completed_at": "integer",
+    "metadata": "json",
+    "usage": "json",
+}

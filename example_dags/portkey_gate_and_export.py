@@ -1,0 +1,38 @@
+"""Wait until a run has ended, then export its steps to a file."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, Param
+
+from airflow_provider_portkey.sensors.run import PortkeyRunSensor
+from airflow_provider_portkey.transfers.steps_to_object_storage import PortkeyRunStepsToObjectStorageOperator
+
+with DAG(
+    dag_id="portkey_gate_and_export",
+    schedule=None,
+    doc_md=__doc__,
+    tags=["portkey", "example"],
+    params={
+        "thread_id": Param("thread_demo", type="string"),
+        "run_id": Param("run_demo", type="string"),
+        "path": Param("/tmp/portkey/steps.jsonl", type="string", description="Any path of ObjectStoragePath"),  # noqa: S108
+    },
+):
+    wait_for_run = PortkeyRunSensor(
+        task_id="wait_for_run",
+        thread_id="{{ params.thread_id }}",
+        run_id="{{ params.run_id }}",
+        deferrable=True,
+        poke_interval=2,
+        timeout=timedelta(hours=1),
+    )
+    export_steps = PortkeyRunStepsToObjectStorageOperator(
+        task_id="export_steps",
+        thread_id="{{ params.thread_id }}",
+        run_id="{{ params.run_id }}",
+        path="{{ params.path }}",
+        include_messages=True,
+    )
+    wait_for_run >> export_steps
