@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from airflow_provider_portkey.client.answers import MAX_BODY_BYTES, Answer, read_answer, unreachable
 from airflow_provider_portkey.client.paths import fill_path
@@ -30,8 +32,7 @@ _MAX_CONNECTIONS = 100
 
 @dataclass
 class _Shared:
-    session: aiohttp.ClientSession
-    proxy: str | None
+    opening: asyncio.Task[aiohttp.ClientSession]
     users: int = 0
 
 
@@ -43,12 +44,13 @@ class AsyncPortkeyClient:
     Sends requests to Portkey from an event loop; got from :func:`open_client`.
 
     :param credentials: Where to send and what to send with each request.
-    :param shared: The session, and the proxy that the environment names for this host.
+    :param session: The session that all clients with these credentials share on this loop.
     """
 
-    def __init__(self, credentials: Credentials, shared: _Shared) -> None:
+    def __init__(self, credentials: Credentials, session: aiohttp.ClientSession) -> None:
         self.credentials = credentials
-        self._shared = shared
+        self._session = session
+        self._query = f"?{urlencode(credentials.query)}" if credentials.query else ""
 
     async def get(self, path: str, ids: Mapping[str, str]) -> dict[str, Any]:
         """
@@ -80,15 +82,15 @@ class AsyncPortkeyClient:
         import aiohttp
         from yarl import URL
 
-        url = URL(self.credentials.base_url + path, encoded=True).extend_query(self.credentials.query)
+        # As it is: a library that quotes or resolves it once more could let an id out of its segment.
+        url = URL(f"{self.credentials.base_url}{path}{self._query}", encoded=True)
         try:
-            async with self._shared.session.request(
+            async with self._session.request(
                 method,
                 url,
                 data=body,
                 headers={"Content-Type": "application/json"} if body is not None else None,
                 allow_redirects=False,
-                proxy=self._shared.proxy,
             ) as response:
                 content = bytearray()
                 async for piece in response.content.iter_any():
@@ -112,26 +114,28 @@ async def open_client(credentials: Credentials) -> AsyncIterator[AsyncPortkeyCli
     """
     on_this_loop = _SHARED.setdefault(asyncio.get_running_loop(), {})
     if credentials not in on_this_loop:
-        tls = await asyncio.to_thread(_tls_context, credentials.verify)  # reads files
-        if credentials not in on_this_loop:
-            on_this_loop[credentials] = _Shared(_session(credentials, tls), _proxy(credentials.base_url))
+        # A task, not a session: whoever comes while it is being opened waits for the same one.
+        on_this_loop[credentials] = _Shared(asyncio.create_task(_open_session(credentials)))
     shared = on_this_loop[credentials]
     shared.users += 1
     try:
-        yield AsyncPortkeyClient(credentials, shared)
+        yield AsyncPortkeyClient(credentials, await asyncio.shield(shared.opening))
     finally:
         shared.users -= 1
         if not shared.users:
             del on_this_loop[credentials]
-            await shared.session.close()
+            await (await shared.opening).close()
 
 
-def _session(credentials: Credentials, tls: ssl.SSLContext | bool) -> aiohttp.ClientSession:
+async def _open_session(credentials: Credentials) -> aiohttp.ClientSession:
+    tls = await asyncio.to_thread(_tls_context, credentials.verify)  # imports aiohttp and reads files
+
     import aiohttp
 
     return aiohttp.ClientSession(
         headers=list(credentials.headers),
         connector=aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, ssl=tls),
+        proxy=_proxy(credentials.base_url),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(
             total=credentials.attempt_timeout,
@@ -145,6 +149,7 @@ def _tls_context(verify: bool | str) -> ssl.SSLContext | bool:
     """Trust whom ``requests`` would trust, so that a worker and the triggerer agree."""
     import ssl
 
+    import aiohttp  # noqa: F401
     import certifi
 
     if verify is False:
@@ -158,8 +163,5 @@ def _tls_context(verify: bool | str) -> ssl.SSLContext | bool:
 
 def _proxy(base_url: str) -> str | None:
     """Return the environment's proxy; not by aiohttp's ``trust_env``, which would also read ``.netrc``."""
-    from urllib.parse import urlsplit
-    from urllib.request import getproxies, proxy_bypass
-
     url = urlsplit(base_url)
     return None if proxy_bypass(url.hostname or "") else getproxies().get(url.scheme)

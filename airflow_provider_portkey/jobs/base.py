@@ -10,7 +10,7 @@ from typing import Any
 from airflow_provider_portkey.exceptions import PortkeyJobFailed
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Job:
     """
     Declares one kind of job. A status in none of the four sets is unknown: neither an end nor a success.

@@ -1,0 +1,185 @@
+"""The stand-in as a test sees it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+from airflow_provider_portkey.testing.app import Gate, build_app
+from airflow_provider_portkey.testing.calls import RecordedRequest
+from airflow_provider_portkey.testing.control import control_routes
+from airflow_provider_portkey.testing.faults import Fault, Faults
+from airflow_provider_portkey.testing.script import Advance, Statuses
+from airflow_provider_portkey.testing.server import LOOPBACK, LoopbackServer
+from airflow_provider_portkey.testing.shapes import message_object, run_object, step_object
+from airflow_provider_portkey.testing.thread_routes import ThreadRoutes
+from airflow_provider_portkey.testing.world import World
+
+
+class PortkeyStandIn:
+    """A local stand-in for the provider behind Portkey: no key, no network, no token spent.
+
+    It speaks the Assistants API (threads, messages, runs, steps) on 127.0.0.1, for as long as the ``with``
+    block lasts::
+
+        with PortkeyStandIn() as stand_in:
+            stand_in.add_run(
+                thread_id="thread_1", run_id="run_1", statuses=[("queued", 0), ("completed", 3)], steps=12
+            )
+            os.environ["AIRFLOW_CONN_PORTKEY_DEFAULT"] = json.dumps(stand_in.connection())
+
+    A connection may name it directly, as if it were the gateway, or a gateway may stand in between. Unlike
+    a real provider it shows all steps of a run from the start, lets a thread have several runs at once, and
+    streams nothing.
+
+    :param port: on 127.0.0.1; 0 for any free one.
+    :param require_authorization: whether a request without ``Authorization`` gets a 401.
+    :param run_seconds: how long a run takes that is created over HTTP, in seconds; 0 for one that is
+        completed at once.
+    :param run_steps: how many steps such a run has.
+    :param clock: tells the time, in seconds since the epoch; a test may give its own.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        require_authorization: bool = True,
+        run_seconds: float = 2.0,
+        run_steps: int = 2,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._world = World()
+        self._faults = Faults()
+        self._gate = Gate(
+            clock=clock, lock=self._lock, require_authorization=require_authorization, faults=self._faults
+        )
+        routes = ThreadRoutes(self._world, run_seconds=run_seconds, run_steps=run_steps)
+        control = control_routes(fault=self.fault, add_run=self.add_run, requests=lambda: self.requests)
+        self._server = LoopbackServer(build_app(self._gate, routes.table(), control), port=port)
+
+    def __enter__(self) -> PortkeyStandIn:
+        self._server.__enter__()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._server.__exit__(*exc_info)
+
+    @property
+    def url(self) -> str:
+        """The base URL, with its ``/v1``."""
+        return f"http://{LOOPBACK}:{self._server.port}/v1"
+
+    @property
+    def requests(self) -> list[RecordedRequest]:
+        """Every request below ``/v1`` so far, in the order of arrival."""
+        with self._lock:
+            return list(self._gate.requests)
+
+    def connection(self) -> dict[str, Any]:
+        """Give an Airflow connection to it, as ``AIRFLOW_CONN_PORTKEY_DEFAULT`` takes it in JSON."""
+        return {
+            "conn_type": "portkey",
+            "host": self.url,
+            "password": "stand-in-key",
+            "extra": {"provider": "openai", "provider_api_key": "stand-in"},
+        }
+
+    def fault(self, **fields: Any) -> Fault:
+        """Have something go wrong: the parameters are those of :class:`.Fault`.
+
+        Of several faults, the one set first strikes first. The fault comes back, and counts in ``struck``
+        how often it struck.
+        """
+        fault = Fault(**fields)
+        with self._lock:
+            return self._faults.add(fault)
+
+    def add_run(
+        self,
+        *,
+        thread_id: str,
+        run_id: str | None = None,
+        statuses: Statuses = "completed",
+        steps: int | Iterable[Mapping[str, Any]] = 0,
+        advance: Advance = "time",
+        start: Literal["now", "first-look"] = "now",
+        created_at: int | None = None,
+        last_error: Mapping[str, Any] | None = None,
+        incomplete_reason: str = "max_completion_tokens",
+        tool_calls: Iterable[Mapping[str, Any]] | None = None,
+        fields: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Start a run, and make its thread where there is none yet.
+
+        :param run_id: ``run_000001`` and so on where not given.
+        :param statuses: what it goes through: one status, or several, each with its seconds after the
+            start: ``[("queued", 0), ("completed", 4)]``. Words that the API does not know are fine.
+        :param steps: how many, or what each is; see :meth:`add_steps`.
+        :param advance: ``time`` moves by the clock; ``per_poll`` moves one status at each request for this
+            run, the first of which sees the first status.
+        :param start: whether its seconds count from now or from the first request for this run.
+        :param created_at: in seconds since the epoch; now where not given. The run's other moments count
+            from it.
+        :param last_error: what a failed run reports.
+        :param incomplete_reason: what an incomplete run reports.
+        :param tool_calls: what a run that requires action waits for.
+        :param fields: whatever is to stand in the run's object instead of the generated values.
+        :return: the run's object.
+        :raises ValueError: for an id that the thread has already, and for a script that makes no sense.
+        """
+        with self._lock:
+            now = self._clock()
+            run = self._world.add_run(
+                self._world.add_thread(thread_id=thread_id, now=now),
+                now=now,
+                run_id=run_id,
+                statuses=statuses,
+                steps=steps,
+                advance=advance,
+                start=start,
+                created_at=created_at,
+                last_error=last_error,
+                incomplete_reason=incomplete_reason,
+                tool_calls=tool_calls,
+                fields=fields,
+            )
+            run.script.settle(now)
+            return run_object(run)
+
+    def add_runs(self, *, thread_id: str, count: int, **run: Any) -> list[dict[str, Any]]:
+        """Start several runs that are alike; the parameters are those of :meth:`add_run`."""
+        return [self.add_run(thread_id=thread_id, **run) for _ in range(count)]
+
+    def add_steps(
+        self, *, thread_id: str, run_id: str, steps: int | Iterable[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Put steps at the end of a run.
+
+        :param steps: how many, of alternating types, each ``message_creation`` with a message in the thread;
+            or for each step the fields of its object that are not to be generated, and ``text`` for the text
+            of its message.
+        :return: the objects of the new steps.
+        """
+        with self._lock:
+            run = self._world.run(thread_id, run_id)
+            return [step_object(step, run) for step in self._world.add_steps(run, steps)]
+
+    def add_messages(
+        self, *, thread_id: str, texts: Iterable[str], role: Literal["user", "assistant"] = "user"
+    ) -> list[dict[str, Any]]:
+        """Put messages at the end of a thread, and make the thread where there is none yet.
+
+        :return: the objects of the new messages.
+        """
+        with self._lock:
+            now = self._clock()
+            thread = self._world.add_thread(thread_id=thread_id, now=now)
+            return [
+                message_object(self._world.add_message(thread, created_at=int(now), content=text, role=role))
+                for text in texts
+            ]

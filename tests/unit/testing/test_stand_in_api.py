@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from airflow_provider_portkey.testing import PortkeyStandIn
+
+
+class Clock:
+    now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def stand_in(clock: Clock) -> Iterator[PortkeyStandIn]:
+    with PortkeyStandIn(clock=clock, run_seconds=8, run_steps=3) as stand_in:
+        yield stand_in
+
+
+class Caller:
+    """Calls the stand-in as a client with a key would."""
+
+    def __init__(self, stand_in: PortkeyStandIn) -> None:
+        self.session = requests.Session()
+        self.session.headers["Authorization"] = "Bearer stand-in"
+        self._url = stand_in.url
+
+    def __call__(self, method: str, path: str, status: int = 200, **kwargs: Any) -> Any:
+        response = self.session.request(method, self._url + path, timeout=5, **kwargs)
+        assert response.status_code == status, response.text
+        return response.json()
+
+
+@pytest.fixture
+def call(stand_in: PortkeyStandIn) -> Iterator[Caller]:
+    caller = Caller(stand_in)
+    with caller.session:
+        yield caller
+
+
+def test_a_run_goes_its_way_by_the_clock(stand_in: PortkeyStandIn, call: Caller, clock: Clock) -> None:
+    statuses = [("queued", 0), ("in_progress", 1), ("completed", 4)]
+    stand_in.add_run(thread_id="t", run_id="r", statuses=statuses)
+    seen = []
+    for seconds in (0, 1, 3, 1):
+        clock.now += seconds
+        (listed,) = call("GET", "/threads/t/runs")["data"]
+        seen.append((listed["status"], call("GET", "/threads/t/runs/r")["status"]))
+    assert seen == [(status, status) for status in ("queued", "in_progress", "completed", "completed")]
+
+
+def test_a_run_goes_its_way_look_by_look(stand_in: PortkeyStandIn, call: Caller) -> None:
+    stand_in.add_run(thread_id="t", run_id="r", statuses=["queued", "dreaming", "failed"], advance="per_poll")
+    seen = []
+    for _ in range(4):
+        call("GET", "/threads/t/runs")
+        call("GET", "/threads/t/runs/r/steps")
+        seen.append(call("GET", "/threads/t/runs/r")["status"])
+    assert seen == ["queued", "dreaming", "failed", "failed"]
+
+
+def test_a_thread_and_a_run_made_over_http(call: Caller, clock: Clock) -> None:
+    messages = [{"role": "user", "content": "Hi"}]
+    thread = call("POST", "/threads", json={"messages": messages, "metadata": {"k": "v"}})
+    assert (thread["object"], thread["metadata"]) == ("thread", {"k": "v"})
+    body = {"assistant_id": "asst_mine", "metadata": {"a": "b"}, "instructions": None}
+    run = call("POST", f"/threads/{thread['id']}/runs", json=body)
+    assert (run["id"], run["status"], run["assistant_id"], run["metadata"]) == (
+        "run_000001",
+        "queued",
+        "asst_mine",
+        {"a": "b"},
+    )
+    assert run["instructions"], "a null chooses nothing"
+    clock.now += 8
+    done = call("GET", f"/threads/{thread['id']}/runs/{run['id']}")
+    assert (done["status"], done["completed_at"]) == ("completed", clock.now)
+    assert len(call("GET", f"/threads/{thread['id']}/runs/{run['id']}/steps")["data"]) == 3
+    texts = [
+        message["content"][0]["text"]["value"]
+        for message in call("GET", f"/threads/{thread['id']}/messages?order=asc")["data"]
+    ]
+    assert texts[0] == "Hi"
+    assert len(texts) == 3
+
+
+def test_a_thread_and_its_run_in_one_call(call: Caller) -> None:
+    body = {"assistant_id": "a", "thread": {"messages": [{"role": "user", "content": "Hi"}]}}
+    run = call("POST", "/threads/runs", json=body)
+    assert run["thread_id"] == "thread_000001"
+    assert call("GET", "/threads/thread_000001/runs")["data"] == [run]
+
+
+def test_messages_are_filtered_by_their_run(stand_in: PortkeyStandIn, call: Caller) -> None:
+    stand_in.add_messages(thread_id="t", texts=["one", "two"])
+    stand_in.add_run(thread_id="t", run_id="r1", steps=4)
+    stand_in.add_run(thread_id="t", run_id="r2", steps=2)
+    made = call("POST", "/threads/t/messages", json={"role": "user", "content": "three"})
+    assert call("GET", f"/threads/t/messages/{made['id']}") == made
+    assert len(call("GET", "/threads/t/messages")["data"]) == 6
+    page = call("GET", "/threads/t/messages?run_id=r1&limit=1&order=asc")
+    assert ([message["run_id"] for message in page["data"]], page["has_more"]) == (["r1"], True)
+    page = call("GET", f"/threads/t/messages?run_id=r1&limit=1&order=asc&after={page['last_id']}")
+    assert ([message["run_id"] for message in page["data"]], page["has_more"]) == (["r1"], False)
+    assert call("GET", "/threads/t/messages?run_id=nobody")["data"] == []
+
+
+def test_a_cancelled_run_is_cancelling_first(stand_in: PortkeyStandIn, call: Caller) -> None:
+    stand_in.add_run(thread_id="t", run_id="r", statuses="in_progress")
+    assert call("POST", "/threads/t/runs/r/cancel")["status"] == "cancelling"
+    assert call("GET", "/threads/t/runs")["data"][0]["status"] == "cancelling"
+    assert call("GET", "/threads/t/runs/r")["status"] == "cancelled"
+    assert "cancelled" in call("POST", "/threads/t/runs/r/cancel", status=400)["error"]["message"]
+
+
+def test_tool_outputs_let_a_run_go_on(stand_in: PortkeyStandIn, call: Caller, clock: Clock) -> None:
+    tool_call = {"id": "call_x", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    stand_in.add_run(thread_id="t", run_id="r", statuses="requires_action", tool_calls=[tool_call])
+    action = call("GET", "/threads/t/runs/r")["required_action"]
+    assert action["submit_tool_outputs"]["tool_calls"] == [tool_call]
+    path = "/threads/t/runs/r/submit_tool_outputs"
+    wrong = call("POST", path, status=400, json={"tool_outputs": [{"tool_call_id": "call_y", "output": "1"}]})
+    assert wrong["error"]["param"] == "tool_outputs"
+    right = {"tool_outputs": [{"tool_call_id": "call_x", "output": "1"}]}
+    assert call("POST", path, json=right)["status"] == "queued"
+    clock.now += 8
+    assert call("GET", "/threads/t/runs/r")["status"] == "completed"
+    call("POST", path, status=400, json=right)
+
+
+def test_tool_outputs_go_on_with_the_rest_of_the_script(stand_in: PortkeyStandIn, call: Caller) -> None:
+    stand_in.add_run(
+        thread_id="t", run_id="r", statuses=["requires_action", "in_progress", "failed"], advance="per_poll"
+    )
+    assert call("GET", "/threads/t/runs/r")["status"] == "requires_action"
+    body = {"tool_outputs": [{"tool_call_id": "call_000001", "output": ""}]}
+    assert call("POST", "/threads/t/runs/r/submit_tool_outputs", json=body)["status"] == "in_progress"
+    assert call("GET", "/threads/t/runs/r")["status"] == "failed"
+
+
+def test_steps_page_and_stand_alone(stand_in: PortkeyStandIn, call: Caller) -> None:
+    stand_in.add_run(thread_id="t", run_id="r", steps=2345)
+    ids: list[str] = []
+    query = {"limit": "100", "order": "asc"}
+    while True:
+        page = call("GET", "/threads/t/runs/r/steps", params=query)
+        ids += [step["id"] for step in page["data"]]
+        if not page["has_more"]:
+            break
+        query["after"] = page["last_id"]
+    assert ids == [f"step_{number:06d}" for number in range(1, 2346)]
+    assert len(stand_in.requests) == 24
+    assert call("GET", "/threads/t/runs/r/steps/step_000007")["id"] == "step_000007"
+    added = stand_in.add_steps(thread_id="t", run_id="r", steps=[{"id": "late"}])
+    assert call("GET", "/threads/t/runs/r/steps?limit=1")["data"] == added
+
+
+def test_include_adds_the_content_of_file_searches(stand_in: PortkeyStandIn, call: Caller) -> None:
+    stand_in.add_run(thread_id="t", run_id="r", steps=6)
+    path = "/threads/t/runs/r/steps/step_000006"
+    include = {"include[]": "step_details.tool_calls[*].file_search.results[*].content"}
+    assert "Found" in json.dumps(call("GET", path, params=include))
+    assert "Found" not in json.dumps(call("GET", path))
+
+
+def test_models_are_listed(call: Caller) -> None:
+    assert [model["object"] for model in call("GET", "/models")["data"]] == ["model"]
+
+
+def test_requests_are_recorded_as_sent(stand_in: PortkeyStandIn, call: Caller, clock: Clock) -> None:
+    call("POST", "/threads/a%2Fb/runs?x=%20&x=2", status=404, data=b'{"k": 1}', headers={"X-Thing": "Value"})
+    (recorded,) = stand_in.requests
+    assert (recorded.method, recorded.path, recorded.query) == ("POST", "/v1/threads/a%2Fb/runs", "x=%20&x=2")
+    assert (recorded.body, recorded.time) == (b'{"k": 1}', clock.now)
+    assert (recorded.headers["x-thing"], recorded.headers["authorization"]) == ("Value", "Bearer stand-in")
+
+
+def test_the_connection_names_the_stand_in(stand_in: PortkeyStandIn) -> None:
+    connection = json.loads(json.dumps(stand_in.connection()))
+    assert (connection["conn_type"], connection["host"]) == ("portkey", stand_in.url)
+    assert stand_in.url.startswith("http://127.0.0.1:")
+    assert connection["extra"] == {"provider": "openai", "provider_api_key": "stand-in"}
+
+
+def test_several_runs_alike(stand_in: PortkeyStandIn, call: Caller) -> None:
+    made = stand_in.add_runs(thread_id="t", count=25, statuses="failed", created_at=5)
+    page = call("GET", "/threads/t/runs?limit=100&order=asc")
+    assert page["data"] == made
+    assert {run["created_at"] for run in made} == {5}
+    assert len({run["id"] for run in made}) == 25
+
+
+def test_after_the_end_nobody_answers() -> None:
+    with PortkeyStandIn() as stand_in:
+        pass
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"{stand_in.url}/models", timeout=5)

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from airflow_provider_portkey.testing import Fault, PortkeyStandIn
+from airflow_provider_portkey.testing.faults import Faults
+
+RUN, STEPS = "/threads/t/runs/r", "/threads/t/runs/r/steps"
+
+
+@pytest.fixture
+def stand_in() -> Iterator[PortkeyStandIn]:
+    with PortkeyStandIn() as stand_in:
+        statuses = ["queued", "completed"]
+        stand_in.add_run(thread_id="t", run_id="r", steps=50, statuses=statuses, advance="per_poll")
+        yield stand_in
+
+
+def get(stand_in: PortkeyStandIn, path: str = RUN, **kwargs: Any) -> requests.Response:
+    return requests.get(stand_in.url + path, headers={"Authorization": "x"}, timeout=5, **kwargs)
+
+
+def test_a_status_takes_the_place_of_the_answer_as_often_as_asked(stand_in: PortkeyStandIn) -> None:
+    fault = stand_in.fault(status=429, times=2, headers={"Retry-After": "1"})
+    answers = [get(stand_in) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [429, 429, 200]
+    assert [answer.headers.get("Retry-After") for answer in answers] == ["1", "1", None]
+    assert set(answers[0].json()["error"]) == {"message", "type", "param", "code"}
+    assert answers[2].json()["status"] == "queued", "a request that was struck must not move the run"
+    assert fault.struck == 2
+    assert len(stand_in.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "content_type", "text"),
+    [
+        ({"body": "<html>", "content_type": "text/html"}, 200, "text/html", "<html>"),
+        ({"status": 502, "body": "Bad gateway"}, 502, "text/plain; charset=utf-8", "Bad gateway"),
+        ({"status": 401, "body": {"status": "failure"}}, 401, "application/json", '{"status": "failure"}'),
+        ({"body": b"", "content_type": "application/json"}, 200, "application/json", ""),
+        ({"status": 204}, 204, "text/plain; charset=utf-8", ""),
+    ],
+)
+def test_any_body_of_any_type(
+    stand_in: PortkeyStandIn, fault: dict[str, Any], status: int, content_type: str, text: str
+) -> None:
+    stand_in.fault(**fault)
+    answer = get(stand_in)
+    assert (answer.status_code, answer.headers["Content-Type"], answer.text) == (status, content_type, text)
+
+
+def test_a_connection_is_closed_without_an_answer(stand_in: PortkeyStandIn) -> None:
+    stand_in.fault(disconnect=True)
+    with pytest.raises(requests.ConnectionError):
+        get(stand_in)
+    assert get(stand_in).json()["status"] == "queued"
+
+
+def test_an_answer_breaks_off_in_the_middle(stand_in: PortkeyStandIn) -> None:
+    stand_in.fault(cut_after=20)
+    with get(stand_in, STEPS, stream=True) as answer:
+        assert answer.status_code == 200
+        assert answer.raw.read(20) == b'{"object":"list","da'
+        with pytest.raises(Exception, match="IncompleteRead"):
+            answer.raw.read()
+
+
+def test_a_server_that_ignores_after(stand_in: PortkeyStandIn) -> None:
+    stand_in.fault(ignore_after=True, times=None, path="*/steps")
+    pages = [get(stand_in, STEPS, params={"after": after}).json() for after in ("", "step_000020", "nobody")]
+    assert pages[0]["data"][0]["id"] == "step_000050"
+    assert pages[0] == pages[1] == pages[2]
+
+
+def test_a_true_answer_that_lies(stand_in: PortkeyStandIn) -> None:
+    stand_in.fault(merge={"last_id": "nobody", "has_more": True}, headers={"x-request-id": "abc"})
+    answer = get(stand_in, STEPS + "?limit=1&after=step_000002")
+    page = answer.json()
+    assert [step["id"] for step in page["data"]] == ["step_000001"]
+    assert (page["last_id"], page["has_more"], page["first_id"]) == ("nobody", True, "step_000001")
+    assert answer.headers["x-request-id"] == "abc"
+
+
+def test_a_delay_outlasts_a_client_and_not_the_stand_in() -> None:
+    with PortkeyStandIn() as stand_in:
+        stand_in.fault(delay=60)
+        with pytest.raises(requests.ReadTimeout):
+            requests.get(f"{stand_in.url}/models", timeout=0.05)
+        begun = time.perf_counter()
+    assert time.perf_counter() - begun < 5
+
+
+def test_a_short_delay_ends_with_the_true_answer(stand_in: PortkeyStandIn) -> None:
+    stand_in.fault(delay=0.05)
+    begun = time.perf_counter()
+    assert get(stand_in).status_code == 200
+    assert time.perf_counter() - begun >= 0.05
+
+
+def test_a_fault_comes_before_the_question_for_a_key(stand_in: PortkeyStandIn) -> None:
+    stand_in.fault(status=503)
+    assert requests.get(f"{stand_in.url}/models", timeout=5).status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("fault", "struck"),
+    [
+        (Fault(status=500), True),
+        (Fault(status=500, method="get"), True),
+        (Fault(status=500, method="POST"), False),
+        (Fault(status=500, path="/v1/threads/*/steps"), True),
+        (Fault(status=500, path="*/runs/r"), False),
+        (Fault(status=500, path="/V1/*"), False),
+        (Fault(status=500, path=re.compile(r"/runs/\w/")), True),
+        (Fault(status=500, path=re.compile(r"/runs/r$")), False),
+    ],
+)
+def test_a_fault_is_for_some_requests(fault: Fault, struck: bool) -> None:
+    assert fault.strikes("GET", "/v1/threads/t/runs/r/steps") is struck
+
+
+def test_the_fault_set_first_strikes_first_until_used_up() -> None:
+    faults = Faults()
+    first, second = faults.add(Fault(status=500)), faults.add(Fault(status=502, times=None))
+    assert [faults.take("GET", "/") for _ in range(4)] == [first, second, second, second]
+    assert (first.struck, second.struck) == (1, 3)
+
+
+@pytest.mark.parametrize("fields", [{"times": 0}, {"status": 99}, {"status": 600}])
+def test_a_fault_without_sense_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="has to be"):
+        Fault(**fields)
