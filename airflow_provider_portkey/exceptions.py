@@ -65,6 +65,11 @@ class PortkeyRequestError(PortkeyError):
         self.request_id = request_id
         self.retry_after = retry_after
 
+    @property
+    def surely_not_carried_out(self) -> bool:
+        """Whether a POST that ended so cannot have had its effect: it was refused, not broken off."""
+        return self.status_code is not None and 300 <= self.status_code < 500 and self.status_code != 408
+
 
 class PortkeyBadRequest(PortkeyRequestError):
     """The request itself was refused (400, 422 and every other 4xx without a class of its own)."""
@@ -129,6 +134,11 @@ class PortkeyUnreachable(PortkeyRequestError):
         super().__init__(message, said=said)
         self.sent = sent
 
+    @property
+    def surely_not_carried_out(self) -> bool:
+        """Whether it never reached the server."""
+        return not self.sent
+
 
 _ERROR_OF_STATUS: dict[int, type[PortkeyRequestError]] = {
     401: PortkeyAuthenticationError,
@@ -189,6 +199,10 @@ class PortkeyPollingGaveUp(PortkeyError):
 
 class PortkeyEventInvalid(PortkeyError):
     """A trigger event is not one that this provider sends."""
+
+
+class PortkeySubmissionUnknown(PortkeyError, AirflowFailException):
+    """A job may have been submitted or not, and nobody can tell: a person has to look."""
 
 
 class PortkeyXComTooLarge(PortkeyError, AirflowFailException):

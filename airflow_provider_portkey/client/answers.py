@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES = 64 * 1024 * 1024
 #: Characters of an answer that an error shows.
 _SHOWN = 300
+#: Characters of a message that an error repeats.
+_LONGEST_SAID = 1_000
 #: Bytes looked at for them: enough that no secret is cut within what is shown.
 _READ_FOR_BEGINNING = 16 * 1024
 
@@ -93,8 +95,8 @@ def _parse(body: bytes) -> Any:
 
 def _error(answer: Answer, parsed: Any, credentials: Credentials) -> PortkeyRequestError:
     refused_by = _refused_by(answer, parsed)
-    trace_id = answer.headers.get("x-portkey-trace-id")
-    request_id = answer.headers.get("x-request-id")
+    trace_id = answer.headers.get("x-portkey-trace-id") or None
+    request_id = answer.headers.get("x-request-id") or None
     traces = [
         f"{name} {value}"
         for name, value in (
@@ -104,16 +106,11 @@ def _error(answer: Answer, parsed: Any, credentials: Credentials) -> PortkeyRequ
         )
         if value and value != "0"
     ]
-    said = credentials.clean(_message_in(parsed) or _beginning(answer.body, credentials))
-    message = " ".join(
-        part
-        for part in (
-            f"{answer.method} {answer.path}: {_what_happened(answer, said, refused_by)}",
-            f"({', '.join(traces)})." if traces else "",
-            _advice(answer, refused_by),
-        )
-        if part
-    )
+    said = credentials.clean(_message_in(parsed) or _beginning(answer.body, credentials))[:_LONGEST_SAID].rstrip(".")
+    what = f"{answer.method} {answer.path}: {_what_happened(answer, said, refused_by)}"
+    message = f"{what} ({', '.join(traces)})." if traces else f"{what}."
+    if advice := _advice(answer, refused_by):
+        message = f"{message} {advice}"
     return error_of_status(answer.status)(
         credentials.clean(message),
         said=said,
@@ -153,7 +150,7 @@ def _what_happened(answer: Answer, said: str, refused_by: str | None) -> str:
         return f"answered {answer.status} with something that is not a JSON object ({kind}): {said}"
     if 300 <= answer.status < 400:
         target = (answer.headers.get("location") or "").split("?")[0]
-        return f"answered {answer.status}, a redirect to {target!r}, which is not followed: the keys would go with it."
+        return f"answered {answer.status}, a redirect to {target!r}, not followed because the keys would go with it"
     if _is_fetch_failure(answer):
         return f"the gateway could not reach the provider ({answer.status}): {said}"
     verb = "failed" if answer.status >= 500 else "refused"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_portkey.exceptions import PortkeyRequestError, PortkeyUnreachable
+from airflow_provider_portkey.exceptions import PortkeyRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,9 +24,6 @@ RETRY_AFTER_CAP = 60.0
 BACKOFF_START = 0.5
 #: Seconds between two tries where the answer named none.
 BACKOFF_CAP = 8.0
-
-#: A POST that was answered so was not carried out, and may be sent again.
-_NOT_CARRIED_OUT = frozenset({429})
 
 
 def read_retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -80,9 +77,7 @@ def may_retry(error: BaseException, *, idempotent: bool) -> bool:
     """
     if not isinstance(error, PortkeyRequestError) or not error.transient:
         return False
-    if idempotent or error.status_code in _NOT_CARRIED_OUT:
-        return True
-    return isinstance(error, PortkeyUnreachable) and not error.sent
+    return idempotent or error.surely_not_carried_out
 
 
 def retry_arguments(*, max_retries: int, idempotent: bool, log: logging.Logger) -> dict[str, Any]:

@@ -92,6 +92,17 @@ class PortkeyHook(BaseHook):
         """
         return self._client.get(job.path, ids, max_retries=max_retries)
 
+    def create_job(self, job: Job, body: Mapping[str, Any]) -> dict[str, Any]:
+        """
+        Make a new job and return it. It is sent again only where it was surely not carried out.
+
+        :raises ValueError: for a kind that cannot be made so.
+        :raises PortkeyRequestError: its subclass that fits what happened.
+        """
+        if job.create_path is None:
+            raise ValueError(f"A {job.kind} cannot be created.")
+        return self._client.post(job.create_path, {}, body)
+
     def cancel_job(self, job: Job, ids: Mapping[str, str]) -> dict[str, Any]:
         """
         Ask Portkey to cancel a job and return the job.

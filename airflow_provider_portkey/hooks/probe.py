@@ -47,7 +47,8 @@ def probe(credentials: Callable[[], Credentials]) -> tuple[bool, str]:
         client.close()
     if not isinstance(models.get("data"), list):
         return False, f"{found.base_url} answers, but not as a Portkey gateway does: its /models is no list of models."
-    return True, f"Connected to {found.base_url}: it lists {len(models['data'])} models."
+    count = len(models["data"])
+    return True, f"Connected to {found.base_url}: it lists {count} {'model' if count == 1 else 'models'}."
 
 
 def _finding(error: PortkeyRequestError, base_url: str) -> tuple[bool, str]:

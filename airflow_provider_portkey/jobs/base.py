@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 from airflow_provider_portkey.exceptions import PortkeyJobFailed
+
+#: The fields that say what a status means.
+STATUS_SETS = ("going", "ended_well", "ended_badly", "waits_for_caller")
+#: Of a list of reasons, so many are worth reading in a log.
+_REASONS_SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -23,25 +28,56 @@ class Job:
     :param waits_for_caller: Statuses of a job that moves on only when its caller acts.
     :param reasons: Fields in which a job that ended badly says why, the first that says something counts.
     :param bulky: Fields that are left out of XCom and events.
+    :param progress: A field with counts that move while the job goes on.
+    :param create_path: Where a POST makes a new job.
     :param cancel_path: Where a POST cancels the job.
     :param failure: The error that a bad end raises.
     """
 
     kind: str
     path: str
-    going: frozenset[str]
-    ended_well: frozenset[str]
-    ended_badly: frozenset[str]
-    waits_for_caller: frozenset[str] = frozenset()
+    going: Collection[str]
+    ended_well: Collection[str]
+    ended_badly: Collection[str]
+    waits_for_caller: Collection[str] = ()
     reasons: tuple[str, ...] = ()
-    bulky: frozenset[str] = frozenset()
+    bulky: Collection[str] = ()
+    progress: str | None = None
+    create_path: str | None = None
     cancel_path: str | None = None
     failure: type[PortkeyJobFailed] = PortkeyJobFailed
+
+    def __post_init__(self) -> None:
+        """
+        Check a declaration; statuses may be given as any collection of texts.
+
+        :raises ValueError: naming what is wrong.
+        """
+        for name in STATUS_SETS:
+            statuses = getattr(self, name)
+            if isinstance(statuses, str):
+                raise ValueError(f"Job {self.kind!r}: {name} must be a collection of statuses, not one text.")
+            object.__setattr__(self, name, frozenset(statuses))
+        object.__setattr__(self, "reasons", tuple(self.reasons))
+        object.__setattr__(self, "bulky", frozenset(self.bulky))
+        known = [status for name in STATUS_SETS for status in getattr(self, name)]
+        if twice := sorted({status for status in known if known.count(status) > 1}):
+            raise ValueError(f"Job {self.kind!r}: a status can mean one thing only, not two: {', '.join(twice)}.")
+        if not self.ended_well or not self.ended_badly:
+            raise ValueError(f"Job {self.kind!r} must have a status that ended well and one that ended badly.")
+        if not self.path.startswith("/") or not self.id_names:
+            expected = "a path that begins with '/' and has a {name} for the job's id"
+            raise ValueError(f"Job {self.kind!r}: path={self.path!r} is not {expected}.")
 
     @property
     def id_names(self) -> tuple[str, ...]:
         """Names of the ids that say which job, in the order of the path."""
         return tuple(re.findall(r"{(\w+)}", self.path))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the declaration in plain data, of which ``Job(**data)`` makes it again, its error class left out."""
+        plain = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "failure"}
+        return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in plain.items()}
 
     def named(self, ids: Mapping[str, str]) -> str:
         """Return how messages call the job: ``run 'run_1' (thread_id 'thread_1')``."""
@@ -55,10 +91,26 @@ class Job:
 
     def reason(self, answer: Mapping[str, Any]) -> str:
         """Return why the job ended badly, in its own words, or an empty text where it does not say."""
-        for name in self.reasons:
-            said = answer.get(name)
-            if isinstance(said, Mapping):
-                said = ": ".join(str(said[key]) for key in ("code", "reason", "message") if said.get(key))
-            if said:
-                return str(said)
-        return ""
+        return next((text for name in self.reasons if (text := _said(answer.get(name)))), "")
+
+    def counts(self, answer: Mapping[str, Any]) -> str:
+        """Return the counts of a job that shows its progress: ``completed 120, failed 3, total 200``."""
+        counts = answer.get(self.progress) if self.progress else None
+        if not isinstance(counts, Mapping):
+            return ""
+        return ", ".join(f"{name} {counts[name]}" for name in sorted(counts) if isinstance(counts[name], int))
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, Mapping):
+        if isinstance(value.get("data"), list):
+            value = value["data"]
+        else:
+            parts = [str(value[key]) for key in ("code", "reason", "message") if value.get(key)]
+            line = value.get("line")
+            return ": ".join(parts) + (f" (line {line})" if line else "")
+    if isinstance(value, list):
+        shown = [text for text in map(_said, value[:_REASONS_SHOWN]) if text]
+        more = len(value) - _REASONS_SHOWN
+        return "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
+    return str(value) if value else ""

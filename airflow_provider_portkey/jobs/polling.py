@@ -58,6 +58,7 @@ class Poller:
     :param on_requires_action: ``"fail"``, ``"wait"`` or ``"return"`` when the job waits for its caller.
     :param status: The status seen last by whoever waited before.
     :param failures: The failures in a row seen last by whoever waited before.
+    :param progress: The counts seen last by whoever waited before.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Poller:
         on_requires_action: str = "fail",
         status: str | None = None,
         failures: int = 0,
+        progress: str = "",
     ) -> None:
         self.job = job
         self.ids = dict(ids)
@@ -82,6 +84,7 @@ class Poller:
         self.on_requires_action = on_requires_action
         self.status = status
         self.failures = failures
+        self.progress = progress
 
     def on_answer(self, answer: Mapping[str, Any], now: float) -> Decision:
         """Decide after a look that brought the job."""
@@ -90,10 +93,13 @@ class Poller:
             what = f"The answer is no {self.job.kind}: its status is {status!r}, a text was expected."
             return self.on_failure(PortkeyUnexpectedAnswer(what), now)
         self.failures = 0
+        progress = self.job.counts(answer)
         changed = status != self.status
         before, self.status = self.status, status
         what = f"{self._named} {'went from ' + before + ' to' if before and changed else 'is'} {status}"
-        report = f"{what} after {duration(now - self.started)}." if changed else None
+        what = f"{what} after {duration(now - self.started)}{': ' if progress else ''}{progress}."
+        report = what if changed or progress != self.progress else None
+        self.progress = progress
         if event := self._end(answer, status, now):
             return Decision(event=event, report=report)
         known = status in self.job.going or status in self.job.waits_for_caller

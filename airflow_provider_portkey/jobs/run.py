@@ -8,12 +8,12 @@ from airflow_provider_portkey.jobs.base import Job
 RUN = Job(
     kind="run",
     path="/threads/{thread_id}/runs/{run_id}",
-    going=frozenset({"queued", "in_progress", "cancelling"}),
-    ended_well=frozenset({"completed"}),
-    ended_badly=frozenset({"failed", "cancelled", "expired", "incomplete"}),
-    waits_for_caller=frozenset({"requires_action"}),
+    going={"queued", "in_progress", "cancelling"},
+    ended_well={"completed"},
+    ended_badly={"failed", "cancelled", "expired", "incomplete"},
+    waits_for_caller={"requires_action"},
     reasons=("last_error", "incomplete_details"),
-    bulky=frozenset({"instructions", "tools"}),
+    bulky={"instructions", "tools"},
     cancel_path="/threads/{thread_id}/runs/{run_id}/cancel",
     failure=PortkeyRunFailed,
 )

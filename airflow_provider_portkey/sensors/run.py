@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.jobs.run import RUN
-from airflow_provider_portkey.sensors.job import PortkeyJobSensor
+from airflow_provider_portkey.sensors.base import BasePortkeySensor
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.triggers.run import PortkeyRunTrigger
 
 
-class PortkeyRunSensor(PortkeyJobSensor):
+class PortkeyRunSensor(BasePortkeySensor):
     """
     Wait until a run has ended, and return it without its instructions and tools.
 
@@ -21,7 +21,7 @@ class PortkeyRunSensor(PortkeyJobSensor):
 
     :param thread_id: The run's thread (templated).
     :param run_id: The run (templated).
-    :param kwargs: The arguments of :class:`PortkeyJobSensor` and of Airflow's sensors.
+    :param kwargs: The arguments of :class:`BasePortkeySensor` and of Airflow's sensors.
     """
 
     template_fields: Sequence[str] = ("portkey_conn_id", "thread_id", "run_id")
@@ -33,7 +33,7 @@ class PortkeyRunSensor(PortkeyJobSensor):
         self.thread_id = thread_id
         self.run_id = run_id
 
-    def _trigger_class(self) -> type[PortkeyRunTrigger]:
+    def _new_trigger(self, **wait: Any) -> PortkeyRunTrigger:
         from airflow_provider_portkey.triggers.run import PortkeyRunTrigger
 
-        return PortkeyRunTrigger
+        return PortkeyRunTrigger(thread_id=self.thread_id, run_id=self.run_id, **wait)

@@ -104,7 +104,7 @@ class PortkeyRunStepsToObjectStorageOperator(BaseOperator):
         tally = Tally()
         # Before its steps: a run that had ended by now adds no more of them.
         run = hook.get_run(self.thread_id, self.run_id)
-        if run.get("status") in RUN.going | RUN.waits_for_caller:
+        if run.get("status") not in {*RUN.ended_well, *RUN.ended_badly}:
             self.log.warning("Run %r is still %s: later steps will be missing.", self.run_id, run["status"])
         columns = STEP_COLUMNS | ({_MESSAGE_TEXT: "text"} if self.include_messages else {})
         with (

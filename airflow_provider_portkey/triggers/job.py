@@ -1,154 +1,29 @@
-"""Waiting for any kind of job on the triggerer's event loop."""
+"""Waiting on the triggerer for a job that its user declared."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping
+from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
-
-from airflow_provider_portkey.exceptions import PortkeyRequestError
-from airflow_provider_portkey.jobs.polling import Decision, Poller
-
-if TYPE_CHECKING:
-    from airflow_provider_portkey.client.aio import AsyncPortkeyClient
-    from airflow_provider_portkey.hooks.portkey import PortkeyHook
-    from airflow_provider_portkey.jobs.base import Job
-
-#: Seconds for cancelling a job: Airflow itself gives ``on_kill`` 30.
-_CANCEL_TIMEOUT = 25.0
-#: Seconds between the moments at which waits wake up, all together: a turn of the event loop that serves many costs
-#: hardly more than one that serves a single wait. It halves the CPU of a thousand waits (benchmarks/triggerer_cpu.py).
-_GRID = 0.25
+from airflow_provider_portkey.jobs.base import Job
+from airflow_provider_portkey.triggers.base import BasePortkeyTrigger
 
 
-class PortkeyJobTrigger(BaseTrigger):
+class PortkeyJobTrigger(BasePortkeyTrigger):
     """
-    Look at a job until it has ended, and say how in one event.
+    Look at a job of any declared kind until it has ended.
 
-    A subclass names the kind of job. All arguments are plain values that survive the trip through the database;
-    credentials do not travel, the connection is read where the trigger runs.
-
+    :param job: The declaration, as :meth:`Job.to_dict` gives it.
     :param ids: Which job.
-    :param deadline: When the wait ends at the latest, epoch seconds.
-    :param portkey_conn_id: The Airflow connection.
-    :param poll_interval: Seconds between two looks.
-    :param max_consecutive_failures: Looks that may fail in a row, ``None`` for any number.
-    :param on_requires_action: ``"fail"``, ``"wait"`` or ``"return"`` when the job waits for its caller.
-    :param cancel_on_kill: Cancel the job when a user marks or clears the deferred task (Airflow 3.3 and newer).
-    :param started: When the wait began, epoch seconds; ``None`` for now.
-    :param next_look: When to look first, epoch seconds; ``None`` for now.
-    :param status: The status seen last by the task that deferred.
-    :param failures: The failures in a row seen last by the task that deferred.
+    :param wait: ``deadline`` and the other arguments of :class:`BasePortkeyTrigger`.
     """
 
-    job: ClassVar[Job]
-
-    def __init__(
-        self,
-        *,
-        ids: Mapping[str, str],
-        deadline: float,
-        portkey_conn_id: str = "portkey_default",
-        poll_interval: float = 60.0,
-        max_consecutive_failures: int | None = 5,
-        on_requires_action: str = "fail",
-        cancel_on_kill: bool = False,
-        started: float | None = None,
-        next_look: float | None = None,
-        status: str | None = None,
-        failures: int = 0,
-    ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.ids = dict(ids)
-        self.deadline = deadline
-        self.portkey_conn_id = portkey_conn_id
-        self.poll_interval = poll_interval
-        self.max_consecutive_failures = max_consecutive_failures
-        self.on_requires_action = on_requires_action
-        self.cancel_on_kill = cancel_on_kill
-        self.started = time.time() if started is None else started
-        self.next_look = self.started if next_look is None else next_look
-        self.status = status
-        self.failures = failures
+    def __init__(self, *, job: Mapping[str, Any], ids: Mapping[str, str], **wait: Any) -> None:
+        super().__init__(ids=ids, **wait)
+        self.job = Job(**job)  # type: ignore[misc]
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and the arguments that make this trigger anew in another process."""
-        cls = type(self)
-        return f"{cls.__module__}.{cls.__qualname__}", {
-            **self.ids,
-            "deadline": self.deadline,
-            "portkey_conn_id": self.portkey_conn_id,
-            "poll_interval": self.poll_interval,
-            "max_consecutive_failures": self.max_consecutive_failures,
-            "on_requires_action": self.on_requires_action,
-            "cancel_on_kill": self.cancel_on_kill,
-            "started": self.started,
-            "next_look": self.next_look,
-            "status": self.status,
-            "failures": self.failures,
-        }
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield the one event that ends the wait."""
-        yield TriggerEvent(await self._wait())  # type: ignore[no-untyped-call]
-
-    async def on_kill(self) -> None:
-        """Cancel the job, if it was asked for, when a user marks or clears the deferred task."""
-        if not self.cancel_on_kill or self.job.cancel_path is None:
-            return
-        self.log.info("Cancelling %s, because the task was stopped.", self.job.named(self.ids))
-        async with asyncio.timeout(_CANCEL_TIMEOUT), self._client() as client:
-            await client.post(self.job.cancel_path, self.ids)
-
-    async def _wait(self) -> dict[str, Any]:
-        poller = Poller(
-            self.job,
-            self.ids,
-            started=self.started,
-            deadline=self.deadline,
-            poke_interval=self.poll_interval,
-            max_consecutive_failures=self.max_consecutive_failures,
-            on_requires_action=self.on_requires_action,
-            status=self.status,
-            failures=self.failures,
-        )
-        async with self._client() as client:
-            await _sleep(self.next_look - time.time())
-            while (decision := await self._look(client, poller)).event is None:
-                await _sleep(decision.wait)
-        return decision.event
-
-    async def _look(self, client: AsyncPortkeyClient, poller: Poller) -> Decision:
-        try:
-            decision = poller.on_answer(await client.get(self.job.path, self.ids), time.time())
-        except PortkeyRequestError as error:
-            decision = poller.on_failure(error, time.time())
-        if decision.report:
-            (self.log.warning if decision.warn else self.log.info)("%s", decision.report)
-        return decision
-
-    @asynccontextmanager
-    async def _client(self) -> AsyncIterator[AsyncPortkeyClient]:
-        open_client, hook = await asyncio.to_thread(_load)
-        async with open_client(await hook(self.portkey_conn_id).aget_credentials()) as client:
-            yield client
-
-
-async def _sleep(seconds: float) -> None:
-    """Sleep at least so long, and up to the next point of the common grid."""
-    if seconds > 0:
-        until = time.time() + seconds
-        grid = min(_GRID, seconds / 10)
-        await asyncio.sleep(until + -until % grid - time.time())
-
-
-def _load() -> tuple[Callable[..., AbstractAsyncContextManager[AsyncPortkeyClient]], type[PortkeyHook]]:
-    """Import what a wait needs, in a thread: it would hold up the event loop for tenths of a second."""
-    from airflow_provider_portkey.client.aio import open_client
-    from airflow_provider_portkey.hooks.portkey import PortkeyHook
-
-    return open_client, PortkeyHook
+        classpath, arguments = super().serialize()
+        wait = {name: value for name, value in arguments.items() if name not in self.ids}
+        return classpath, {"job": self.job.to_dict(), "ids": self.ids, **wait}

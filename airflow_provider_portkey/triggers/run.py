@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_portkey.jobs.run import RUN
-from airflow_provider_portkey.triggers.job import PortkeyJobTrigger
+from airflow_provider_portkey.triggers.base import BasePortkeyTrigger
 
 
-class PortkeyRunTrigger(PortkeyJobTrigger):
+class PortkeyRunTrigger(BasePortkeyTrigger):
     """
     Look at a run until it has ended.
 
     :param thread_id: The run's thread.
     :param run_id: The run.
-    :param wait: ``deadline`` and the other arguments of :class:`PortkeyJobTrigger`.
+    :param wait: ``deadline`` and the other arguments of :class:`BasePortkeyTrigger`.
     """
 
     job = RUN

@@ -27,9 +27,14 @@ from airflow_provider_portkey.exceptions import (
     PortkeyWaitTimeout,
 )
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
+from airflow_provider_portkey.jobs.base import Job
+from airflow_provider_portkey.sensors.base import BasePortkeySensor
+from airflow_provider_portkey.sensors.batch import PortkeyBatchSensor
+from airflow_provider_portkey.sensors.fine_tuning import PortkeyFineTuningJobSensor
 from airflow_provider_portkey.sensors.job import PortkeyJobSensor
+from airflow_provider_portkey.sensors.response import PortkeyResponseSensor
 from airflow_provider_portkey.sensors.run import PortkeyRunSensor
-from airflow_provider_portkey.triggers import job as trigger_module
+from airflow_provider_portkey.triggers import base as trigger_module
 
 MODES = ("poke", "reschedule", "deferred")
 
@@ -38,14 +43,42 @@ MODES = ("poke", "reschedule", "deferred")
 class Kind:
     """A sensor with the ids it takes."""
 
-    sensor: type[PortkeyJobSensor]
+    sensor: type[BasePortkeySensor]
     ids: dict[str, str]
 
     def answer(self, status: str, **fields: Any) -> dict[str, Any]:
         return {"id": "job_1", "status": status, **dict.fromkeys(self.sensor.job.bulky, "bulky"), **fields}
 
 
-KINDS = [Kind(PortkeyRunSensor, {"thread_id": "thread_1", "run_id": "run_1"})]
+FILE_BATCH = Job(
+    kind="file batch",
+    path="/vector_stores/{vector_store_id}/file_batches/{batch_id}",
+    going=["in_progress"],
+    ended_well=["completed"],
+    ended_badly=["failed", "cancelled"],
+    reasons=["last_error"],
+    cancel_path="/vector_stores/{vector_store_id}/file_batches/{batch_id}/cancel",
+)
+
+
+class FileBatchSensor(PortkeyJobSensor):
+    """The sensor for any kind with a user's declaration, made to take its ids as the others do."""
+
+    job = FILE_BATCH
+    template_fields = (*PortkeyJobSensor.template_fields, *FILE_BATCH.id_names)
+
+    def __init__(self, *, vector_store_id, batch_id, **kwargs):
+        self.vector_store_id, self.batch_id = vector_store_id, batch_id
+        super().__init__(job=FILE_BATCH, ids={"vector_store_id": vector_store_id, "batch_id": batch_id}, **kwargs)
+
+
+KINDS = [
+    Kind(PortkeyRunSensor, {"thread_id": "thread_1", "run_id": "run_1"}),
+    Kind(PortkeyResponseSensor, {"response_id": "resp_1"}),
+    Kind(PortkeyBatchSensor, {"batch_id": "batch_1"}),
+    Kind(PortkeyFineTuningJobSensor, {"job_id": "ftjob_1"}),
+    Kind(FileBatchSensor, {"vector_store_id": "vs_1", "batch_id": "vsfb_1"}),
+]
 
 
 def all_of(statuses: str) -> list[Any]:
@@ -99,8 +132,8 @@ def portkey(monkeypatch: pytest.MonkeyPatch, portkey_connection: object) -> Port
     monkeypatch.setattr(aio.AsyncPortkeyClient, "get", aget)
     monkeypatch.setattr(trigger_module, "_sleep", asleep)
     monkeypatch.setattr(trigger_module, "time", Time)
-    monkeypatch.setattr("airflow_provider_portkey.sensors.job.time", Time)
-    base = next(cls for cls in PortkeyJobSensor.__mro__ if cls.__name__ == "BaseSensorOperator")
+    monkeypatch.setattr("airflow_provider_portkey.sensors.base.time", Time)
+    base = next(cls for cls in BasePortkeySensor.__mro__ if cls.__name__ == "BaseSensorOperator")
     monkeypatch.setattr(f"{base.__module__}.time", Time)
     return fake
 

@@ -9,7 +9,7 @@ from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_portkey.client import aio
 from airflow_provider_portkey.testing import PortkeyStandIn
-from airflow_provider_portkey.triggers import job as trigger_module
+from airflow_provider_portkey.triggers import base as trigger_module
 from airflow_provider_portkey.triggers.run import PortkeyRunTrigger
 
 PAUSE = trigger_module._sleep

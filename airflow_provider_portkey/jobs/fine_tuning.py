@@ -1,0 +1,37 @@
+"""A fine-tuning job."""
+
+from __future__ import annotations
+
+from airflow_provider_portkey.jobs.base import Job
+
+FINE_TUNING = Job(
+    kind="fine-tuning job",
+    path="/fine_tuning/jobs/{job_id}",
+    going={"validating_files", "queued", "running"},
+    ended_well={"succeeded"},
+    ended_badly={"failed", "cancelled"},
+    reasons=("error",),
+    cancel_path="/fine_tuning/jobs/{job_id}/cancel",
+)
+
+#: The columns of a table of events: ``"text"``, ``"integer"`` (epoch seconds) or ``"json"``.
+EVENT_COLUMNS = {
+    "id": "text",
+    "object": "text",
+    "created_at": "integer",
+    "level": "text",
+    "type": "text",
+    "message": "text",
+    "data": "json",
+}
+
+#: The columns of a table of checkpoints.
+CHECKPOINT_COLUMNS = {
+    "id": "text",
+    "object": "text",
+    "created_at": "integer",
+    "fine_tuned_model_checkpoint": "text",
+    "fine_tuning_job_id": "text",
+    "step_number": "integer",
+    "metrics": "json",
+}

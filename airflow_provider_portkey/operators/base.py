@@ -1,0 +1,141 @@
+"""Submitting a job of any kind once, however often its task is started, and waiting for it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_portkey.exceptions import (
+    PortkeyNotFound,
+    PortkeyRequestError,
+    PortkeySubmissionUnknown,
+    PortkeyUnexpectedAnswer,
+)
+from airflow_provider_portkey.operators.memory import JobMemory
+from airflow_provider_portkey.sensors.base import BasePortkeySensor
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+
+class BasePortkeySubmitOperator(BasePortkeySensor):
+    """
+    Submit a job and wait for it, in the three modes of a sensor. A subclass says how to submit its kind.
+
+    A retry, a rescheduled look and a restart after a crash find the job that was submitted and go on with it;
+    a job is submitted anew only where a user clears the task after the job has ended.
+
+    :param wait_for_completion: Wait until the job has ended; otherwise return as soon as it is submitted.
+    :param cancel_on_kill: Cancel the job when the task is killed or marked: on, because the task started it.
+    :param resubmit_unknown: What to do where an earlier try broke off between sending the submission and learning
+        its outcome, and Portkey cannot be asked what became of it: submit again and perhaps pay twice, or fail.
+    :param kwargs: The arguments of :class:`BasePortkeySensor` and of Airflow's sensors.
+    """
+
+    def __init__(
+        self,
+        *,
+        wait_for_completion: bool = True,
+        cancel_on_kill: bool = True,
+        resubmit_unknown: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(cancel_on_kill=cancel_on_kill, **kwargs)
+        self.wait_for_completion = wait_for_completion
+        self.resubmit_unknown = resubmit_unknown
+        self._submitted: dict[str, str] | None = None
+
+    def execute(self, context: Context) -> Any:
+        """
+        Submit the job unless that was done before, and wait.
+
+        :return: The job without its bulky fields; without waiting, as it was when it was submitted.
+        :raises PortkeySubmissionUnknown: where an earlier try may have submitted it and nobody can tell.
+        """
+        memory = JobMemory(context)
+        job = self._find(memory) or self._submit(memory)
+        if not self.wait_for_completion:
+            memory.finish()
+            return self.job.summary(job)
+        return super().execute(context)
+
+    def submit(self, memory: JobMemory, marker: str) -> Mapping[str, Any]:
+        """
+        Submit the job and return Portkey's answer. A subclass overrides it where there is more to do.
+
+        :param memory: For what an earlier try has done already, and the next one need not do again.
+        :param marker: A random text, the same in each try; where it can be sent along, the job is found by it.
+        """
+        return self.hook.create_job(self.job, self.request_body())
+
+    def request_body(self) -> Mapping[str, Any]:
+        """Return what is posted to make the job."""
+        raise NotImplementedError
+
+    def find_by_marker(self, marker: str) -> Mapping[str, Any] | None:
+        """
+        Return the job that was submitted with a marker, ``None`` where there surely is none.
+
+        :raises PortkeySubmissionUnknown: where this kind of job cannot be found by a marker.
+        """
+        if self.resubmit_unknown:
+            return None
+        raise PortkeySubmissionUnknown(
+            f"An earlier try of this task sent a {self.job.kind} and broke off before it learned the outcome, and "
+            "Portkey cannot be asked for it. See in Portkey's logs whether it was carried out. To submit it anew, "
+            "set resubmit_unknown=True."
+        )
+
+    @property
+    def _job_ids(self) -> dict[str, str]:
+        return self._submitted or {}
+
+    def _find(self, memory: JobMemory) -> Mapping[str, Any] | None:
+        """Return the job that an earlier try submitted, where this try should go on with it."""
+        known = memory.read()
+        if ids := known.get("ids"):
+            try:
+                job = self.hook.get_job(self.job, ids)
+            except PortkeyNotFound:
+                self.log.warning("%s is gone; submitting anew.", self.job.named(ids))
+                return None
+            cleared = known.get("generation") != memory.generation
+            if job.get("status") in self.job.ended_badly or (cleared and job.get("status") in self.job.ended_well):
+                self.log.info("%s has ended as %s before; submitting anew.", self.job.named(ids), job["status"])
+                return None
+            self.log.info("Going on with %s, which an earlier try submitted.", self.job.named(ids))
+            self._submitted = dict(ids)
+            return job
+        if (marker := known.get("marker")) and (job := self.find_by_marker(marker)):
+            self._remember(memory, job)
+            return job
+        return None
+
+    def _submit(self, memory: JobMemory) -> Mapping[str, Any]:
+        known = memory.read()
+        marker = known.get("marker") if not known.get("ids") else None
+        if not marker:
+            marker = uuid.uuid4().hex
+            memory.write({"marker": marker})
+        try:
+            job = self.submit(memory, marker)
+        except PortkeyRequestError as error:
+            if error.surely_not_carried_out:
+                memory.write({name: value for name, value in memory.read().items() if name != "marker"})
+            raise
+        self._remember(memory, job)
+        self.log.info("Submitted %s.", self.job.named(self._job_ids))
+        return job
+
+    def _remember(self, memory: JobMemory, job: Mapping[str, Any]) -> None:
+        (name,) = self.job.id_names
+        if not isinstance(job.get("id"), str) or not job["id"]:
+            raise PortkeyUnexpectedAnswer(f"The answer to the submission has no id, only {sorted(job)}.")
+        self._submitted = {name: job["id"]}
+        memory.write({"ids": self._submitted, "generation": memory.generation})
+
+    def _conclude(self, context: Context, event: Any) -> dict[str, Any]:
+        job = super()._conclude(context, event)
+        JobMemory(context).finish()
+        return job

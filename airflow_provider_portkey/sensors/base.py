@@ -1,0 +1,213 @@
+"""Waiting for any kind of job in three modes, on one decision."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import (
+    AirflowSkipException,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
+
+from airflow_provider_portkey.exceptions import PortkeyError, PortkeyRequestError
+from airflow_provider_portkey.jobs.events import conclude
+from airflow_provider_portkey.jobs.polling import Decision, Poller, check_wait
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_portkey.hooks.portkey import PortkeyHook
+    from airflow_provider_portkey.jobs.base import Job
+    from airflow_provider_portkey.triggers.base import BasePortkeyTrigger
+
+#: Seconds that Airflow's own time-out of a deferral comes after the trigger's deadline: the trigger's event says
+#: what it last saw, so it should win where the triggerer is alive.
+_BACKSTOP = 120.0
+#: Under this key a rescheduled sensor finds what it logged last (Airflow 3.3 and newer).
+_SEEN = "portkey_seen"
+
+
+class BasePortkeySensor(BaseSensorOperator):
+    """
+    Wait until a job has ended. A subclass names the kind of job.
+
+    Poked, rescheduled and deferred alike it fails with the job's own reason when the job ended badly (no retry),
+    with a time-out at ``timeout`` (no retry), and with an error that Airflow retries when too many looks in a row
+    failed. With ``soft_fail`` or ``never_fail`` each of these skips the task, in every mode. With ``silent_fail``
+    failed looks never end the wait.
+
+    :param portkey_conn_id: The Airflow connection (templated).
+    :param on_requires_action: What to do when the job waits for its caller: ``"fail"``, ``"wait"`` until somebody
+        else has answered, or ``"return"`` to succeed and hand the job over.
+    :param deferrable: Wait on the triggerer after one look, without a worker.
+    :param max_consecutive_failures: Looks that may fail in a row before the wait is given up. A refusal that will
+        not change (401, 403, 404 and the like) ends it at once.
+    :param cancel_on_kill: Cancel the job when the task is killed or marked. Off, because a sensor did not start it.
+    :raises PortkeyInvalidArgument: for a value that cannot be right.
+    """
+
+    job: ClassVar[Job]
+
+    def __init__(
+        self,
+        *,
+        portkey_conn_id: str = "portkey_default",
+        on_requires_action: str = "fail",
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        max_consecutive_failures: int = 5,
+        cancel_on_kill: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.portkey_conn_id = portkey_conn_id
+        self.on_requires_action = on_requires_action
+        self.deferrable = deferrable
+        self.max_consecutive_failures = max_consecutive_failures
+        self.cancel_on_kill = cancel_on_kill
+        check_wait(
+            poke_interval=self.poke_interval,
+            max_consecutive_failures=max_consecutive_failures,
+            on_requires_action=on_requires_action,
+        )
+
+    @cached_property
+    def hook(self) -> PortkeyHook:
+        """The hook on the rendered connection id."""
+        from airflow_provider_portkey.hooks.portkey import PortkeyHook
+
+        return PortkeyHook(self.portkey_conn_id)
+
+    @property
+    def _job_ids(self) -> dict[str, str]:
+        """Which job, by the attributes that have the names of the job's ids."""
+        return {name: getattr(self, name) for name in self.job.id_names}
+
+    def execute(self, context: Context) -> Any:
+        """
+        Wait, and return the job without its bulky fields.
+
+        :raises PortkeyJobFailed: where the job ended badly.
+        :raises PortkeyWaitTimeout: where it had not ended in time.
+        :raises PortkeyPollingGaveUp: where too many looks in a row failed.
+        """
+        self._poller = self._start(context)
+        if not self.deferrable:
+            return super().execute(context)
+        with self._skipping():
+            decision = self._look()
+            if decision.event:
+                return self._conclude(context, decision.event)
+        trigger = self._trigger(next_look=time.time() + decision.wait)
+        backstop = timedelta(seconds=max(trigger.deadline - time.time(), 0) + _BACKSTOP)
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=backstop)
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once; after a failed look again and again until one succeeds or the wait is given up."""
+        with self._skipping():
+            logged = self._seen
+            decision = self._look()
+            while decision.event is None and self._poller.failures:
+                time.sleep(decision.wait)
+                decision = self._look()
+            if decision.event:
+                return PokeReturnValue(True, self._conclude(context, decision.event))
+        if self.reschedule and self._seen != logged and (store := context.get("task_state_store")):
+            store.set(_SEEN, {"try": context["ti"].try_number, **self._seen})
+        return PokeReturnValue(False)
+
+    def execute_complete(self, context: Context, event: Any = None) -> Any:
+        """Return the job, or raise what the trigger's event says."""
+        with self._skipping():
+            job = self._conclude(context, event)
+        self.log.info("%s", event["message"])
+        return job
+
+    def on_kill(self) -> None:
+        """Cancel the job, if it was asked for, when the task is killed on the worker."""
+        if self.cancel_on_kill:
+            self.log.info("Cancelling %s, because the task was killed.", self.job.named(self._job_ids))
+            self.hook.cancel_job(self.job, self._job_ids)
+
+    @cached_property
+    def _poller(self) -> Poller:
+        return self._new_poller(time.time())
+
+    @property
+    def _seen(self) -> dict[str, str | None]:
+        return {"status": self._poller.status, "progress": self._poller.progress}
+
+    def _start(self, context: Context) -> Poller:
+        """Return the poller; in reschedule mode the wait began with the first of the processes that share it."""
+        if not self.reschedule or self.deferrable:
+            return self._new_poller(time.time())
+        first = getattr(context["ti"], "get_first_reschedule_date", lambda _: None)(context)
+        poller = self._new_poller(first.timestamp() if first else time.time())
+        if first and (store := context.get("task_state_store")):
+            seen: Any = store.get(_SEEN) or {}
+            if seen.get("try") == context["ti"].try_number:
+                poller.status, poller.progress = seen["status"], seen["progress"]
+        return poller
+
+    def _new_poller(self, started: float) -> Poller:
+        return Poller(
+            self.job,
+            self._job_ids,
+            started=started,
+            deadline=started + self.timeout,
+            poke_interval=self.poke_interval,
+            max_consecutive_failures=None if self.silent_fail else self.max_consecutive_failures,
+            on_requires_action=self.on_requires_action,
+        )
+
+    def _conclude(self, context: Context, event: Any) -> dict[str, Any]:
+        return conclude(self.job, event)
+
+    def _look(self) -> Decision:
+        poller = self._poller
+        try:
+            # One try: the poller itself decides whether and when to look again.
+            decision = poller.on_answer(self.hook.get_job(self.job, self._job_ids, max_retries=0), time.time())
+        except PortkeyRequestError as error:
+            decision = poller.on_failure(error, time.time())
+        if decision.report:
+            (self.log.warning if decision.warn else self.log.info)("%s", decision.report)
+        return decision
+
+    def _trigger(self, *, next_look: float) -> BasePortkeyTrigger:
+        poller = self._poller
+        return self._new_trigger(
+            deadline=poller.deadline,
+            portkey_conn_id=self.portkey_conn_id,
+            poll_interval=poller.poke_interval,
+            max_consecutive_failures=poller.max_consecutive_failures,
+            on_requires_action=poller.on_requires_action,
+            cancel_on_kill=self.cancel_on_kill,
+            started=poller.started,
+            next_look=next_look,
+            status=poller.status,
+            failures=poller.failures,
+            progress=poller.progress,
+        )
+
+    def _new_trigger(self, **wait: Any) -> BasePortkeyTrigger:
+        # Imported only where a task defers: it brings Airflow's own trigger machinery along.
+        from airflow_provider_portkey.triggers.job import PortkeyJobTrigger
+
+        return PortkeyJobTrigger(job=self.job.to_dict(), ids=self._job_ids, **wait)
+
+    @contextmanager
+    def _skipping(self) -> Iterator[None]:
+        """Skip for ``soft_fail`` and ``never_fail`` here: Airflow's own rules for them differ between the modes."""
+        try:
+            yield
+        except PortkeyError as error:
+            if self.soft_fail or self.never_fail:
+                raise AirflowSkipException(f"Skipped instead of failed: {error}") from error
+            raise

@@ -1,0 +1,59 @@
+"""The whole path for real: stand-in provider, Portkey's own gateway, Airflow with scheduler and triggerer."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_portkey.testing import PortkeyStandIn
+from dev.gateway import Gateway
+from dev.standalone import Standalone
+
+ROOT = Path(__file__).parents[2]
+#: Told from every other text in a log or a database.
+PORTKEY_KEY = "pk-e2e-7f3a9c51d2e84b06"
+PROVIDER_KEY = "sk-e2e-c0ffee5e17beef42"
+
+
+@pytest.fixture(scope="session")
+def provider() -> Iterator[PortkeyStandIn]:
+    with PortkeyStandIn() as provider:
+        yield provider
+
+
+@pytest.fixture(scope="session")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with Gateway(log=tmp_path_factory.mktemp("gateway") / "gateway.log") as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="session")
+def connection(provider: PortkeyStandIn, gateway: Gateway) -> dict[str, Any]:
+    """The connection to the provider through the gateway."""
+    extra = {"provider": "openai", "provider_api_key": PROVIDER_KEY, "custom_host": provider.url}
+    return {"conn_type": "portkey", "host": gateway.url, "password": PORTKEY_KEY, "extra": extra}
+
+
+@pytest.fixture(scope="session")
+def airflow(connection: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
+    folder = tmp_path_factory.mktemp("airflow")
+    dags = folder / "dags"
+    # Without the scheduled one, which would start at once.
+    shutil.copytree(ROOT / "example_dags", dags, ignore=shutil.ignore_patterns("*scheduled*"))
+    shutil.copytree(Path(__file__).parent / "dags", dags, dirs_exist_ok=True)
+    # Seconds after which Airflow believes that a part is gone; its own defaults are made for slow networks.
+    settings = {
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "10",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
+        "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
+        "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+    }
+    home = folder / "home"
+    with Standalone(home, dags_folder=dags, connections={"portkey_default": connection}, settings=settings) as airflow:
+        for dag_id in ("portkey_gate_and_export", "portkey_steps_to_xcom", "wait_deferred", "export"):
+            airflow.wait_for_dag(dag_id)
+        yield airflow

@@ -1,0 +1,79 @@
+"""The hook through Portkey's own gateway."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from airflow_provider_portkey.exceptions import PortkeyAuthenticationError, PortkeyNotFound, PortkeyRedirected
+from airflow_provider_portkey.hooks.portkey import PortkeyHook
+
+
+@pytest.fixture(autouse=True)
+def _connection(connection, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(connection))
+
+
+@pytest.fixture
+def hook() -> PortkeyHook:
+    return PortkeyHook()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _runs(provider):
+    provider.add_run(thread_id="thread_long", run_id="run_long", steps=2_345)
+    provider.add_runs(thread_id="thread_wide", count=145)
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_every_step_in_order(hook, order):
+    ids = [step["id"] for step in hook.iter_run_steps("thread_long", "run_long", order=order)]
+    assert len(ids) == len(set(ids)) == 2_345
+    assert ids == sorted(ids, reverse=order == "desc")
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_every_run_in_order(hook, order):
+    ids = [run["id"] for run in hook.iter_runs("thread_wide", order=order, page_size=20)]
+    assert len(ids) == len(set(ids)) == 145
+    assert ids == sorted(ids, reverse=order == "desc")
+
+
+def test_the_test_button_is_content(hook):
+    assert hook.test_connection() == (True, f"Connected to {hook.credentials.base_url}: it lists 1 model.")
+
+
+def test_the_test_button_says_that_no_provider_is_named(connection, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(connection | {"extra": {}}))
+    works, finding = PortkeyHook().test_connection()
+    assert not works
+    assert "no such provider, or none is named" in finding
+
+
+def test_the_provider_is_told_from_portkey(hook, provider):
+    provider.fault(status=401, body={"error": {"message": "Incorrect API key", "type": "invalid_request_error"}})
+    with pytest.raises(PortkeyAuthenticationError, match="the provider behind Portkey refused") as raised:
+        hook.get_run("thread_long", "run_long")
+    assert raised.value.refused_by == "provider"
+
+
+@pytest.mark.parametrize("form", [{"Retry-After": "0"}, {"retry-after-ms": "20"}])
+def test_asks_again_when_it_is_told_to(hook, provider, form, monkeypatch, caplog):
+    provider.fault(status=429, headers=form)
+    assert hook.get_run("thread_long", "run_long")["status"] == "completed"
+    assert "Try 1 of 5 failed, trying again in 0.0 s" in caplog.text
+
+
+def test_no_redirect_is_followed(hook, provider):
+    provider.fault(status=302, headers={"Location": f"{provider.url}/stolen"}, times=None, path="*/run_redirect")
+    with pytest.raises((PortkeyRedirected, PortkeyNotFound)):
+        hook.get_run("thread_long", "run_redirect")
+
+
+@pytest.mark.parametrize("hostile", ["a/../../models", "..%2fmodels", "run_long?x=1", "run_long#x", "run\nlong", "%2e%2e"])
+def test_a_hostile_id_stays_within_its_segment(hook, provider, hostile):
+    with pytest.raises(PortkeyNotFound):
+        hook.get_run("thread_long", hostile)
+    assert provider.requests[-1].path.startswith("/v1/threads/thread_long/runs/")
+    assert provider.requests[-1].path.count("/") == 5
