@@ -16,6 +16,7 @@ from urllib.request import getproxies, proxy_bypass
 from airflow_provider_portkey.client.answers import MAX_BODY_BYTES, Answer, read_answer, unreachable
 from airflow_provider_portkey.client.paths import fill_path
 from airflow_provider_portkey.client.retries import retry_arguments
+from airflow_provider_portkey.exceptions import PortkeyConnectionInvalid
 
 if TYPE_CHECKING:
     import ssl
@@ -99,7 +100,7 @@ class AsyncPortkeyClient:
                         raise unreachable(method, path, f"more than {MAX_BODY_BYTES} bytes came", self.credentials)
                 return Answer(method, path, response.status, response.headers, bytes(content))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            sent = not isinstance(error, aiohttp.ClientConnectorError)
+            sent = not isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError))
             reason = f"{type(error).__name__}: {error}".removesuffix(": ")
             # Without the cause: its text would show the query, and with it what the connection adds to it.
             raise unreachable(method, path, reason, self.credentials, sent=sent) from None
@@ -128,7 +129,7 @@ async def open_client(credentials: Credentials) -> AsyncIterator[AsyncPortkeyCli
 
 
 async def _open_session(credentials: Credentials) -> aiohttp.ClientSession:
-    tls = await asyncio.to_thread(_tls_context, credentials.verify)  # imports aiohttp and reads files
+    tls = await asyncio.to_thread(_tls_context, credentials)  # imports aiohttp and reads files
 
     import aiohttp
 
@@ -145,20 +146,23 @@ async def _open_session(credentials: Credentials) -> aiohttp.ClientSession:
     )
 
 
-def _tls_context(verify: bool | str) -> ssl.SSLContext | bool:
+def _tls_context(credentials: Credentials) -> ssl.SSLContext | bool:
     """Trust whom ``requests`` would trust, so that a worker and the triggerer agree."""
     import ssl
 
     import aiohttp  # noqa: F401
     import certifi
 
-    if verify is False:
+    verify = credentials.verify
+    if verify is False or not credentials.base_url.startswith("https:"):
         return False
     bundle = verify if isinstance(verify, str) else None
     bundle = bundle or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where()
-    if os.path.isdir(bundle):
-        return ssl.create_default_context(capath=bundle)
-    return ssl.create_default_context(cafile=bundle)
+    where = {"capath": bundle} if os.path.isdir(bundle) else {"cafile": bundle}
+    try:
+        return ssl.create_default_context(**where)
+    except OSError as error:
+        raise PortkeyConnectionInvalid(f"The CA bundle {bundle!r} cannot be used: {error}.") from error
 
 
 def _proxy(base_url: str) -> str | None:

@@ -20,8 +20,6 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 _SHOWN = 300
 #: Characters of a message that an error repeats.
 _LONGEST_SAID = 1_000
-#: Bytes looked at for them: enough that no secret is cut within what is shown.
-_READ_FOR_BEGINNING = 16 * 1024
 
 _PORTKEY = "portkey"
 _PROVIDER = "provider"
@@ -72,7 +70,7 @@ def read_answer(answer: Answer, credentials: Credentials) -> dict[str, Any]:
     parsed = _parse(answer.body)
     if 200 <= answer.status < 300 and isinstance(parsed, dict):
         return parsed
-    raise _error(answer, parsed, credentials)
+    raise error_answer(answer, credentials)
 
 
 def unreachable(
@@ -89,11 +87,13 @@ def unreachable(
 def _parse(body: bytes) -> Any:
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
-def _error(answer: Answer, parsed: Any, credentials: Credentials) -> PortkeyRequestError:
+def error_answer(answer: Answer, credentials: Credentials) -> PortkeyRequestError:
+    """Return the error that an answer means which is not what was asked for."""
+    parsed = _parse(answer.body)
     refused_by = _refused_by(answer, parsed)
     trace_id = answer.headers.get("x-portkey-trace-id") or None
     request_id = answer.headers.get("x-request-id") or None
@@ -150,7 +150,7 @@ def _what_happened(answer: Answer, said: str, refused_by: str | None) -> str:
         return f"answered {answer.status} with something that is not a JSON object ({kind}): {said}"
     if 300 <= answer.status < 400:
         target = (answer.headers.get("location") or "").split("?")[0]
-        return f"answered {answer.status}, a redirect to {target!r}, not followed because the keys would go with it"
+        return f"answered {answer.status}, a redirect to {target!r}, which is not followed: the keys would go with it"
     if _is_fetch_failure(answer):
         return f"the gateway could not reach the provider ({answer.status}): {said}"
     verb = "failed" if answer.status >= 500 else "refused"
@@ -171,7 +171,7 @@ def _message_in(parsed: Any) -> str:
 
 def _beginning(body: bytes, credentials: Credentials) -> str:
     # Cleaned before it is cut: half a secret could not be recognised any more.
-    text = " ".join(credentials.clean(body[:_READ_FOR_BEGINNING].decode("utf-8", "replace")).split())
+    text = " ".join(credentials.clean(body.decode("utf-8", "replace")).split())
     return repr(text[:_SHOWN]) if text else "an empty body"
 
 

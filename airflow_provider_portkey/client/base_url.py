@@ -22,9 +22,12 @@ def normalise_base_url(host: str, port: int | None = None, path: str | None = No
     """
     text = host.strip()
     if "://" not in text:
-        name = urlsplit(f"//{text}").hostname or ""
-        text = f"{'http' if name in _LOOPBACK else 'https'}://{text}"
-    url = urlsplit(text)
+        text = f"{'http' if _names_loopback(text) else 'https'}://{text}"
+    try:
+        url = urlsplit(text)
+        _ = url.port
+    except ValueError:
+        raise ValueError("a URL with a host and, perhaps, a port from 1 to 65535") from None
     if url.scheme not in ("http", "https") or not url.hostname:
         raise ValueError("an http or https URL such as https://api.portkey.ai/v1")
     if "@" in url.netloc:
@@ -34,5 +37,12 @@ def normalise_base_url(host: str, port: int | None = None, path: str | None = No
     if any(character.isspace() or not character.isprintable() for character in text):
         raise ValueError("a URL without white space")
     netloc = url.netloc if url.port or not port else f"{url.netloc}:{port}"
-    full = (url.path.strip("/") or (path or "").strip("/")).removesuffix("v1").rstrip("/")
-    return "/".join(part for part in (f"{url.scheme}://{netloc}", full, "v1") if part)
+    segments = (url.path.strip("/") or (path or "").strip("/")).split("/")
+    if segments[-1] == "v1":
+        segments.pop()
+    return "/".join([f"{url.scheme}://{netloc}", *filter(None, segments), "v1"])
+
+
+def _names_loopback(text: str) -> bool:
+    name = text.split("/", maxsplit=1)[0].removeprefix("[")
+    return any(name == own or name.startswith((f"{own}:", f"{own}]")) for own in _LOOPBACK)

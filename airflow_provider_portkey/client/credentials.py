@@ -26,7 +26,7 @@ _ASSISTANTS_BETA = {"OpenAI-Beta": "assistants=v2"}
 _METADATA_MAX_CHARACTERS = 128
 #: RFC 9110, section 5.6.2.
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_SECRET_NAME = re.compile(r"key|token|secret|passw|auth|credential|cookie|signature|virtual", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"(?<!port)key|token|secret|passw|auth|credential|cookie|signature|virtual", re.IGNORECASE)
 #: Shorter texts are words that logs are full of; Airflow's own masking has the same floor.
 _SHORTEST_SECRET = 5
 
@@ -147,7 +147,7 @@ class _Fields:
         try:
             return read(value)
         except ValueError as error:
-            may_hold_secret = secret or name in ("headers", "query") or "@" in str(value)
+            may_hold_secret = secret or name in ("headers", "query") or any(mark in str(value) for mark in "@?")
             self._wrong[name] = f"expected {error}" + ("" if may_hold_secret else f" (it holds {value!r})")
             return None
 
@@ -209,7 +209,7 @@ def _headers(value: Any) -> dict[str, str]:
             raise ValueError(f"a header's name in place of {name!r}")
         if not isinstance(entry, str) or not entry.isprintable() or not entry.isascii():
             raise ValueError(f"printable ASCII text on one line as the value of {name!r}")
-    return headers
+    return {name: entry.strip() for name, entry in headers.items()}
 
 
 def _query(value: Any) -> Iterator[tuple[str, str]]:
@@ -225,7 +225,7 @@ def _query(value: Any) -> Iterator[tuple[str, str]]:
 def _seconds(value: Any) -> float:
     try:
         seconds = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = 0.0
     if isinstance(value, bool) or not 0 < seconds <= 3600:
         raise ValueError("a number of seconds above 0, at most 3600")
@@ -266,6 +266,7 @@ def _secrets_in(value: Any, *, is_secret: bool = False) -> Iterator[str]:
     elif isinstance(value, list):
         for entry in value:
             yield from _secrets_in(entry, is_secret=is_secret)
-    elif isinstance(value, str) and is_secret:
-        yield value.strip()
-        yield value.strip().removeprefix("Bearer ")
+    elif is_secret and isinstance(value, (str, int, float)):
+        text = str(value).strip()
+        yield text
+        yield text.removeprefix("Bearer ")

@@ -25,6 +25,7 @@ def page_query(
     *,
     limit: int = 20,
     order: str = "desc",
+    ordered: bool = True,
     after: str | None = None,
     before: str | None = None,
     include: Sequence[str] | None = None,
@@ -34,6 +35,7 @@ def page_query(
 
     :param limit: Items on a page, 1 to 100.
     :param order: ``"asc"`` or ``"desc"``, by the time of creation.
+    :param ordered: False for a list that takes no order.
     :param after: Id of the item before the page's first one.
     :param before: Id of the item after the page's last one.
     :param include: Names of further fields to include.
@@ -43,13 +45,17 @@ def page_query(
         raise PortkeyInvalidArgument("limit", limit, f"a whole number from 1 to {MAX_LIMIT}")
     if order not in ("asc", "desc"):
         raise PortkeyInvalidArgument("order", order, "'asc' or 'desc'")
-    query = [("limit", str(limit)), ("order", order)]
+    query = [("limit", str(limit)), *([("order", order)] if ordered else ())]
     for name, cursor in (("after", after), ("before", before)):
         if cursor is not None:
             if not isinstance(cursor, str) or not cursor.strip():
                 raise PortkeyInvalidArgument(name, cursor, "the id of an item, or None")
             query.append((name, cursor))
-    if isinstance(include, str) or not all(isinstance(name, str) and name for name in include or ()):
+    if include is not None and (
+        isinstance(include, str)
+        or not isinstance(include, Sequence)
+        or not all(isinstance(name, str) and name for name in include)
+    ):
         raise PortkeyInvalidArgument("include", include, "a list of field names")
     return query + [("include[]", name) for name in include or ()]
 
@@ -65,7 +71,8 @@ def items_of(page: Mapping[str, Any]) -> list[Item]:
         raise PortkeyUnexpectedAnswer(f"The answer is no list: it has no array 'data', only {sorted(page)}.")
     for item in items:
         if not isinstance(item, dict) or not isinstance(item.get("id"), str) or not item["id"]:
-            raise PortkeyUnexpectedAnswer(f"The list holds something without an id: {str(item)[:100]!r}.")
+            what = f"an object with {sorted(item)}" if isinstance(item, dict) else type(item).__name__
+            raise PortkeyUnexpectedAnswer(f"The list holds something without an id: {what}.")
     return items
 
 
@@ -74,6 +81,7 @@ def iter_items(
     *,
     page_size: int = MAX_LIMIT,
     order: str = "desc",
+    ordered: bool = True,
     after: str | None = None,
     include: Sequence[str] | None = None,
     max_items: int | None = None,
@@ -85,6 +93,7 @@ def iter_items(
     :param fetch: Fetches one page, given the query parameters.
     :param page_size: Items asked for at once, 1 to 100.
     :param order: ``"asc"`` or ``"desc"``.
+    :param ordered: False for a list that takes no order.
     :param after: Start behind the item with this id.
     :param include: Names of further fields to include.
     :param max_items: Stop after so many.
@@ -92,7 +101,7 @@ def iter_items(
     :raises PortkeyInvalidArgument: at the call, before anything is sent.
     :raises PortkeyPaginationError: while iterating, where the server repeats a cursor or an item.
     """
-    page_query(limit=page_size, order=order, after=after, include=include)
+    page_query(limit=page_size, order=order, ordered=ordered, after=after, include=include)
     if max_items is not None and (isinstance(max_items, bool) or not isinstance(max_items, int) or max_items < 0):
         raise PortkeyInvalidArgument("max_items", max_items, "a whole number of at least 0, or None")
 
@@ -100,7 +109,7 @@ def iter_items(
         repeats = _Repeats(after)
         while left is None or left > 0:
             limit = page_size if left is None else min(page_size, left)
-            page = fetch(page_query(limit=limit, order=order, after=after, include=include))
+            page = fetch(page_query(limit=limit, order=order, ordered=ordered, after=after, include=include))
             items = items_of(page)[:left]
             repeats.check(items)
             if on_page:

@@ -19,10 +19,23 @@ def fill_path(template: str, ids: Mapping[str, object]) -> str:
 
     :raises PortkeyInvalidArgument: for an id that is no text, empty, ``.`` or ``..``.
     """
-    return _PLACEHOLDER.sub(lambda match: _segment(match[1], ids[match[1]]), template)
+    return _PLACEHOLDER.sub(lambda match: quote(checked_id(match[1], ids[match[1]]), safe=""), template)
 
 
-def _segment(name: str, value: object) -> str:
-    if not isinstance(value, str) or not value.strip() or value in _DOT_SEGMENTS:
+def checked_id(name: str, value: object) -> str:
+    """
+    Return an id as it is.
+
+    :raises PortkeyInvalidArgument: for one that is no text, empty, ``.`` or ``..``.
+    """
+    if not isinstance(value, str) or not value.strip() or value in _DOT_SEGMENTS or not _is_utf8(value):
         raise PortkeyInvalidArgument(name, value, "a Portkey id, text that is neither empty nor '.' nor '..'")
-    return quote(value, safe="")
+    return value
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return True

@@ -6,6 +6,7 @@ import logging
 import math
 import random
 from collections.abc import Callable
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,9 @@ def read_retry_after(headers: Mapping[str, str], now: float) -> float | None:
         seconds = _number(headers.get("retry-after"), 1.0)
     if seconds is None and (text := headers.get("retry-after")):
         try:
-            seconds = parsedate_to_datetime(text).timestamp() - now
+            moment = parsedate_to_datetime(text)
+            # Its older forms name no zone: an HTTP date is in GMT (RFC 9110, section 5.6.7).
+            seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
         except (ValueError, OverflowError):
             return None
     if seconds is None:

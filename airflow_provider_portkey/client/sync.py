@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.client.answers import MAX_BODY_BYTES, Answer, read_answer, unreachable
+from airflow_provider_portkey.client.downloads import iter_download
 from airflow_provider_portkey.client.paths import fill_path
 from airflow_provider_portkey.client.retries import retry_arguments
 
@@ -59,6 +60,22 @@ class PortkeyClient:
         """
         return self._call("POST", fill_path(path, ids), None, json.dumps(body or {}).encode(), None)
 
+    def download(self, path: str, ids: Mapping[str, str]) -> Iterator[bytes]:
+        """
+        GET an answer of any length, piece by piece; what was cut is resumed.
+
+        :raises PortkeyRequestError: its subclass that fits what happened.
+        """
+        filled = fill_path(path, ids)
+        credentials = self.credentials
+        return iter_download(
+            self._session,
+            credentials.base_url + filled,
+            name=filled,
+            credentials=credentials,
+            query=list(credentials.query),
+        )
+
     def close(self) -> None:
         """Close the pooled connections; the client opens new ones when it is used again."""
         if "_session" in self.__dict__:
@@ -66,12 +83,9 @@ class PortkeyClient:
 
     @cached_property
     def _session(self) -> requests.Session:
-        import requests
+        from airflow_provider_portkey.client.sessions import new_session
 
-        session = requests.Session()
-        session.headers.update(dict(self.credentials.headers))
-        session.auth = _keep_authorization
-        return session
+        return new_session(self.credentials.headers, head_timeout=self.credentials.attempt_timeout)
 
     def _call(
         self, method: str, path: str, query: Query | None, body: bytes | None, max_retries: int | None
@@ -112,11 +126,6 @@ class PortkeyClient:
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             # Without the cause: its text would show the query, and with it what the connection adds to it.
             raise unreachable(method, path, _reason(error), credentials, sent=not _never_left(error)) from None
-
-
-def _keep_authorization(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Stand in for ``requests``' own authentication, which would put a ``.netrc`` entry over our header."""
-    return request
 
 
 def _reason(error: BaseException) -> str:

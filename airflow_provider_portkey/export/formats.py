@@ -83,8 +83,10 @@ def encode(
     """
     if file_format == "parquet":
         parquet = _Parquet(target, columns, compression or "snappy")
-        yield parquet
-        parquet.close()
+        try:
+            yield parquet
+        finally:
+            parquet.close()
         return
     make: dict[str, Callable[[IO[bytes], Columns], Encoder]] = {"jsonl": _JsonLines, "json": _JsonArray, "csv": _Csv}
     with _compressed(target, compression) as stream:
@@ -137,7 +139,7 @@ class _Csv:
         self._stream = stream
         self._columns = columns
         self._line = io.StringIO()
-        self._writer = csv.writer(self._line, lineterminator="\n")
+        self._writer = csv.writer(self._line, lineterminator="\r\n")
         self._write([*columns, OTHER_FIELDS])
 
     def write(self, row: Row) -> None:
@@ -148,7 +150,8 @@ class _Csv:
 
     def _write(self, values: list[Any]) -> None:
         self._writer.writerow(values)
-        self._stream.write(self._line.getvalue().encode())
+        # Ended so only for the writer's sake, which quotes a carriage return that it ends lines with, and no other.
+        self._stream.write(self._line.getvalue().removesuffix("\r\n").encode() + b"\n")
         self._line.seek(0)
         self._line.truncate()
 

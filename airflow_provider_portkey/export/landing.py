@@ -38,7 +38,7 @@ class Landing:
 def uri_of(path: ObjectStoragePath) -> str:
     """Return a path as other tools take it: with its protocol, without the id of an Airflow connection."""
     if path.protocol in _LOCAL:
-        return Path(path.path).as_uri()
+        return f"file://{Path(path.path).absolute()}"  # not percent-encoded: ObjectStoragePath decodes nothing
     return f"{path.protocol}://{path.path}"
 
 

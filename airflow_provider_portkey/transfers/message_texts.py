@@ -32,9 +32,8 @@ class MessageTexts:
 
     def of(self, step: dict[str, Any]) -> str | None:
         """Return the text of the message that a step wrote; ``None`` for other steps and where it is gone."""
-        details = step.get("step_details") or {}
-        message_id = (details.get("message_creation") or {}).get("message_id")
-        if not message_id:
+        message_id = _message_id(step)
+        if message_id is None:
             return None
         if message_id not in self._kept:
             self._look_ahead(message_id)
@@ -52,6 +51,13 @@ class MessageTexts:
                 self._kept.popitem(last=False)
             if message["id"] == message_id:
                 return
+
+
+def _message_id(step: dict[str, Any]) -> str | None:
+    value: Any = step
+    for name in ("step_details", "message_creation", "message_id"):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value if isinstance(value, str) and value else None
 
 
 def _text(message: dict[str, Any]) -> str | None:

@@ -1,0 +1,155 @@
+"""The calls of threads: runs, their steps, messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from airflow_provider_portkey.client.pagination import MAX_LIMIT, Item, page_query
+from airflow_provider_portkey.client.paths import checked_id
+from airflow_provider_portkey.hooks.base import BasePortkeyHook
+from airflow_provider_portkey.jobs.run import RUN
+
+_RUNS = "/threads/{thread_id}/runs"
+_STEPS = RUN.path + "/steps"
+_STEP = _STEPS + "/{step_id}"
+_MESSAGES = "/threads/{thread_id}/messages"
+_MESSAGE = _MESSAGES + "/{message_id}"
+
+
+class ThreadCalls(BasePortkeyHook):
+    """One method for each call that reads or cancels what belongs to a thread."""
+
+    def get_run(self, thread_id: str, run_id: str) -> dict[str, Any]:
+        """Return one run."""
+        return self.get_job(RUN, {"thread_id": thread_id, "run_id": run_id})
+
+    def cancel_run(self, thread_id: str, run_id: str) -> dict[str, Any]:
+        """Ask for a run to be cancelled and return it, as a rule with status ``cancelling``."""
+        return self.cancel_job(RUN, {"thread_id": thread_id, "run_id": run_id})
+
+    def list_runs_page(
+        self,
+        thread_id: str,
+        limit: int = 20,
+        order: str = "desc",
+        after: str | None = None,
+        before: str | None = None,
+    ) -> dict[str, Any]:
+        """
+        Return one page of a thread's runs, as Portkey sent it.
+
+        :param limit: Runs on the page, 1 to 100.
+        :param order: ``"asc"`` or ``"desc"``, by the time of creation.
+        :param after: Id of the run before the page's first one.
+        :param before: Id of the run after the page's last one.
+        :return: ``{"object": "list", "data": [run, ...], "first_id", "last_id", "has_more"}``
+        """
+        query = page_query(limit=limit, order=order, after=after, before=before)
+        return self._client.get(_RUNS, {"thread_id": thread_id}, query)
+
+    def iter_runs(
+        self,
+        thread_id: str,
+        *,
+        page_size: int = MAX_LIMIT,
+        order: str = "desc",
+        after: str | None = None,
+        max_items: int | None = None,
+    ) -> Iterator[Item]:
+        """
+        Return an iterator over a thread's runs that keeps one page in memory.
+
+        :param page_size: Runs asked for at once, 1 to 100.
+        :param order: ``"asc"`` or ``"desc"``, by the time of creation.
+        :param after: Start behind the run with this id.
+        :param max_items: Stop after so many.
+        :raises PortkeyPaginationError: where the server repeats a cursor or a run.
+        """
+        return self.iter_list(
+            _RUNS, {"thread_id": thread_id}, page_size=page_size, order=order, after=after, max_items=max_items
+        )
+
+    def list_run_steps_page(
+        self,
+        thread_id: str,
+        run_id: str,
+        limit: int = 20,
+        order: str = "desc",
+        after: str | None = None,
+        before: str | None = None,
+        include: Sequence[str] | None = None,
+    ) -> dict[str, Any]:
+        """
+        Return one page of a run's steps, as Portkey sent it.
+
+        :param include: Names of further fields, such as
+            ``step_details.tool_calls[*].file_search.results[*].content``; the rest as in :meth:`list_runs_page`.
+        """
+        query = page_query(limit=limit, order=order, after=after, before=before, include=include)
+        return self._client.get(_STEPS, {"thread_id": thread_id, "run_id": run_id}, query)
+
+    def iter_run_steps(
+        self,
+        thread_id: str,
+        run_id: str,
+        *,
+        page_size: int = MAX_LIMIT,
+        order: str = "desc",
+        after: str | None = None,
+        include: Sequence[str] | None = None,
+        max_items: int | None = None,
+        on_page: Callable[[int], None] | None = None,
+    ) -> Iterator[Item]:
+        """
+        Return an iterator over a run's steps that keeps one page in memory.
+
+        :param include: As in :meth:`list_run_steps_page`.
+        :param on_page: Called with the number of steps of each page that came; the rest as in :meth:`iter_runs`.
+        """
+        return self.iter_list(
+            _STEPS,
+            {"thread_id": thread_id, "run_id": run_id},
+            page_size=page_size,
+            order=order,
+            after=after,
+            include=include,
+            max_items=max_items,
+            on_page=on_page,
+        )
+
+    def get_run_step(
+        self, thread_id: str, run_id: str, step_id: str, include: Sequence[str] | None = None
+    ) -> dict[str, Any]:
+        """Return one step of a run; ``include`` as in :meth:`list_run_steps_page`."""
+        query = [pair for pair in page_query(include=include) if pair[0] == "include[]"]
+        return self._client.get(_STEP, {"thread_id": thread_id, "run_id": run_id, "step_id": step_id}, query)
+
+    def iter_messages(
+        self,
+        thread_id: str,
+        *,
+        run_id: str | None = None,
+        page_size: int = MAX_LIMIT,
+        order: str = "desc",
+        after: str | None = None,
+        max_items: int | None = None,
+    ) -> Iterator[Item]:
+        """
+        Return an iterator over a thread's messages that keeps one page in memory.
+
+        :param run_id: Only the messages that this run wrote; the rest as in :meth:`iter_runs`.
+        """
+        return self.iter_list(
+            _MESSAGES,
+            {"thread_id": thread_id},
+            page_size=page_size,
+            order=order,
+            after=after,
+            max_items=max_items,
+            query=None if run_id is None else [("run_id", checked_id("run_id", run_id))],
+        )
+
+    def get_message(self, thread_id: str, message_id: str) -> dict[str, Any]:
+        """Return one message of a thread."""
+        return self._client.get(_MESSAGE, {"thread_id": thread_id, "message_id": message_id})
