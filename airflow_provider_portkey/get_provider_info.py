@@ -76,6 +76,7 @@ _CONNECTION_FIELDS = {
 }
 
 _INTEGRATION = "Portkey"
+_STORAGE = "Object Storage"
 _PACKAGE = "airflow_provider_portkey"
 
 
@@ -84,9 +85,14 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-portkey",
         "name": _INTEGRATION,
-        "description": "`Portkey <https://portkey.ai>`__ AI gateway: wait for runs, export their steps.",
+        "description": "`Portkey <https://portkey.ai>`__ AI gateway: wait for runs, responses, batches and other jobs, export what they made.",
         "integrations": [
-            {"integration-name": _INTEGRATION, "external-doc-url": "https://portkey.ai/docs", "tags": ["ai"]}
+            {"integration-name": _INTEGRATION, "external-doc-url": "https://portkey.ai/docs", "tags": ["ai"]},
+            {
+                "integration-name": _STORAGE,
+                "external-doc-url": "https://filesystem-spec.readthedocs.io",
+                "tags": ["software"],
+            },
         ],
         "connection-types": [
             {
@@ -105,15 +111,20 @@ def get_provider_info() -> dict[str, Any]:
                 },
             }
         ],
-        "hooks": [{"integration-name": _INTEGRATION, "python-modules": [f"{_PACKAGE}.hooks.portkey"]}],
-        "sensors": [{"integration-name": _INTEGRATION, "python-modules": [f"{_PACKAGE}.sensors.run"]}],
-        "operators": [{"integration-name": _INTEGRATION, "python-modules": [f"{_PACKAGE}.operators.steps"]}],
+        "hooks": [_modules("hooks.portkey")],
+        "sensors": [_modules("sensors.run", "sensors.response", "sensors.batch", "sensors.fine_tuning", "sensors.job")],
+        "operators": [_modules("operators.steps", "operators.response", "operators.batch", "operators.log_export")],
         "transfers": [
             {
                 "source-integration-name": _INTEGRATION,
-                "target-integration-name": _INTEGRATION,
-                "python-module": f"{_PACKAGE}.transfers.steps_to_object_storage",
+                "target-integration-name": _STORAGE,
+                "python-module": f"{_PACKAGE}.transfers.{rows}_to_object_storage",
             }
+            for rows in ("steps", "response_items", "batch_output", "fine_tuning")
         ],
-        "triggers": [{"integration-name": _INTEGRATION, "python-modules": [f"{_PACKAGE}.triggers.run"]}],
+        "triggers": [_modules("triggers.run", "triggers.job")],
     }
+
+
+def _modules(*names: str) -> dict[str, Any]:
+    return {"integration-name": _INTEGRATION, "python-modules": [f"{_PACKAGE}.{name}" for name in names]}

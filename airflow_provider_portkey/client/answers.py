@@ -165,7 +165,7 @@ def _message_in(parsed: Any) -> str:
             return holder
         if isinstance(holder, dict) and holder.get("message"):
             code = holder.get("code") or holder.get("errorCode")
-            return f"{holder['message']}" + (f" [{code}]" if code else "")
+            return f"{holder['message']}" + (f" ({code})" if code else "")
     return ""
 
 

@@ -27,7 +27,7 @@ def normalise_base_url(host: str, port: int | None = None, path: str | None = No
         url = urlsplit(text)
         _ = url.port
     except ValueError:
-        raise ValueError("a URL with a host and, perhaps, a port from 1 to 65535") from None
+        raise ValueError("an http or https URL with a host and, if any, a port from 1 to 65535") from None
     if url.scheme not in ("http", "https") or not url.hostname:
         raise ValueError("an http or https URL such as https://api.portkey.ai/v1")
     if "@" in url.netloc:

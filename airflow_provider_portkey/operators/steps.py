@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_portkey.exceptions import PortkeyInvalidArgument, PortkeyXComTooLarge
+from airflow_provider_portkey.operators.xcom import check_max_bytes, fit_for_xcom
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -49,8 +48,7 @@ class PortkeyRunStepsOperator(BaseOperator):
         self.order = order
         self.include = include
         self.max_bytes = max_bytes
-        if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 1:
-            raise PortkeyInvalidArgument("max_bytes", max_bytes, "a whole number of bytes, at least 1")
+        check_max_bytes(max_bytes)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """
@@ -61,17 +59,9 @@ class PortkeyRunStepsOperator(BaseOperator):
         from airflow_provider_portkey.hooks.portkey import PortkeyHook
 
         hook = PortkeyHook(self.portkey_conn_id)
-        steps: list[dict[str, Any]] = []
-        size = 2
-        for step in hook.iter_run_steps(self.thread_id, self.run_id, order=self.order, include=self.include):
-            size += len(json.dumps(step)) + 2
-            if size > self.max_bytes:
-                raise PortkeyXComTooLarge(
-                    f"The steps of run {self.run_id!r} have more than max_bytes={self.max_bytes} bytes as JSON "
-                    f"(the first {len(steps) + 1} of them have {size}). Use PortkeyRunStepsToObjectStorageOperator, "
-                    "which writes them to a file and returns a manifest, or raise max_bytes if your XCom backend "
-                    "is made for it."
-                )
-            steps.append(step)
-        self.log.info("Run %r has %d steps, %d bytes as JSON.", self.run_id, len(steps), size)
-        return steps
+        return fit_for_xcom(
+            hook.iter_run_steps(self.thread_id, self.run_id, order=self.order, include=self.include),
+            max_bytes=self.max_bytes,
+            what=f"steps of run {self.run_id!r}",
+            instead="PortkeyRunStepsToObjectStorageOperator",
+        )

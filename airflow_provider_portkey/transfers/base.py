@@ -1,0 +1,105 @@
+"""Rows of any kind to a file in object storage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_portkey.exceptions import PortkeyInvalidArgument
+from airflow_provider_portkey.export.formats import Columns, Row, check_format, check_installed, encode
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_portkey.export.manifest import Tally
+    from airflow_provider_portkey.hooks.portkey import PortkeyHook
+
+
+class BasePortkeyToObjectStorageOperator(BaseOperator):
+    """
+    Write rows to a file, with one page of them in memory. A subclass says which rows.
+
+    The file is at its path whole or not at all, and has the same bytes for the same rows.
+
+    :param path: Where to: a local path or any URL that ``ObjectStoragePath`` takes, such as
+        ``s3://bucket/{{ ds }}/rows.jsonl`` (templated).
+    :param portkey_conn_id: The Airflow connection to Portkey (templated).
+    :param object_storage_conn_id: The Airflow connection to the object store, if one is needed (templated).
+    :param file_format: ``"jsonl"`` and ``"json"`` write each row as it came, its keys sorted; ``"csv"`` and
+        ``"parquet"`` have a column for each field that is documented, nested ones as JSON text, and the column
+        ``other_fields`` for what is not.
+    :param compression: ``None``, ``"gzip"`` or ``"zstd"``; parquet compresses within the file, ``None`` is snappy.
+    :param overwrite: Replace a file that is there already, rather than fail before anything is fetched.
+    """
+
+    template_fields: Sequence[str] = ("portkey_conn_id", "object_storage_conn_id", "path")
+    ui_color = "#e8e4f8"
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        portkey_conn_id: str = "portkey_default",
+        object_storage_conn_id: str | None = None,
+        file_format: str = "jsonl",
+        compression: str | None = None,
+        overwrite: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.path = path
+        self.portkey_conn_id = portkey_conn_id
+        self.object_storage_conn_id = object_storage_conn_id
+        self.file_format = file_format
+        self.compression = compression
+        self.overwrite = overwrite
+        check_format(file_format, compression)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """
+        Write the file and return its manifest.
+
+        :raises PortkeyDestinationExists: where a file is there already and ``overwrite`` is off.
+        """
+        from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+        from airflow_provider_portkey.export.landing import land, refuse_existing, uri_of
+        from airflow_provider_portkey.export.manifest import Tally
+        from airflow_provider_portkey.hooks.portkey import PortkeyHook
+
+        if not str(self.path).strip() or str(self.path).endswith("/"):
+            raise PortkeyInvalidArgument("path", self.path, "the path of a file, such as s3://bucket/rows.jsonl")
+        check_installed(self.file_format, self.compression)
+        path = ObjectStoragePath(self.path, conn_id=self.object_storage_conn_id)
+        refuse_existing(path, overwrite=self.overwrite)
+        hook = PortkeyHook(self.portkey_conn_id)
+        tally = Tally()
+        about, rows = self.open(hook, tally)
+        with (
+            land(path, overwrite=self.overwrite) as landing,
+            encode(
+                landing.stream, columns=self.columns(), file_format=self.file_format, compression=self.compression
+            ) as encoder,
+        ):
+            for row in rows:
+                encoder.write(row)
+                tally.row(row)
+        manifest = tally.manifest(
+            landing, uri=uri_of(path), file_format=self.file_format, compression=self.compression, **about
+        )
+        self.log.info("%d rows (%d bytes) are in %s.", tally.rows, landing.bytes, path)
+        return manifest
+
+    def columns(self) -> Columns:
+        """Return the declared columns of a table of these rows."""
+        raise NotImplementedError
+
+    def open(self, hook: PortkeyHook, tally: Tally) -> tuple[Mapping[str, Any], Iterator[Row]]:
+        """
+        Return what the manifest says of the rows' origin, and the rows.
+
+        :param tally: Its ``page`` is told of each page that comes.
+        """
+        raise NotImplementedError
