@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.exceptions import (
+    PortkeyError,
     PortkeyNotFound,
     PortkeyRequestError,
     PortkeySubmissionUnknown,
@@ -120,8 +121,8 @@ class BasePortkeySubmitOperator(BasePortkeySensor):
             memory.write({"marker": marker})
         try:
             job = self.submit(memory, marker)
-        except PortkeyRequestError as error:
-            if error.surely_not_carried_out:
+        except PortkeyError as error:
+            if not isinstance(error, PortkeyRequestError) or error.surely_not_carried_out:
                 memory.write({name: value for name, value in memory.read().items() if name != "marker"})
             raise
         self._remember(memory, job)
