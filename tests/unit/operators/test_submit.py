@@ -172,7 +172,10 @@ def test_a_job_that_ended_badly_fails_the_task(portkey, context):
     assert not isinstance(raised.value, PortkeyRunFailed)
 
 
-def test_a_rescheduled_wait_submits_once(portkey, context):
+def test_a_rescheduled_wait_submits_once(portkey, context, monkeypatch):
+    base = next(cls for cls in PortkeyCreateResponseOperator.__mro__ if cls.__name__ == "BaseSensorOperator")
+    for name in ("_orig_start_date", "_is_metadatabase_mysql"):  # of Airflow 2, which asks its database
+        monkeypatch.setattr(f"{base.__module__}.{name}", lambda **_: None, raising=False)
     portkey.status["resp_1"] = "in_progress"
     for _ in range(3):
         with pytest.raises(AirflowRescheduleException):
