@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSensorTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 class PortkeyError(AirflowException):
@@ -24,6 +24,10 @@ class PortkeyInvalidArgument(PortkeyError, AirflowFailException, ValueError):
 
     def __init__(self, field: str, value: object, expected: str) -> None:
         super().__init__(f"{field}={value!r} is not valid: expected {expected}.")
+        self._made_of = (field, value, expected)
+
+    def __reduce__(self) -> tuple[type[PortkeyInvalidArgument], tuple[str, object, str]]:
+        return type(self), self._made_of
 
 
 class PortkeyConnectionInvalid(PortkeyError, ValueError):
@@ -205,9 +209,51 @@ class PortkeySubmissionUnknown(PortkeyError, AirflowFailException):
     """A job may have been submitted or not, and nobody can tell: a person has to look."""
 
 
+class PortkeyWindowTooFull(PortkeyError, AirflowFailException):
+    """More logs lie in the shortest window there is than one export holds."""
+
+
+class PortkeyRowsMismatch(PortkeyError):
+    """There are more or fewer rows than Portkey had counted before; a retry counts anew."""
+
+
 class PortkeyXComTooLarge(PortkeyError, AirflowFailException):
     """The rows are larger than the operator's limit for XCom."""
 
 
 class PortkeyDestinationExists(PortkeyError, AirflowFailException):
     """The destination is there already and ``overwrite`` is off."""
+
+
+class PortkeyBatchInputInvalid(PortkeyError, AirflowFailException):
+    """
+    A batch's input has lines that the provider would refuse; nothing was sent.
+
+    :param problems: What is wrong, the first twenty bad lines.
+    :param bad_lines: How many lines are bad.
+    """
+
+    def __init__(self, message: str, *, problems: Sequence[str] = (), bad_lines: int = 0) -> None:
+        super().__init__(message)
+        self.problems = list(problems)
+        self.bad_lines = bad_lines
+
+
+class PortkeyLineInvalid(PortkeyError, AirflowFailException):
+    """A line of a batch's file is no JSON object; the message names the file and the line's number."""
+
+
+class PortkeyJobNotEnded(PortkeyError):
+    """The results of a job were asked for while it still goes on."""
+
+
+class PortkeyBatchRequestsFailed(PortkeyError, AirflowFailException):
+    """
+    More of a batch's requests than the task accepts failed or have no outcome; the files have landed all the same.
+
+    :param manifest: The export's manifest, with the counts and with where the files are.
+    """
+
+    def __init__(self, message: str, *, manifest: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.manifest = dict(manifest)

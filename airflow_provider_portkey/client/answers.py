@@ -106,7 +106,7 @@ def error_answer(answer: Answer, credentials: Credentials) -> PortkeyRequestErro
         )
         if value and value != "0"
     ]
-    said = credentials.clean(_message_in(parsed) or _beginning(answer.body, credentials))[:_LONGEST_SAID].rstrip(".")
+    said = credentials.clean(_said(answer, parsed, credentials))[:_LONGEST_SAID].rstrip(".")
     what = f"{answer.method} {answer.path}: {_what_happened(answer, said, refused_by)}"
     message = f"{what} ({', '.join(traces)})." if traces else f"{what}."
     if advice := _advice(answer, refused_by):
@@ -149,12 +149,18 @@ def _what_happened(answer: Answer, said: str, refused_by: str | None) -> str:
         kind = answer.headers.get("content-type") or "no content type"
         return f"answered {answer.status} with something that is not a JSON object ({kind}): {said}"
     if 300 <= answer.status < 400:
-        target = (answer.headers.get("location") or "").split("?")[0]
-        return f"answered {answer.status}, a redirect to {target!r}, which is not followed: the keys would go with it"
+        return f"answered {answer.status}, {said}"
     if _is_fetch_failure(answer):
         return f"the gateway could not reach the provider ({answer.status}): {said}"
     verb = "failed" if answer.status >= 500 else "refused"
     return f"{who} {verb} ({answer.status}): {said}"
+
+
+def _said(answer: Answer, parsed: Any, credentials: Credentials) -> str:
+    if 300 <= answer.status < 400:
+        target = (answer.headers.get("location") or "").split("?")[0]
+        return f"a redirect to {target!r}, which is not followed: the keys would go with it"
+    return _message_in(parsed) or _beginning(answer.body, credentials)
 
 
 def _message_in(parsed: Any) -> str:

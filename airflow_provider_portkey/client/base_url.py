@@ -44,5 +44,5 @@ def normalise_base_url(host: str, port: int | None = None, path: str | None = No
 
 
 def _names_loopback(text: str) -> bool:
-    name = text.split("/", maxsplit=1)[0].removeprefix("[")
+    name = text.lower().split("/", maxsplit=1)[0].removeprefix("[")
     return any(name == own or name.startswith((f"{own}:", f"{own}]")) for own in _LOOPBACK)

@@ -98,7 +98,7 @@ def read_credentials(
         and what would be right.
     """
     fields = _Fields(extra or {})
-    base_url = fields.take("host", host, lambda value: normalise_base_url(value, port, path))
+    base_url = fields.take("host", host or DEFAULT_BASE_URL, lambda value: normalise_base_url(value, port, path))
     headers = dict(_ASSISTANTS_BETA)
     if key := fields.take("password", api_key, _header_value, secret=True):
         headers["x-portkey-api-key"] = key
@@ -142,7 +142,7 @@ class _Fields:
             value = value.strip()
         if value in (None, ""):
             return None
-        if secret:
+        if secret or re.search("://.*@", str(value)):
             self.secret_values.append(value)
         try:
             return read(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from airflow_provider_portkey.client.answers import Answer, error_answer, unreachable
@@ -25,6 +25,8 @@ DOWNLOAD_BUDGET = 6 * 3600.0
 _PIECE = 256 * 1024
 #: Bytes that are read of an answer that is an error.
 _ERROR_BYTES = 64 * 1024
+#: What a store answers to a signed URL that has expired: S3 and Azure 403, Google 400, others 401 or 410.
+_EXPIRED = frozenset({400, 401, 403, 410})
 
 
 def iter_download(
@@ -34,6 +36,7 @@ def iter_download(
     name: str,
     credentials: Credentials,
     query: list[tuple[str, str]] | None = None,
+    renew: Callable[[], tuple[str, Credentials]] | None = None,
 ) -> Iterator[bytes]:
     """
     Yield the bytes behind a URL, piece by piece; after a cut the rest is asked for by range.
@@ -41,10 +44,12 @@ def iter_download(
     :param session: With Portkey's headers or, for a signed URL, without any.
     :param name: What errors and logs call it; a signed URL itself is a secret.
     :param credentials: Time-outs, number of retries, TLS, and the secrets to keep out of errors.
+    :param renew: Gives another URL and its secrets where the one before has expired; asked once in a row.
     :raises PortkeyRequestError: its subclass that fits what happened, once as many tries in a row as the connection
         allows brought not one byte.
     """
     done, failures, total = 0, 0, None
+    renewed = False
     deadline = time.monotonic() + DOWNLOAD_BUDGET
     while True:
         try:
@@ -52,7 +57,7 @@ def iter_download(
                 total = _total(response, done, total, name)
                 for piece in _pieces(response, skip=0 if response.status_code == 206 else done):
                     done += len(piece)
-                    failures = 0
+                    failures, renewed = 0, False
                     yield piece
                     if time.monotonic() > deadline:
                         raise unreachable("GET", name, f"not whole after {DOWNLOAD_BUDGET:g} s", credentials)
@@ -63,6 +68,10 @@ def iter_download(
             caught: PortkeyRequestError = unreachable("GET", name, type(error).__name__, credentials)
         except PortkeyRequestError as error:
             caught = error
+        if renew and not renewed and caught.status_code in _EXPIRED:
+            log.info("The URL does not hold any more after %d bytes, asking for another one.", done)
+            (url, credentials), renewed = renew(), True
+            continue
         failures += 1
         if not caught.transient or failures > credentials.max_retries or time.monotonic() > deadline:
             raise caught

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tenacity import RetryCallState
 
-#: Seconds a call may take, its tries and the waits between them together.
+#: Seconds within which the tries of a call begin; the last one still has its own time-outs.
 CALL_BUDGET = 300.0
 #: Seconds: an answer that asks for more is tried again after this long all the same.
 RETRY_AFTER_CAP = 60.0

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterable
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
@@ -16,7 +17,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 def new_session(headers: Iterable[tuple[str, str]], *, head_timeout: float) -> requests.Session:
     """
-    Return a pooled session.
+    Return a pooled session that keeps no cookies.
 
     :param headers: Go with every request.
     :param head_timeout: Seconds until status and headers of an answer must be there, however slowly they drip: the
@@ -25,6 +26,7 @@ def new_session(headers: Iterable[tuple[str, str]], *, head_timeout: float) -> r
     session = requests.Session()
     session.headers.update(dict(headers))
     session.auth = _keep_authorization
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     for scheme in ("http://", "https://"):
         session.mount(scheme, _Adapter(head_timeout))
     return session

@@ -7,12 +7,13 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider_portkey.client.answers import MAX_BODY_BYTES, Answer, read_answer, unreachable
 from airflow_provider_portkey.client.downloads import iter_download
 from airflow_provider_portkey.client.paths import fill_path
 from airflow_provider_portkey.client.retries import retry_arguments
+from airflow_provider_portkey.client.uploads import MultipartFile, with_patience
 
 if TYPE_CHECKING:
     import requests
@@ -60,6 +61,41 @@ class PortkeyClient:
         """
         return self._call("POST", fill_path(path, ids), None, json.dumps(body or {}).encode(), None)
 
+    def put(self, path: str, ids: Mapping[str, str], body: Mapping[str, Any]) -> dict[str, Any]:
+        """
+        PUT a JSON object and return the answer; it is sent again like a GET, because twice is as good as once.
+
+        :raises PortkeyRequestError: its subclass that fits what happened.
+        """
+        return self._call("PUT", fill_path(path, ids), None, json.dumps(body).encode(), None)
+
+    def upload(
+        self,
+        path: str,
+        ids: Mapping[str, str],
+        file: BinaryIO,
+        *,
+        filename: str,
+        fields: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """
+        POST a file of any length as a form, piece by piece, and return the answer.
+
+        It is sent again, from its start, only where it was surely not carried out.
+
+        :param file: Open for reading, seekable.
+        :param filename: What the provider calls it.
+        :param fields: The form's other fields.
+        :raises PortkeyRequestError: its subclass that fits what happened.
+        """
+        filled = fill_path(path, ids)
+        # With a session of its own: a session knows one time for the head of every answer.
+        client = PortkeyClient(with_patience(self.credentials))
+        try:
+            return client._call("POST", filled, None, MultipartFile(file, filename=filename, fields=fields), None)
+        finally:
+            client.close()
+
     def download(self, path: str, ids: Mapping[str, str]) -> Iterator[bytes]:
         """
         GET an answer of any length, piece by piece; what was cut is resumed.
@@ -88,15 +124,20 @@ class PortkeyClient:
         return new_session(self.credentials.headers, head_timeout=self.credentials.attempt_timeout)
 
     def _call(
-        self, method: str, path: str, query: Query | None, body: bytes | None, max_retries: int | None
+        self,
+        method: str,
+        path: str,
+        query: Query | None,
+        body: bytes | MultipartFile | None,
+        max_retries: int | None,
     ) -> dict[str, Any]:
         from tenacity import Retrying
 
         retries = self.credentials.max_retries if max_retries is None else max_retries
-        retrying = Retrying(**retry_arguments(max_retries=retries, idempotent=method == "GET", log=log))
+        retrying = Retrying(**retry_arguments(max_retries=retries, idempotent=method != "POST", log=log))
         return retrying(lambda: read_answer(self._send(method, path, query, body), self.credentials))
 
-    def _send(self, method: str, path: str, query: Query | None, body: bytes | None) -> Answer:
+    def _send(self, method: str, path: str, query: Query | None, body: bytes | MultipartFile | None) -> Answer:
         import requests
         import urllib3
 
@@ -108,12 +149,14 @@ class PortkeyClient:
                 credentials.base_url + path,
                 params=[*credentials.query, *(query or ())],
                 data=body,
-                headers={"Content-Type": "application/json"} if body is not None else None,
+                headers=_content_type(body),
                 timeout=(credentials.connect_timeout, credentials.read_timeout),
                 allow_redirects=False,
                 verify=credentials.verify,
                 stream=True,
             ) as response:
+                if isinstance(body, MultipartFile):  # sending it has taken its own time
+                    deadline = time.monotonic() + credentials.attempt_timeout
                 content = bytearray()
                 while piece := response.raw.read1(_PIECE, decode_content=True):
                     content += piece
@@ -126,6 +169,12 @@ class PortkeyClient:
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             # Without the cause: its text would show the query, and with it what the connection adds to it.
             raise unreachable(method, path, _reason(error), credentials, sent=not _never_left(error)) from None
+
+
+def _content_type(body: bytes | MultipartFile | None) -> dict[str, str] | None:
+    if body is None:
+        return None
+    return {"Content-Type": body.content_type if isinstance(body, MultipartFile) else "application/json"}
 
 
 def _reason(error: BaseException) -> str:

@@ -31,7 +31,7 @@ def fit_for_xcom(rows: Iterable[dict[str, Any]], *, max_bytes: int, what: str, i
     gathered: list[dict[str, Any]] = []
     size = 2
     for row in rows:
-        size += len(json.dumps(row)) + 2
+        size += len(json.dumps(row)) + (2 if gathered else 0)
         if size > max_bytes:
             raise PortkeyXComTooLarge(
                 f"The {what} have more than max_bytes={max_bytes} bytes as JSON (the first {len(gathered) + 1} of "

@@ -12,7 +12,7 @@ from airflow_provider_portkey.exceptions import PortkeyNotFound
 if TYPE_CHECKING:
     from airflow_provider_portkey.hooks.portkey import PortkeyHook
 
-#: Messages kept that no step has asked for yet. Steps and messages come in the same order, so it is hardly used.
+#: Messages kept that no step has asked for yet. Steps and messages come in the same order, so that few are needed.
 _KEPT = 2 * MAX_LIMIT
 
 

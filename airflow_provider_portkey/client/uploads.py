@@ -1,0 +1,83 @@
+"""A file on its way as ``multipart/form-data``: streamed, of a length that is known, and from the start again."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import BinaryIO
+
+from airflow_provider_portkey.client.credentials import Credentials
+from airflow_provider_portkey.exceptions import PortkeyError
+
+#: Seconds that the connection may take no byte: a gateway that passes a file on stops reading while the provider
+#: is slow. It bounds the connecting as well, which ``urllib3`` does not tell apart.
+STALL_TIMEOUT = 60.0
+#: Seconds until the answer: some gateways only begin to send the file on when they have all of it.
+ANSWER_TIMEOUT = 600.0
+#: Bytes that are read and sent at once.
+_PIECE = 128 * 1024
+
+
+def with_patience(credentials: Credentials) -> Credentials:
+    """Return credentials with time-outs that a large file on a slow way keeps to."""
+    return dataclasses.replace(
+        credentials,
+        connect_timeout=max(credentials.connect_timeout, STALL_TIMEOUT),
+        read_timeout=max(credentials.read_timeout, ANSWER_TIMEOUT),
+    )
+
+
+class MultipartFile:
+    """
+    The body of a request that uploads one file. Each iteration sends the file from its start.
+
+    :param file: Open for reading, seekable.
+    :param filename: What the provider calls it.
+    :param fields: The form's other fields, which go before it.
+    :param size: Bytes of the file, measured where not given.
+    """
+
+    def __init__(
+        self, file: BinaryIO, *, filename: str, fields: Mapping[str, str] | None = None, size: int | None = None
+    ) -> None:
+        self._file = file
+        self._name = filename
+        self.size = file.seek(0, os.SEEK_END) if size is None else size
+        boundary = uuid.uuid4().hex
+        self.content_type = f"multipart/form-data; boundary={boundary}"
+        head = [
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(name)}"\r\n\r\n{value}\r\n'
+            for name, value in (fields or {}).items()
+        ]
+        head.append(
+            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{_quoted(filename)}"\r\n'
+            "Content-Type: application/octet-stream\r\n\r\n"
+        )
+        self._head = "".join(head).encode()
+        self._tail = f"\r\n--{boundary}--\r\n".encode()
+
+    def __len__(self) -> int:
+        return len(self._head) + self.size + len(self._tail)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """
+        Yield the body.
+
+        :raises PortkeyError: where the file is no longer as long as was announced; the server cannot take it then.
+        """
+        yield self._head
+        self._file.seek(0)
+        left = self.size
+        while left and (piece := self._file.read(min(_PIECE, left))):
+            left -= len(piece)
+            yield piece
+        if left or self._file.read(1):
+            raise PortkeyError(f"{self._name} no longer has the {self.size} bytes that were to be uploaded.")
+        yield self._tail
+
+
+def _quoted(name: str) -> str:
+    """Escape a name the way that browsers do (WHATWG HTML, multipart/form-data)."""
+    return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")

@@ -1,0 +1,37 @@
+"""Wait for a kind of job that the provider package does not know: the indexing of files in a vector store."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, Param
+
+from airflow_provider_portkey.jobs.base import Job
+from airflow_provider_portkey.sensors.job import PortkeyJobSensor
+
+FILE_BATCH = Job(
+    kind="file batch",
+    path="/vector_stores/{vector_store_id}/file_batches/{batch_id}",
+    going=["in_progress"],
+    ended_well=["completed"],
+    ended_badly=["failed", "cancelled"],
+    progress="file_counts",
+    cancel_path="/vector_stores/{vector_store_id}/file_batches/{batch_id}/cancel",
+)
+
+with DAG(
+    dag_id="portkey_any_job",
+    schedule=None,
+    doc_md=__doc__,
+    tags=["portkey", "example"],
+    params={
+        "vector_store_id": Param("vs_demo", type="string"),
+        "batch_id": Param("vsfb_demo", type="string"),
+    },
+):
+    PortkeyJobSensor(
+        task_id="wait_for_files",
+        job=FILE_BATCH,
+        ids={"vector_store_id": "{{ params.vector_store_id }}", "batch_id": "{{ params.batch_id }}"},
+        deferrable=True,
+        poke_interval=5,
+        timeout=3600,
+    )

@@ -1,0 +1,93 @@
+"""What all tests share. Airflow reads its environment when it is imported, so its home is made first."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+_HOME = tempfile.mkdtemp(prefix="portkey-tests-")
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+for _name in [name for name in os.environ if name.startswith(("AIRFLOW", "PORTKEY"))]:
+    del os.environ[_name]
+os.environ.update(
+    AIRFLOW_HOME=_HOME,
+    AIRFLOW__CORE__LOAD_EXAMPLES="False",
+    AIRFLOW__CORE__DAGS_FOLDER=str(Path(__file__).parents[1] / "example_dags"),
+    AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{_HOME}/airflow.db",
+)
+
+
+@pytest.fixture(scope="session")
+def airflow_home() -> str:
+    """The temporary folder that Airflow takes for its home."""
+    return _HOME
+
+
+@pytest.fixture
+def portkey_connection(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Set the connection ``portkey_default`` at once; call the fixture with other fields to set another."""
+
+    def set_to(*, extra: dict[str, Any] | None = None, **fields: Any) -> None:
+        connection = {"conn_type": "portkey", "host": "https://portkey.test/v1", "password": "pk-test-secret"}
+        connection |= {"extra": {"provider": "@openai-prod"} if extra is None else extra} | fields
+        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(connection))
+
+    set_to()
+    return set_to
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The waits that retries of the sync client asked for; none of them is slept."""
+    asked: list[float] = []
+    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=asked.append))
+    return asked
+
+
+@pytest.fixture
+def serve_list(requests_mock: Any) -> Callable[..., Any]:
+    """Serve items, given oldest first, below ``https://portkey.test/v1`` and page them as Portkey does."""
+
+    def serve(path: str, items: list[dict[str, Any]]) -> Any:
+        def answer(request: Any, context: Any) -> dict[str, Any]:
+            query = parse_qs(urlsplit(request.url).query)
+            ordered = items if query["order"] == ["asc"] else items[::-1]
+            ids = [item["id"] for item in ordered]
+            start = ids.index(query["after"][0]) + 1 if "after" in query else 0
+            page = ordered[start : start + int(query["limit"][0])]
+            return {
+                "object": "list",
+                "data": page,
+                "first_id": page[0]["id"] if page else None,
+                "last_id": page[-1]["id"] if page else None,
+                "has_more": start + len(page) < len(items),
+            }
+
+        return requests_mock.get(f"https://portkey.test/v1{path}", json=answer)
+
+    return serve
+
+
+@pytest.fixture
+def memory_store() -> Iterator[str]:
+    """The URL of an object store that lives in memory, for ``ObjectStoragePath``; emptied afterwards."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    try:
+        from airflow.sdk.io import attach
+    except ImportError:
+        from airflow.io.store import attach
+
+    attach("memory", fs=MemoryFileSystem())
+    yield "memory://portkey-tests"
+    MemoryFileSystem.store.clear()

@@ -1,0 +1,137 @@
+"""Responses, fine-tuning jobs and a user's own kind of job on the stand-in over HTTP."""
+
+from __future__ import annotations
+
+import csv
+import json
+from itertools import pairwise
+
+import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
+
+from airflow_provider_portkey.exceptions import PortkeyJobFailed, PortkeyXComTooLarge
+from airflow_provider_portkey.jobs.base import Job
+from airflow_provider_portkey.operators.response import PortkeyCreateResponseOperator, PortkeyResponseItemsOperator
+from airflow_provider_portkey.sensors.fine_tuning import PortkeyFineTuningJobSensor
+from airflow_provider_portkey.sensors.job import PortkeyJobSensor
+from airflow_provider_portkey.sensors.response import PortkeyResponseSensor
+from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.transfers.fine_tuning_to_object_storage import (
+    PortkeyFineTuningCheckpointsToObjectStorageOperator,
+    PortkeyFineTuningEventsToObjectStorageOperator,
+)
+from airflow_provider_portkey.transfers.response_items_to_object_storage import (
+    PortkeyResponseItemsToObjectStorageOperator,
+)
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch):
+    with PortkeyStandIn(job_seconds=0) as stand_in:
+        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(stand_in.connection()))
+        monkeypatch.setattr("airflow_provider_portkey.sensors.base.time.sleep", lambda seconds: None)
+        yield stand_in
+
+
+def posts(stand_in, path: str) -> list[dict]:
+    return [json.loads(request.body) for request in stand_in.requests if (request.method, request.path) == ("POST", path)]
+
+
+def test_a_response_is_made_waited_for_and_read(stand_in):
+    made = PortkeyCreateResponseOperator(
+        task_id="ask", model="gpt-5-mini", input="Why?", instructions="Be short.", poke_interval=0
+    ).execute({})
+    assert made["status"] == "completed"
+    assert not {"output", "instructions", "tools"} & made.keys()
+    (body,) = posts(stand_in, "/v1/responses")
+    assert body == {"model": "gpt-5-mini", "input": "Why?", "instructions": "Be short.", "background": True}
+    items = PortkeyResponseItemsOperator(task_id="answer", response_id=made["id"]).execute({})
+    assert items[-1]["type"] == "message"
+    with pytest.raises(PortkeyXComTooLarge, match="PortkeyResponseItemsToObjectStorageOperator"):
+        PortkeyResponseItemsOperator(task_id="answer", response_id=made["id"], max_bytes=50).execute({})
+
+
+def test_a_failed_response_fails_with_its_error(stand_in):
+    error = {"code": "server_error", "message": "The model stumbled."}
+    stand_in.add_response(response_id="resp_bad", statuses=["queued", "failed"], advance="per_poll", error=error)
+    with pytest.raises(PortkeyJobFailed, match=r"server_error: The model stumbled\."):
+        PortkeyResponseSensor(task_id="wait", response_id="resp_bad", poke_interval=0).execute({})
+
+
+def test_a_response_defers_with_everything_that_its_trigger_needs(stand_in):
+    stand_in.add_response(response_id="resp_slow", statuses="in_progress")
+    with pytest.raises(TaskDeferred) as deferred:
+        PortkeyResponseSensor(task_id="wait", response_id="resp_slow", deferrable=True).execute({})
+    json.dumps(deferred.value.trigger.serialize())
+
+
+def test_the_items_of_a_response_land_input_first(stand_in, tmp_path):
+    stand_in.add_response(response_id="resp_1", input=250, output=3)
+    path = tmp_path / "items.jsonl"
+    operator = PortkeyResponseItemsToObjectStorageOperator(
+        task_id="keep", response_id="resp_1", path=str(path), include_input=True
+    )
+    manifest = operator.execute({})
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["direction"] for row in rows] == ["input"] * 250 + ["output"] * 3
+    inputs = [row["id"] for row in rows[:250]]
+    assert all(before < after for before, after in pairwise(inputs))
+    assert (manifest["rows"], manifest["pages"]) == (253, 3)
+    assert (manifest["response_id"], manifest["response_status"]) == ("resp_1", "completed")
+    first = path.read_bytes()
+    operator.execute({})
+    assert path.read_bytes() == first
+
+
+def test_only_the_output_lands_where_nothing_else_was_asked_for(stand_in, tmp_path):
+    stand_in.add_response(response_id="resp_1", input=5, output=2)
+    path = tmp_path / "items.csv"
+    PortkeyResponseItemsToObjectStorageOperator(
+        task_id="keep", response_id="resp_1", path=str(path), file_format="csv"
+    ).execute({})
+    rows = list(csv.DictReader(path.open(newline="")))
+    assert len(rows) == 2
+    assert json.loads(rows[-1]["content"])[0]["type"] == "output_text"
+
+
+def test_a_fine_tuning_job_with_its_events_and_checkpoints(stand_in, tmp_path):
+    statuses = ["validating_files", "queued", "running", "succeeded"]
+    stand_in.add_fine_tuning_job(job_id="ftjob_1", statuses=statuses, advance="per_poll", events=230, checkpoints=4)
+    done = PortkeyFineTuningJobSensor(task_id="wait", job_id="ftjob_1", poke_interval=0).execute({})
+    assert done["status"] == "succeeded"
+    for operator, rows in (
+        (PortkeyFineTuningEventsToObjectStorageOperator, 230),
+        (PortkeyFineTuningCheckpointsToObjectStorageOperator, 4),
+    ):
+        path = tmp_path / f"{operator.__name__}.jsonl"
+        manifest = operator(task_id="keep", job_id="ftjob_1", path=str(path)).execute({})
+        ids = [json.loads(line)["id"] for line in path.read_text().splitlines()]
+        assert len(ids) == len(set(ids)) == manifest["rows"] == rows
+        assert manifest["job_status"] == "succeeded"
+
+
+FILE_BATCH = Job(
+    kind="file batch",
+    path="/vector_stores/{vector_store_id}/file_batches/{batch_id}",
+    going=["in_progress"],
+    ended_well=["completed"],
+    ended_badly=["failed", "cancelled"],
+    progress="file_counts",
+    cancel_path="/vector_stores/{vector_store_id}/file_batches/{batch_id}/cancel",
+)
+IDS = {"vector_store_id": "vs_1", "batch_id": "vsfb_1"}
+
+
+def test_a_users_own_kind_of_job_shows_its_progress(stand_in, caplog, capsys):
+    stand_in.add_file_batch(**IDS, files=3, statuses=["in_progress", "in_progress", "completed"], advance="per_poll")
+    with caplog.at_level("INFO"):
+        done = PortkeyJobSensor(task_id="wait", job=FILE_BATCH, ids=IDS, poke_interval=0).execute({})
+    assert done["status"] == "completed"
+    assert "file batch 'vsfb_1' (vector_store_id 'vs_1')" in (shown := caplog.text + capsys.readouterr().out)
+    assert "completed 3" in shown
+
+
+def test_a_users_own_kind_of_job_is_cancelled_on_a_kill(stand_in):
+    stand_in.add_file_batch(**IDS, statuses="in_progress")
+    PortkeyJobSensor(task_id="wait", job=FILE_BATCH, ids=IDS, cancel_on_kill=True).on_kill()
+    assert stand_in.requests[-1].path == "/v1/vector_stores/vs_1/file_batches/vsfb_1/cancel"

@@ -1,0 +1,361 @@
+from __future__ import annotations
+
+import contextlib
+import csv
+import gc
+import gzip
+import io
+import json
+import sys
+import tracemalloc
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+import zstandard
+from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException
+
+from airflow_provider_portkey.exceptions import PortkeyInvalidArgument
+from airflow_provider_portkey.export.formats import (
+    COMPRESSIONS,
+    FORMATS,
+    check_format,
+    check_installed,
+    encode,
+    flatten,
+)
+
+COLUMNS = {"id": "text", "created_at": "integer", "status": "text", "step_details": "json"}
+ROWS: list[dict[str, Any]] = [
+    {"id": "step_1", "created_at": 1_700_000_000, "status": "completed", "step_details": {"type": "x", "n": [1, None]}},
+    {"id": "step_2", "created_at": None, "status": 'quo"te, comma', "step_details": []},
+    {"id": "step_3", "status": "line\nbreak\r\nand more", "step_details": "text"},
+    {"id": "step_4", "created_at": 2**62, "status": "ünïcödé 线", "step_details": None, "new": {"b": 1, "a": [True]}},
+    {"id": "step_5", "created_at": "2026-11-22", "status": 7, "step_details": 1.5},
+    {"id": "step_6", "created_at": 2**70, "status": "", "unset": None},
+    {"id": "step_7", "created_at": True, "status": {"a": "b"}},
+]
+
+
+def encoded(rows: Iterable[dict[str, Any]], file_format: str, compression: str | None = None) -> bytes:
+    stream = io.BytesIO()
+    with encode(stream, columns=COLUMNS, file_format=file_format, compression=compression) as encoder:
+        for row in rows:
+            encoder.write(row)
+    return stream.getvalue()
+
+
+def decompressed(content: bytes, compression: str | None) -> bytes:
+    if compression == "gzip":
+        return gzip.decompress(content)
+    if compression == "zstd":
+        return zstandard.ZstdDecompressor().decompressobj().decompress(content)
+    return content
+
+
+def table(content: bytes) -> list[dict[str, Any]]:
+    return pyarrow.parquet.read_table(io.BytesIO(content)).to_pylist()
+
+
+def unflattened(line: dict[str, Any]) -> dict[str, Any]:
+    """Undo what a table does to a row; fields that are null in the table are left out."""
+    row = {name: value for name, value in line.items() if value is not None and name != "other_fields"}
+    if "step_details" in row:
+        row["step_details"] = json.loads(row["step_details"])
+    return row | json.loads(line["other_fields"] or "{}")
+
+
+def without_empty(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if value is not None or name not in COLUMNS}
+
+
+@pytest.mark.parametrize("compression", [None, *COMPRESSIONS])
+def test_json_lines_give_the_rows_back(compression: str | None) -> None:
+    content = decompressed(encoded(ROWS, "jsonl", compression), compression)
+
+    assert content.endswith(b"\n")
+    assert [json.loads(line) for line in content.removesuffix(b"\n").split(b"\n")] == ROWS
+
+
+@pytest.mark.parametrize("compression", [None, *COMPRESSIONS])
+def test_a_json_array_gives_the_rows_back(compression: str | None) -> None:
+    assert json.loads(decompressed(encoded(ROWS, "json", compression), compression)) == ROWS
+
+
+@pytest.mark.parametrize("compression", [None, *COMPRESSIONS])
+def test_csv_gives_the_rows_back(compression: str | None) -> None:
+    content = decompressed(encoded(ROWS, "csv", compression), compression)
+    header, *lines = csv.reader(io.StringIO(content.decode(), newline=""))
+
+    assert header == [*COLUMNS, "other_fields"]
+    for line, row in zip(lines, ROWS, strict=True):
+        flat: dict[str, Any] = {name: text or None for name, text in zip(header, line, strict=True)}
+        if flat["created_at"]:
+            flat["created_at"] = int(flat["created_at"])
+        assert unflattened(flat) == {name: value for name, value in without_empty(row).items() if value != ""}
+
+
+@pytest.mark.parametrize(("compression", "codec"), [(None, "SNAPPY"), ("gzip", "GZIP"), ("zstd", "ZSTD")])
+def test_parquet_gives_the_rows_back(compression: str | None, codec: str) -> None:
+    content = encoded(ROWS, "parquet", compression)
+
+    assert [unflattened(line) for line in table(content)] == [without_empty(row) for row in ROWS]
+    assert pyarrow.parquet.ParquetFile(io.BytesIO(content)).metadata.row_group(0).column(0).compression == codec
+
+
+def test_the_columns_of_parquet_have_the_declared_types() -> None:
+    schema = pyarrow.parquet.read_schema(io.BytesIO(encoded(ROWS, "parquet")))
+
+    assert {name: str(schema.field(name).type) for name in schema.names} == {
+        "id": "string",
+        "created_at": "int64",
+        "status": "string",
+        "step_details": "string",
+        "other_fields": "string",
+    }
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("compression", [None, *COMPRESSIONS])
+def test_the_same_rows_give_the_same_bytes(file_format: str, compression: str | None) -> None:
+    backwards = [dict(reversed(row.items())) for row in ROWS]
+
+    assert encoded(ROWS, file_format, compression) == encoded(backwards, file_format, compression)
+
+
+def test_the_header_of_gzip_holds_neither_time_nor_name() -> None:
+    content = encoded(ROWS, "jsonl", "gzip")
+
+    assert content[:2] == b"\x1f\x8b"
+    assert content[3] == 0
+    assert content[4:8] == b"\0\0\0\0"
+
+
+@pytest.mark.parametrize("compression", [None, *COMPRESSIONS])
+@pytest.mark.parametrize(
+    ("file_format", "content"),
+    [("jsonl", b""), ("json", b"[]\n"), ("csv", b"id,created_at,status,step_details,other_fields\n")],
+)
+def test_no_rows_give_a_valid_file(file_format: str, content: bytes, compression: str | None) -> None:
+    assert decompressed(encoded([], file_format, compression), compression) == content
+
+
+@pytest.mark.parametrize("compression", [None, *COMPRESSIONS])
+def test_no_rows_give_a_valid_parquet_file_with_all_columns(compression: str | None) -> None:
+    read = pyarrow.parquet.read_table(io.BytesIO(encoded([], "parquet", compression)))
+
+    assert read.num_rows == 0
+    assert read.column_names == [*COLUMNS, "other_fields"]
+
+
+SURROGATE = [{"id": "step_\ud83d", "step_details": {"text": "half \udc00"}, "new": "\ud800", "status": "ü"}]
+
+
+@pytest.mark.parametrize("file_format", ["jsonl", "json"])
+def test_half_a_surrogate_pair_survives_as_json(file_format: str) -> None:
+    content = json.loads(encoded(SURROGATE, file_format))
+
+    assert content == (SURROGATE if file_format == "json" else SURROGATE[0])
+
+
+def test_half_a_surrogate_pair_does_not_break_tables() -> None:
+    (parquet,) = table(encoded(SURROGATE, "parquet"))
+    _, line = csv.reader(io.StringIO(encoded(SURROGATE, "csv").decode()))
+
+    for flat in (parquet, dict(zip(parquet, line, strict=True))):
+        assert flat["id"] == "step_\\ud83d"
+        assert flat["status"] == "ü"
+        assert json.loads(flat["step_details"]) == {"text": "half \udc00"}
+        assert json.loads(flat["other_fields"]) == {"new": "\ud800"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a\nb",
+        "a\r\nb",
+        "\n",
+        "a\tb",
+        "a\x00b",
+        "a\u2028b",
+        '"',
+        ",",
+        " leading",
+        "a\rb",
+    ],
+)
+def test_any_text_of_a_csv_field_stays_in_its_field(text: str) -> None:
+    content = encoded([{"id": "step_1", "status": text}, {"id": "step_2"}], "csv").decode()
+
+    _, first, second = csv.reader(io.StringIO(content, newline=""))
+    assert (first[0], first[2]) == ("step_1", text)
+    assert second[0] == "step_2"
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, -(2**63) + 1, 0, -1])
+def test_integers_that_fit_are_numbers_in_tables(number: int) -> None:
+    assert table(encoded([{"id": "a", "created_at": number}], "parquet"))[0]["created_at"] == number
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**100])
+@pytest.mark.parametrize("file_format", ["csv", "parquet"])
+def test_integers_that_do_not_fit_are_kept_among_the_other_fields(number: int, file_format: str) -> None:
+    flat = flatten({"id": "a", "created_at": number}, COLUMNS)
+
+    assert flat["created_at"] is None
+    assert json.loads(str(flat["other_fields"])) == {"created_at": number}
+    assert encoded([{"id": "a", "created_at": number}], file_format)
+
+
+@pytest.mark.parametrize(
+    ("row", "flat"),
+    [
+        ({}, {}),
+        ({"id": "a", "created_at": 1, "status": "x"}, {"id": "a", "created_at": 1, "status": "x"}),
+        ({"id": None, "created_at": None, "status": None, "step_details": None}, {}),
+        ({"step_details": {"b": 1, "a": "ü"}}, {"step_details": '{"a":"ü","b":1}'}),
+        ({"step_details": False}, {"step_details": "false"}),
+        ({"created_at": 1.5}, {"other_fields": '{"created_at":1.5}'}),
+        ({"created_at": True}, {"other_fields": '{"created_at":true}'}),
+        ({"id": 5, "status": ["x"]}, {"other_fields": '{"id":5,"status":["x"]}'}),
+        ({"new": None, "newer": {"z": 1, "a": 2}}, {"other_fields": '{"new":null,"newer":{"a":2,"z":1}}'}),
+        ({"other_fields": "taken"}, {"other_fields": '{"other_fields":"taken"}'}),
+    ],
+)
+def test_a_row_becomes_a_line_and_loses_nothing(row: dict[str, Any], flat: dict[str, Any]) -> None:
+    line = flatten(row, COLUMNS)
+
+    assert list(line) == [*COLUMNS, "other_fields"]
+    assert {name: value for name, value in line.items() if value is not None} == flat
+
+
+def test_the_stream_is_left_open() -> None:
+    for file_format in FORMATS:
+        for compression in (None, *COMPRESSIONS):
+            stream = io.BytesIO()
+            with encode(stream, columns=COLUMNS, file_format=file_format, compression=compression) as encoder:
+                encoder.write(ROWS[0])
+            assert not stream.closed, (file_format, compression)
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("compression", [None, *COMPRESSIONS])
+def test_an_error_in_the_block_is_the_only_one(file_format: str, compression: str | None) -> None:
+    stream = io.BytesIO()
+    with (
+        pytest.raises(RuntimeError, match="in the block"),
+        contextlib.closing(stream),
+        encode(stream, columns=COLUMNS, file_format=file_format, compression=compression) as encoder,
+    ):
+        encoder.write(ROWS[0])
+        raise RuntimeError("in the block")
+    del encoder
+    gc.collect()
+
+
+@pytest.mark.parametrize(
+    ("file_format", "compression", "field"),
+    [
+        ("xml", None, "file_format"),
+        ("JSONL", None, "file_format"),
+        ("", None, "file_format"),
+        ("jsonl", "bz2", "compression"),
+        ("jsonl", "", "compression"),
+        ("parquet", "snappy", "compression"),
+    ],
+)
+def test_an_unknown_choice_is_refused_by_name(file_format: str, compression: str | None, field: str) -> None:
+    with pytest.raises(PortkeyInvalidArgument, match=rf"^{field}=.*one of"):
+        check_format(file_format, compression)
+
+
+def test_every_choice_that_is_offered_passes() -> None:
+    for file_format in FORMATS:
+        for compression in (None, *COMPRESSIONS):
+            check_format(file_format, compression)
+            check_installed(file_format, compression)
+
+
+@pytest.mark.parametrize(
+    ("file_format", "compression", "module", "extra"),
+    [
+        ("parquet", None, "pyarrow.parquet", "parquet"),
+        ("parquet", "zstd", "pyarrow.parquet", "parquet"),
+        ("csv", "zstd", "zstandard", "zstd"),
+    ],
+)
+def test_what_is_not_installed_is_named_as_the_extra_to_install(
+    monkeypatch: pytest.MonkeyPatch, file_format: str, compression: str | None, module: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+
+    with pytest.raises(AirflowOptionalProviderFeatureException, match=rf"airflow-provider-portkey\[{extra}\]"):
+        check_installed(file_format, compression)
+
+
+@pytest.mark.parametrize(("file_format", "compression"), [("jsonl", None), ("csv", "gzip"), ("parquet", "gzip")])
+def test_formats_need_no_library_that_they_do_not_use(
+    monkeypatch: pytest.MonkeyPatch, file_format: str, compression: str | None
+) -> None:
+    unused = ["zstandard"] if file_format == "parquet" else ["zstandard", "pyarrow", "pyarrow.parquet"]
+    for module in unused:
+        monkeypatch.setitem(sys.modules, module, None)
+
+    check_installed(file_format, compression)
+
+    assert encoded(ROWS, file_format, compression)
+
+
+class Sink(io.RawIOBase):
+    """Counts the bytes that come and keeps none."""
+
+    size = 0
+
+    def write(self, data: Any) -> int:
+        size = memoryview(data).nbytes
+        self.size += size
+        return size
+
+    def tell(self) -> int:
+        return self.size
+
+    def writable(self) -> bool:
+        return True
+
+
+def many_rows(count: int, measured: int) -> Iterable[dict[str, Any]]:
+    """Yield rows; memory is traced, which is slow, for no more than the last ones: what grows still grows then."""
+    for number in range(count):
+        if number == count - measured:
+            tracemalloc.start()
+        yield {"id": f"step_{number}", "created_at": number, "status": "completed", "step_details": {"text": "x" * 50}}
+
+
+@pytest.mark.parametrize("file_format", ["jsonl", "parquet"])
+def test_many_rows_are_written_in_bounded_memory(file_format: str) -> None:
+    sink = Sink()
+    arrow_before = pyarrow.total_allocated_bytes()
+    try:
+        with encode(sink, columns=COLUMNS, file_format=file_format) as encoder:
+            for row in many_rows(200_000, measured=20_000):
+                encoder.write(row)
+            _, peak = tracemalloc.get_traced_memory()
+            arrow = pyarrow.total_allocated_bytes() - arrow_before
+    finally:
+        tracemalloc.stop()
+
+    assert sink.size > 1_000_000
+    assert peak < 4_000_000
+    assert arrow < 10_000_000
+
+
+def test_large_rows_are_written_before_a_thousand_of_them_are_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_portkey.export.formats._TEXT_OF_A_GROUP", 10_000)
+    rows = [{"id": f"step_{number}", "status": "x" * 4_000} for number in range(10)]
+    content = encoded(rows, "parquet")
+
+    assert table(content) == [dict.fromkeys([*COLUMNS, "other_fields"]) | row for row in rows]
+    assert pyarrow.parquet.ParquetFile(io.BytesIO(content)).metadata.num_row_groups == 4

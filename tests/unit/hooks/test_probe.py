@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+
+from airflow_provider_portkey.hooks.portkey import PortkeyHook
+
+MODELS = "https://portkey.test/v1/models"
+KEY = "pk-test-secret"
+
+
+def from_portkey(message: str) -> dict[str, Any]:
+    return {"status": "failure", "message": message}
+
+
+def from_provider(message: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
+
+
+def test_a_good_connection_says_what_it_reached(portkey_connection: Any, requests_mock: Any) -> None:
+    requests_mock.get(MODELS, json={"object": "list", "data": [{"id": "gpt"}, {"id": "claude"}]})
+
+    assert PortkeyHook().test_connection() == (True, "Connected to https://portkey.test/v1: it lists 2 models.")
+    (request,) = requests_mock.request_history
+    assert request.headers["x-portkey-fetch-integrated-models"] == "true"
+    assert request.headers["x-portkey-api-key"] == KEY
+    assert request.headers["x-portkey-provider"] == "@openai-prod"
+    assert request.timeout == (10.0, 60.0)
+
+
+def test_the_query_of_the_connection_goes_with_it(portkey_connection: Callable[..., None], requests_mock: Any) -> None:
+    portkey_connection(extra={"provider": "azure", "query": {"api-version": "2025"}})
+    requests_mock.get(f"{MODELS}?api-version=2025", json={"data": []})
+
+    assert PortkeyHook().test_connection() == (True, "Connected to https://portkey.test/v1: it lists 0 models.")
+
+
+@pytest.mark.parametrize(
+    ("answer", "works", "parts"),
+    [
+        (
+            {"status_code": 401, "json": from_portkey(f"Invalid API Key {KEY}")},
+            False,
+            ["Portkey refused the Portkey API key (401): Invalid API Key ***"],
+        ),
+        (
+            {"status_code": 403, "json": {"success": False, "data": {"message": "No scope", "errorCode": "AB03"}}},
+            False,
+            ["Portkey refused the Portkey API key (403): No scope (AB03)"],
+        ),
+        (
+            {"status_code": 401, "json": from_provider(f"Incorrect API key provided: {KEY}")},
+            False,
+            ["The provider behind Portkey refused the provider's own key (401): Incorrect API key provided: ***"],
+        ),
+        (
+            {"status_code": 400, "json": from_portkey("Invalid provider passed")},
+            False,
+            ["no such provider", "Invalid provider passed"],
+        ),
+        (
+            {"status_code": 404, "json": from_provider("Unknown URL")},
+            True,
+            ["Connected to https://portkey.test/v1", "no list of models", "untested"],
+        ),
+        (
+            {"status_code": 404, "text": f"<html>{KEY}</html>"},
+            False,
+            ["https://portkey.test/v1 answers, but not as a Portkey gateway does (404)"],
+        ),
+        (
+            {"status_code": 200, "text": f"<html>Log in {KEY}</html>"},
+            False,
+            ["answers, but not as a Portkey gateway does (200): '<html>Log in ***</html>'"],
+        ),
+        ({"status_code": 200, "json": {"hello": KEY}}, False, ["not as a Portkey gateway does: its /models"]),
+        ({"status_code": 200, "json": {"data": {}}}, False, ["not as a Portkey gateway does: its /models"]),
+        (
+            {"status_code": 302, "headers": {"Location": "https://login.corp/"}},
+            False,
+            ["answers, but not as a Portkey gateway does (302)"],
+        ),
+        (
+            {"status_code": 401, "text": "Proxy says no"},
+            False,
+            ["not as a Portkey gateway does (401): 'Proxy says no'"],
+        ),
+        (
+            {"status_code": 500, "text": "Message: fetch failed Cause: refused"},
+            False,
+            ["https://portkey.test/v1 answers 500: 'Message: fetch failed Cause: refused'"],
+        ),
+        ({"status_code": 503, "text": "down"}, False, ["answers 503: 'down'"]),
+        ({"status_code": 429, "json": from_provider("Slow down")}, False, ["answers 429: Slow down"]),
+        ({"status_code": 412, "json": from_portkey("Budget spent")}, False, ["answers 412: Budget spent"]),
+        (
+            {"exc": requests.ConnectTimeout("timed out")},
+            False,
+            ["https://portkey.test/v1 cannot be reached", "timed out"],
+        ),
+    ],
+)
+def test_each_finding_is_one_sentence_without_secrets(
+    portkey_connection: Any,
+    requests_mock: Any,
+    waits: list[float],
+    answer: dict[str, Any],
+    works: bool,
+    parts: list[str],
+) -> None:
+    requests_mock.get(MODELS, [answer])
+
+    found, sentence = PortkeyHook().test_connection()
+
+    assert found is works
+    for part in parts:
+        assert part in sentence
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+    assert len(sentence) < 300
+    assert KEY not in sentence
+    assert requests_mock.call_count == 1
+    assert waits == []
+
+
+def test_a_finding_stays_short(portkey_connection: Any, requests_mock: Any) -> None:
+    requests_mock.get(MODELS, status_code=401, json=from_portkey("x" * 100_000))
+
+    assert len(PortkeyHook().test_connection()[1]) < 1_200
+
+
+def test_an_invalid_connection_is_a_finding(portkey_connection: Callable[..., None], requests_mock: Any) -> None:
+    portkey_connection(password="pk-sécret-key", extra={"verify": "maybe", "query": "[]"})
+
+    works, sentence = PortkeyHook().test_connection()
+
+    assert works is False
+    assert "verify: expected true, false" in sentence
+    assert "query: expected a JSON object" in sentence
+    assert "password: expected" in sentence
+    assert "sécret" not in sentence
+    assert requests_mock.call_count == 0
+
+
+def test_a_missing_connection_is_a_finding(requests_mock: Any) -> None:
+    works, sentence = PortkeyHook("portkey_nowhere").test_connection()
+
+    assert works is False
+    assert "portkey_nowhere" in sentence
+    assert "\n" not in sentence
+
+
+def test_a_connection_that_is_no_json_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps({"conn_type": "portkey", "extra": "{broken"}))
+
+    works, sentence = PortkeyHook().test_connection()
+
+    assert works is False
+    assert sentence

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from importlib import metadata, resources
+from typing import Any
+
+import jsonschema
+import pytest
+from airflow import __version__ as airflow_version
+from airflow.providers_manager import ProvidersManager
+
+from airflow_provider_portkey import get_provider_info as module
+from airflow_provider_portkey.get_provider_info import get_provider_info
+from airflow_provider_portkey.hooks.portkey import PortkeyHook
+
+INFO = get_provider_info()
+(CONNECTION_TYPE,) = INFO["connection-types"]
+FROM_METADATA = tuple(int(part) for part in airflow_version.split(".")[:2]) >= (3, 3)
+BEFORE_3_3 = pytest.mark.skipif(not FROM_METADATA, reason="before 3.3 Airflow renders the form from the hook's methods")
+
+#: Label, types and format of each field, in the order of the form.
+FORM = {
+    "provider": ("Provider", ["string", "null"], None),
+    "virtual_key": ("Virtual Key", ["string", "null"], "password"),
+    "config": ("Config", ["string", "null"], None),
+    "provider_api_key": ("Provider API Key", ["string", "null"], "password"),
+    "custom_host": ("Custom Host", ["string", "null"], None),
+    "metadata": ("Metadata", ["object", "null"], None),
+    "headers": ("Headers", ["object", "null"], None),
+    "query": ("Query Parameters", ["object", "null"], None),
+    "connect_timeout": ("Connect Timeout", ["number", "null"], None),
+    "read_timeout": ("Read Timeout", ["number", "null"], None),
+    "max_retries": ("Retries", ["integer", "null"], None),
+    "verify": ("Verify TLS", ["string", "null"], None),
+}
+
+
+@pytest.fixture(scope="module")
+def rendered() -> dict[str, Any]:
+    """The connection form as Airflow's API gives it to the browser."""
+    from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
+
+    (form,) = [one for one in HookMetaService.hook_meta_data() if one.connection_type == "portkey"]
+    found: dict[str, Any] = form.model_dump()
+    return found
+
+
+@BEFORE_3_3
+def test_every_field_is_rendered_with_its_label_type_and_hint(rendered: dict[str, Any]) -> None:
+    fields = rendered["extra_fields"]
+
+    assert list(fields) == list(FORM)
+    for name, (label, types, form) in FORM.items():
+        schema = fields[name]["schema"]
+        assert (schema["title"], schema["type"], schema.get("format")) == (label, types, form), name
+        assert fields[name]["value"] is None, name
+        assert len(fields[name]["description"]) > 20, name
+
+
+@BEFORE_3_3
+@pytest.mark.parametrize(
+    ("name", "bounds"),
+    [("connect_timeout", (0.1, 3600)), ("read_timeout", (0.1, 3600)), ("max_retries", (0, 20))],
+)
+def test_numbers_are_rendered_with_their_bounds(
+    rendered: dict[str, Any], name: str, bounds: tuple[float, float]
+) -> None:
+    schema = rendered["extra_fields"][name]["schema"]
+
+    assert (schema["minimum"], schema["maximum"]) == bounds
+
+
+@BEFORE_3_3
+def test_the_standard_fields_are_rendered_with_their_names_and_placeholders(rendered: dict[str, Any]) -> None:
+    standard = rendered["standard_fields"]
+
+    assert standard["login"]["hidden"] is True
+    assert standard["url_schema"]["hidden"] is True
+    assert (standard["password"]["hidden"], standard["password"]["title"]) == (False, "Portkey API Key")
+    assert (standard["host"]["hidden"], standard["host"]["title"]) == (False, "Base URL")
+    assert (standard["port"]["hidden"], standard["port"]["title"]) == (False, "Port")
+    assert standard["host"]["placeholder"] == "https://api.portkey.ai/v1"
+    assert "8787" in standard["port"]["placeholder"]
+    assert standard["password"]["placeholder"]
+    assert rendered["hook_name"] == "Portkey"
+
+
+def test_airflow_discovers_the_installed_package() -> None:
+    provider = ProvidersManager().providers.get("airflow-provider-portkey")
+
+    assert provider is not None, "the package is not installed: pip install -e ."
+    assert provider.data["connection-types"] == INFO["connection-types"]
+    assert provider.version == metadata.version("airflow-provider-portkey")
+
+
+def test_the_name_of_the_package_is_the_distributions() -> None:
+    distribution = metadata.distribution(INFO["package-name"])
+
+    assert distribution.metadata["Name"] == INFO["package-name"]
+    (entry_point,) = [one for one in distribution.entry_points if one.group == "apache_airflow_provider"]
+    assert entry_point.load()() == INFO
+
+
+def test_the_card_fits_airflows_own_schema() -> None:
+    schema = json.loads(resources.files("airflow").joinpath("provider_info.schema.json").read_text())
+
+    jsonschema.validate(INFO, schema)
+
+
+def test_the_connection_type_is_the_hooks() -> None:
+    assert CONNECTION_TYPE["connection-type"] == PortkeyHook.conn_type == "portkey"
+    assert CONNECTION_TYPE["hook-name"] == PortkeyHook.hook_name
+    assert CONNECTION_TYPE["hook-class-name"] == f"{PortkeyHook.__module__}.{PortkeyHook.__qualname__}"
+
+
+def modules() -> list[str]:
+    listed = [
+        name
+        for kind in ("hooks", "sensors", "operators", "triggers")
+        for entry in INFO[kind]
+        for name in entry["python-modules"]
+    ]
+    return listed + [entry["python-module"] for entry in INFO["transfers"]]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_every_module_that_is_listed_can_be_imported(name: str) -> None:
+    assert importlib.import_module(name).__name__ == name
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("hooks", "hooks.portkey"),
+        ("sensors", "sensors.run"),
+        ("operators", "operators.steps"),
+        ("triggers", "triggers.run"),
+        ("transfers", "transfers.steps_to_object_storage"),
+    ],
+)
+def test_what_users_import_is_listed(kind: str, name: str) -> None:
+    listed = [each for entry in INFO[kind] for each in entry.get("python-modules", [entry.get("python-module")])]
+
+    assert f"airflow_provider_portkey.{name}" in listed
+
+
+def test_keys_are_spelt_with_hyphens() -> None:
+    def keys(value: Any, path: str = "") -> list[str]:
+        if isinstance(value, list):
+            return [key for entry in value for key in keys(entry, path)]
+        if not isinstance(value, dict):
+            return []
+        own = [] if path.endswith("conn-fields") else list(value)
+        return own + [key for name, entry in value.items() for key in keys(entry, name)]
+
+    assert [key for key in keys(INFO) if "_" in key] == []
+    assert {"conn-fields", "ui-field-behaviour", "hidden-fields"} <= set(keys(INFO))
+
+
+def test_the_card_imports_nothing() -> None:
+    code = (
+        "import sys; source = open(sys.argv[1]).read(); before = set(sys.modules);"
+        "names = {}; exec(compile(source, 'card', 'exec'), names);"
+        "assert names['get_provider_info']()['name'] == 'Portkey';"
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-S", "-I", "-c", code, str(module.__file__)], capture_output=True, text=True, check=True
+    )
+
+    assert set(run.stdout.split()) <= {"__future__"}

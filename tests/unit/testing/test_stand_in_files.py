@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import requests
+
+from airflow_provider_portkey.testing import PortkeyStandIn
+
+CONTENT = b"".join(b'{"line": %d}\n' % number for number in range(20_000))
+
+
+def upload(call: Any, content: bytes = CONTENT, purpose: str = "batch", **kwargs: Any) -> Any:
+    form = {"data": {"purpose": purpose}, "files": {"file": ("in.jsonl", content, "application/jsonl")}}
+    return call("POST", "/files", **form, **kwargs)
+
+
+def test_an_upload_comes_back_byte_for_byte(stand_in: PortkeyStandIn, call: Any, fetch: Any) -> None:
+    # Bytes that look like the form's own, at every kind of border.
+    content = CONTENT + b"\r\n--\r\n-\r--boundary" + bytes(range(256))
+    made = upload(call, content)
+    assert (made["object"], made["bytes"], made["filename"]) == ("file", len(content), "in.jsonl")
+    assert call("GET", f"/files/{made['id']}") == made
+    answer = fetch("GET", f"/files/{made['id']}/content")
+    assert answer.content == content
+    assert answer.headers["Content-Length"] == str(len(content))
+    assert stand_in.requests[0].body == b"", "an upload is not held in memory"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "start", "stop"),
+    [
+        ("bytes=0-9", 0, 10),
+        ("bytes=100-", 100, len(CONTENT)),
+        ("bytes=-7", len(CONTENT) - 7, len(CONTENT)),
+        (f"bytes=5-{len(CONTENT) * 2}", 5, len(CONTENT)),
+    ],
+)
+def test_a_part_of_a_file(stand_in: PortkeyStandIn, fetch: Any, wanted: str, start: int, stop: int) -> None:
+    stand_in.add_file(CONTENT.decode(), file_id="f")
+    answer = fetch("GET", "/files/f/content", status=206, headers={"Range": wanted})
+    assert answer.content == CONTENT[start:stop]
+    assert answer.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{len(CONTENT)}"
+
+
+def test_a_range_that_nobody_can_serve(stand_in: PortkeyStandIn, fetch: Any) -> None:
+    stand_in.add_file("abc", file_id="f")
+    refused = fetch("GET", "/files/f/content", status=416, headers={"Range": "bytes=3-"})
+    assert refused.headers["Content-Range"] == "bytes */3"
+    for odd in ("bytes=0-0,2-2", "lines=1-2", "bytes=-"):
+        assert fetch("GET", "/files/f/content", headers={"Range": odd}).content == b"abc"
+    changed = {"Range": "bytes=1-", "If-Range": '"another"'}
+    assert fetch("GET", "/files/f/content", headers=changed).content == b"abc"
+
+
+def test_a_download_breaks_off_where_it_is_told(stand_in: PortkeyStandIn, fetch: Any) -> None:
+    stand_in.add_file(CONTENT.decode(), file_id="f")
+    fault = stand_in.fault(path="*/content", cut_after=150_000)
+    with fetch("GET", "/files/f/content", stream=True) as answer:
+        assert answer.headers["Content-Length"] == str(len(CONTENT))
+        assert answer.raw.read(150_000) == CONTENT[:150_000]
+        with pytest.raises(Exception, match="IncompleteRead"):
+            answer.raw.read()
+    assert fault.struck == 1
+    assert fetch("GET", "/files/f/content").content == CONTENT
+
+
+def test_a_bad_upload_is_a_400(call: Any) -> None:
+    assert upload(call, purpose="fun", status=400)["error"]["param"] == "purpose"
+    form = {"headers": {"Content-Type": "multipart/form-data; boundary=b"}}
+    call("POST", "/files", status=400, data=b"no form at all", **form)
+    half = b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\nabc'
+    call("POST", "/files", status=400, data=half, **form)
+    call("POST", "/files", status=400, data=b"--b\r\n--b--\r\n", headers={"Content-Type": "multipart/form-data"})
+    call("POST", "/files", status=400, json={"purpose": "batch"})
+    nothing = {"data": {"purpose": "batch"}, "files": {"other": ("x", b"x")}}
+    assert call("POST", "/files", status=400, **nothing)["error"]["param"] == "file"
+
+
+def test_an_upload_without_a_key_is_refused(stand_in: PortkeyStandIn) -> None:
+    form = {"data": {"purpose": "batch"}, "files": {"file": ("x", b"x")}}
+    assert requests.post(f"{stand_in.url}/files", timeout=5, **form).status_code == 401
+    assert len(stand_in.requests) == 1
+
+
+def test_what_is_not_there_is_a_404_and_an_id_is_taken_once(stand_in: PortkeyStandIn, call: Any) -> None:
+    call("GET", "/files/nobody", status=404)
+    call("GET", "/files/nobody/content", status=404)
+    stand_in.add_file(["a", "b"], file_id="f")
+    assert call("GET", "/files/f")["bytes"] == 4
+    with pytest.raises(ValueError, match="taken"):
+        stand_in.add_file("", file_id="f")
