@@ -54,6 +54,6 @@ def airflow(connection: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
     }
     home = folder / "home"
     with Standalone(home, dags_folder=dags, connections={"portkey_default": connection}, settings=settings) as airflow:
-        for dag_id in ("portkey_gate_and_export", "portkey_steps_to_xcom", "wait_deferred", "export"):
+        for dag_id in ("portkey_gate_and_export", "portkey_steps_to_xcom", "wait_deferred", "export", "response_poked"):
             airflow.wait_for_dag(dag_id)
         yield airflow

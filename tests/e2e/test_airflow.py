@@ -4,29 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-
-def until(condition: Callable[[], object], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"no {what} within {seconds} s"
-        time.sleep(0.1)
+from tests.e2e.waiting import succeed, until
 
 
 def task(airflow, dag_id: str, dag_run_id: str, task_id: str) -> dict:
     return airflow.api.task_instances(dag_id, dag_run_id).get(task_id) or {"state": None}
-
-
-def succeed(airflow, dag_id: str, dag_run_id: str, **how) -> None:
-    """Wait until the DAG run has ended; where it did not end well, show why."""
-    state = airflow.api.wait_for_run(dag_id, dag_run_id, **how)
-    bad = [name for name, each in airflow.api.task_instances(dag_id, dag_run_id).items() if each["state"] == "failed"]
-    assert state == "success", "\n".join(airflow.api.log(dag_id, dag_run_id, name) for name in bad)
 
 
 def polls(provider, run_id: str) -> int:

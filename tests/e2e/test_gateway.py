@@ -71,7 +71,9 @@ def test_no_redirect_is_followed(hook, provider):
         hook.get_run("thread_long", "run_redirect")
 
 
-@pytest.mark.parametrize("hostile", ["a/../../models", "..%2fmodels", "run_long?x=1", "run_long#x", "run\nlong", "%2e%2e"])
+@pytest.mark.parametrize(
+    "hostile", ["a/../../models", "..%2fmodels", "run_long?x=1", "run_long#x", "run\nlong", "%2e%2e"]
+)
 def test_a_hostile_id_stays_within_its_segment(hook, provider, hostile):
     with pytest.raises(PortkeyNotFound):
         hook.get_run("thread_long", hostile)

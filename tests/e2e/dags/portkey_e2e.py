@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
+from airflow_provider_portkey.operators.response import PortkeyCreateResponseOperator
 from airflow_provider_portkey.sensors.run import PortkeyRunSensor
 from airflow_provider_portkey.transfers.steps_to_object_storage import PortkeyRunStepsToObjectStorageOperator
 
@@ -22,3 +23,20 @@ with DAG(dag_id="export", schedule=None, params={**PARAMS, "path": Param(type="s
     PortkeyRunStepsToObjectStorageOperator(
         task_id="export", path="{{ params.path }}", retries=3, retry_delay=timedelta(seconds=1), **IDS
     )
+
+for mode, how in {
+    "poked": {"deferrable": False},
+    "rescheduled": {"deferrable": False, "mode": "reschedule"},
+    "deferred": {"deferrable": True},
+}.items():
+    with DAG(dag_id=f"response_{mode}", schedule=None, params={"question": Param(type="string")}):
+        PortkeyCreateResponseOperator(
+            task_id="ask",
+            model="gpt-5-mini",
+            input="{{ params.question }}",
+            poke_interval=4,
+            timeout=300,
+            retries=3,
+            retry_delay=timedelta(seconds=1),
+            **how,
+        )
