@@ -212,7 +212,7 @@ def test_without_a_task_state_store_a_variable_remembers(portkey, context, monke
     variables: dict[str, Any] = {}
     monkeypatch.setattr(Variable, "get", lambda key, default, deserialize_json: variables.get(key, default))
     monkeypatch.setattr(Variable, "set", lambda key, value, serialize_json: variables.update({key: value}))
-    monkeypatch.setattr(Variable, "delete", lambda key: variables.pop(key))
+    monkeypatch.setattr(Variable, "delete", variables.pop)
     portkey.status["resp_1"] = "in_progress"
     with pytest.raises(TaskDeferred):
         operator(deferrable=True).execute(context)
