@@ -38,7 +38,7 @@ async def _wait_for_all(waits: int, seconds: float, poll_interval: float) -> tup
 
 def main() -> None:
     """Start the stand-in, wait for a run that does not end, and print the cost of a poll."""
-    waits, seconds, poll_interval = int(([*sys.argv, "1000"])[1]), float(([*sys.argv, "", "40"][2])), 10.0
+    waits, seconds, poll_interval = int(([*sys.argv, "1000"])[1]), float([*sys.argv, "", "40"][2]), 10.0
     command = [sys.executable, "-m", "airflow_provider_portkey.testing", "--port", "0", "--seconds", "100000"]
     stand_in = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:

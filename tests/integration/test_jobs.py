@@ -34,7 +34,8 @@ def stand_in(monkeypatch: pytest.MonkeyPatch):
 
 
 def posts(stand_in, path: str) -> list[dict]:
-    return [json.loads(request.body) for request in stand_in.requests if (request.method, request.path) == ("POST", path)]
+    found = [request for request in stand_in.requests if (request.method, request.path) == ("POST", path)]
+    return [json.loads(request.body) for request in found]
 
 
 def test_a_response_is_made_waited_for_and_read(stand_in):
