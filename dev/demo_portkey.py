@@ -98,6 +98,6 @@ def local(folder: Path, running: ExitStack) -> Target:
         stand_in.check()
 
     # The gateway asks for no key of its own, but the provider passes one along, as it does to a hosted Portkey.
-    extra = {"provider": "openai", "provider_api_key": "stand-in", "custom_host": url}
+    extra = {"provider": "openai", "provider_api_key": "stand-in-provider-key", "custom_host": url}
     connection = {"conn_type": "portkey", "host": proxy.url, "password": "local-demo", "extra": extra}
     return Target(connection, thread_id, run_id, f"the open-source Portkey gateway at {proxy.url}", check)

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import argparse
 import signal
+import time
 from collections.abc import Sequence
 
+from airflow_provider_portkey.testing.course import Start
+from airflow_provider_portkey.testing.rooms.batches import batch_statuses
 from airflow_provider_portkey.testing.script import usual_statuses
 from airflow_provider_portkey.testing.stand_in import PortkeyStandIn
+
+#: Seconds over which the demo's logs are spread, up to now.
+_DAY = 24 * 3600
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_portkey.testing",
-        description="Stand in for the provider behind Portkey, on 127.0.0.1, with one run to try things on.",
+        description="Stand in for the provider behind Portkey, on 127.0.0.1, with a run to try things on. "
+        "Beside it: the response response_demo, the batch batch_demo, the fine-tuning job job_demo, "
+        "and a thousand logs of the last day.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--port", type=int, default=0, help="0 for any free one")
@@ -29,6 +37,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--allow-anonymous", action="store_true", help="answer without Authorization, too")
     return parser
+
+
+def _add_demo_jobs(stand_in: PortkeyStandIn, *, seconds: float, start: Start) -> None:
+    stand_in.add_response(response_id="response_demo", statuses=usual_statuses(seconds), start=start)
+    stand_in.add_batch(batch_id="batch_demo", count=12, statuses=batch_statuses(seconds), start=start)
+    stand_in.add_logs(1000, time.time() - _DAY, time.time())
+    training = [("validating_files", 0.0), ("running", seconds / 4), ("succeeded", seconds)]
+    stand_in.add_fine_tuning_job(job_id="job_demo", statuses=training, start=start)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -51,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             steps=options.steps,
             start=options.start,
         )
+        _add_demo_jobs(stand_in, seconds=options.seconds, start=options.start)
         print(f"Portkey stand-in ready: {stand_in.url}", flush=True)
         signal.sigwait(signals)
 

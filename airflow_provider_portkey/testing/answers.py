@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from html import escape
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
@@ -28,15 +29,24 @@ class BrokenOff(Response):
         self._after = after
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        connection = scope["state"]["connection"]
+        left = self._after
+
+        async def send_part(message: Message) -> None:
+            nonlocal left
+            if connection.is_closing():
+                return
+            if message["type"] == "http.response.body":
+                part = message.get("body", b"")[:left]
+                left -= len(part)
+                message = {**message, "body": part, "more_body": True}
+            await send(message)
+            if left == 0 and message["type"] == "http.response.body":
+                connection.close()
+
         if self._answer is not None:
-
-            async def send_part(message: Message) -> None:
-                if message["type"] == "http.response.body":
-                    message = {**message, "body": message["body"][: self._after], "more_body": True}
-                await send(message)
-
             await self._answer(scope, receive, send_part)
-        scope["state"]["connection"].close()
+        connection.close()
         while (await receive())["type"] != "http.disconnect":
             pass
 
@@ -64,3 +74,10 @@ def scripted(fault: Fault) -> Response:
 def altered(true_answer: Mapping[str, Any], fault: Fault) -> Response:
     """Make the answer of a fault that only changes the true one."""
     return JSONResponse({**true_answer, **fault.merge})
+
+
+def storage_refusal(error: ApiError) -> Response:
+    """Answer with an error the way that object stores do: in XML."""
+    code, message = escape(error.code or "InvalidRequest"), escape(error.message)
+    text = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>'
+    return Response(text, status_code=error.status, media_type="application/xml")

@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeAlias
 from urllib.parse import unquote
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from airflow_provider_portkey.testing.answers import BrokenOff, altered, refusal, scripted
 from airflow_provider_portkey.testing.calls import Call, Endpoint, RecordedRequest, parse_body
+from airflow_provider_portkey.testing.content import Content, content_answer
 from airflow_provider_portkey.testing.errors import ApiError
 from airflow_provider_portkey.testing.faults import Fault, Faults
+from airflow_provider_portkey.testing.forms import Form, is_form, read_form
+
+#: Looks at the headers of a request, by names in lower case, and refuses by raising an ``ApiError``.
+Admission: TypeAlias = Callable[[Mapping[str, str]], None]
 
 _ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+def key_wanted(headers: Mapping[str, str]) -> None:
+    """Admit whoever brings a key."""
+    if "authorization" not in headers:
+        raise ApiError(401, "No key: the Authorization header is missing.", code="invalid_api_key")
+
+
+def no_key_wanted(headers: Mapping[str, str]) -> None:
+    """Admit everybody but those who bring a key: a signed URL is all that its storage must see."""
+    for name in headers:
+        if name == "authorization" or name.startswith("x-portkey-"):
+            raise ApiError(400, f"A signed URL and the header '{name}': only one is allowed.")
 
 
 class RawPaths:
@@ -32,47 +51,63 @@ class RawPaths:
 
 
 class Gate:
-    """What every request below ``/v1`` passes: it is recorded, faults strike, keys are asked for.
+    """What every request below one path passes: it is recorded, faults strike, its headers are looked at.
 
+    :param prefix: the path.
     :param clock: tells the time, in seconds since the epoch.
     :param lock: held while an endpoint works; whoever changes the world from another thread holds it too.
-    :param require_authorization: whether a request without ``Authorization`` gets a 401.
     :param faults: the faults that are set.
+    :param admission: whom it lets through; everybody where not given.
+    :param refuse: what a refusal looks like.
     """
 
     def __init__(
         self,
+        prefix: str,
         *,
         clock: Callable[[], float],
         lock: threading.RLock,
-        require_authorization: bool,
         faults: Faults,
+        admission: Admission | None = None,
+        refuse: Callable[[ApiError], Response] = refusal,
     ) -> None:
+        self._prefix = prefix
         self._clock = clock
         self._lock = lock
-        self._require_authorization = require_authorization
         self._faults = faults
+        self._admission = admission
+        self._refuse = refuse
         self.requests: list[RecordedRequest] = []
 
-    def route(self, method: str | None, path: str, endpoint: Endpoint) -> Route:
-        """Put an endpoint behind the gate.
+    def routes(self, table: Iterable[tuple[str, str, Endpoint]]) -> Iterator[Route]:
+        """Put endpoints behind the gate, and a 404 for every other path.
 
-        :param method: the HTTP method; ``None`` for any.
-        :param path: below ``/v1``.
+        :param table: method, path below the prefix and endpoint of each call.
         """
+        for method, path, endpoint in table:
+            yield self._route([method], path, endpoint)
+        yield self._route(_ALL_METHODS, "/{rest:path}", _nothing_there)
 
+    def _route(self, methods: list[str], path: str, endpoint: Endpoint) -> Route:
         async def handle(request: Request) -> Response:
-            body = await request.body()
+            form, body = Form(), b""
+            try:
+                if is_form(request):
+                    form = await read_form(request)
+                else:
+                    body = await request.body()
+            except ClientDisconnect:
+                return Response()
             with self._lock:
                 self._record(request, body)
                 fault = self._faults.take(request.method, request.scope["path"]) or Fault()
             if fault.delay:
                 await request.state.pause(fault.delay)
-            answer = self._answer(request, body, endpoint, fault)
+            answer = self._answer(request, body, form, endpoint, fault)
             answer.headers.update(fault.headers)
             return answer if fault.cut_after is None else BrokenOff(answer, after=fault.cut_after)
 
-        return Route("/v1" + path, handle, methods=[method] if method else _ALL_METHODS)
+        return Route(self._prefix + path, handle, methods=methods)
 
     def _record(self, request: Request, body: bytes) -> None:
         headers: dict[str, str] = {}
@@ -89,44 +124,34 @@ class Gate:
             )
         )
 
-    def _answer(self, request: Request, body: bytes, endpoint: Endpoint, fault: Fault) -> Response:
+    def _answer(self, request: Request, body: bytes, form: Form, endpoint: Endpoint, fault: Fault) -> Response:
         if fault.replaces_answer:
             return scripted(fault)
         query = dict(request.query_params)
         if fault.ignore_after:
             query.pop("after", None)
         try:
-            if self._require_authorization and "authorization" not in request.headers:
-                raise ApiError(401, "No key: the Authorization header is missing.", code="invalid_api_key")
+            if self._admission is not None:
+                self._admission(request.headers)
             call = Call(
                 now=self._clock(),
                 ids={name: unquote(value) for name, value in request.path_params.items()},
                 query=query,
                 include=frozenset(request.query_params.getlist("include[]")),
                 body=parse_body(body),
+                form=form,
             )
             with self._lock:
-                return altered(endpoint(call), fault)
+                answer = endpoint(call)
         except ApiError as error:
-            return refusal(error)
+            return self._refuse(error)
+        return content_answer(answer, request.headers) if isinstance(answer, Content) else altered(answer, fault)
 
 
-def build_app(
-    gate: Gate,
-    endpoints: Iterable[tuple[str, str, Endpoint]],
-    control: Iterable[Route],
-) -> Starlette:
-    """Put the application together.
+def _nothing_there(call: Call) -> dict[str, object]:
+    raise ApiError(404, "There is no such endpoint.", code="unknown_url")
 
-    :param endpoints: method, path below ``/v1`` and endpoint of each call.
-    :param control: the routes outside ``/v1`` by which another process scripts the stand-in.
-    """
 
-    def nothing_there(call: Call) -> dict[str, object]:
-        raise ApiError(404, "There is no such endpoint.", code="unknown_url")
-
-    routes = [gate.route(*endpoint) for endpoint in endpoints]
-    return Starlette(
-        routes=[*routes, gate.route(None, "/{rest:path}", nothing_there), *control],
-        middleware=[Middleware(RawPaths)],
-    )
+def build_app(routes: Iterable[Route]) -> Starlette:
+    """Put the application together."""
+    return Starlette(routes=list(routes), middleware=[Middleware(RawPaths)])

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from airflow_provider_portkey.testing.content import Content
 from airflow_provider_portkey.testing.errors import bad_request
+from airflow_provider_portkey.testing.forms import Form
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Call:
     :param query: the query parameters, decoded; where one was repeated, its last value.
     :param include: every value of ``include[]``.
     :param body: the JSON object that was sent; empty where there was none.
+    :param form: the form that was sent in its place.
     """
 
     now: float
@@ -26,19 +29,21 @@ class Call:
     query: Mapping[str, str] = field(default_factory=dict)
     include: frozenset[str] = frozenset()
     body: Mapping[str, Any] = field(default_factory=dict)
+    form: Form = field(default_factory=Form)
 
 
-#: Takes a call and gives the JSON object to answer with; refuses by raising an ``ApiError``.
-Endpoint: TypeAlias = Callable[[Call], dict[str, Any]]
+#: Takes a call and gives the JSON object, or the content, to answer with; refuses by raising an ``ApiError``.
+Endpoint: TypeAlias = Callable[[Call], dict[str, Any] | Content]
 
 
 @dataclass(frozen=True)
 class RecordedRequest:
-    """One request that reached the stand-in below ``/v1``.
+    """One request that reached the stand-in below ``/v1``, or its storage.
 
     :param path: as sent: still percent-encoded, with its ``/v1``, without the query.
     :param query: the query string as sent.
     :param headers: by names in lower case; a repeated header's values are joined with a comma.
+    :param body: as sent; empty for a form, whose files may be too long to hold.
     :param time: when it arrived, in seconds since the epoch, by the stand-in's clock.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -17,38 +17,36 @@ from airflow_provider_portkey.testing.errors import ApiError, bad_request
 
 def control_routes(
     *,
-    fault: Callable[..., Any],
-    add_run: Callable[..., dict[str, Any]],
-    requests: Callable[[], list[RecordedRequest]],
-) -> list[Route]:
-    """Make the control endpoints.
+    actions: Mapping[str, Callable[..., Any]],
+    recorded: Mapping[str, Callable[[], list[RecordedRequest]]],
+) -> Iterator[Route]:
+    """Make the control endpoints. None of them asks for a key: the stand-in is on loopback only.
 
-    ``POST /_stand_in/faults`` and ``POST /_stand_in/runs`` take a JSON object with the parameters of
-    :meth:`PortkeyStandIn.fault` and :meth:`PortkeyStandIn.add_run`; ``GET /_stand_in/requests`` lists what
-    was recorded. None of them asks for a key: the stand-in is on loopback only.
+    :param actions: what ``POST /_stand_in/<name>`` calls with the JSON object that it is sent.
+    :param recorded: what ``GET /_stand_in/<name>`` lists.
     """
+    for name, action in actions.items():
+        yield Route(f"/_stand_in/{name}", _acting(action), methods=["POST"])
+    for name, listing in recorded.items():
+        yield Route(f"/_stand_in/{name}", _listing(listing), methods=["GET"])
 
-    async def set_fault(request: Request) -> Response:
-        return _apply(fault, await request.body(), lambda _: {})
 
-    async def set_run(request: Request) -> Response:
-        return _apply(add_run, await request.body(), lambda run: run)
+def _acting(action: Callable[..., Any]) -> Callable[[Request], Any]:
+    async def act(request: Request) -> Response:
+        try:
+            made = action(**parse_body(await request.body()))
+        except ApiError as error:
+            return refusal(error)
+        except (TypeError, ValueError) as error:
+            return refusal(bad_request(str(error)))
+        return JSONResponse(made if isinstance(made, dict) else {})
 
-    async def list_requests(request: Request) -> Response:
-        recorded = [dataclasses.asdict(one) for one in requests()]
+    return act
+
+
+def _listing(listing: Callable[[], list[RecordedRequest]]) -> Callable[[Request], Any]:
+    async def show(request: Request) -> Response:
+        recorded = [dataclasses.asdict(one) for one in listing()]
         return JSONResponse([{**one, "body": one["body"].decode("utf-8", "replace")} for one in recorded])
 
-    return [
-        Route("/_stand_in/faults", set_fault, methods=["POST"]),
-        Route("/_stand_in/runs", set_run, methods=["POST"]),
-        Route("/_stand_in/requests", list_requests, methods=["GET"]),
-    ]
-
-
-def _apply(function: Callable[..., Any], body: bytes, show: Callable[[Any], dict[str, Any]]) -> Response:
-    try:
-        return JSONResponse(show(function(**parse_body(body))))
-    except ApiError as error:
-        return refusal(error)
-    except (TypeError, ValueError) as error:
-        return refusal(bad_request(str(error)))
+    return show

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+#: Where the files lie that signed URLs lead to. A fault strikes there only where its path says so.
+STORAGE = "/_storage"
+
 
 @dataclass
 class Fault:
@@ -29,6 +32,7 @@ class Fault:
     :param method: only for requests of this HTTP method.
     :param path: only for requests with this path, as sent, with its ``/v1`` and without the query: a glob,
         whose ``*`` takes slashes too (``*/runs/run_1/steps``), or a compiled regular expression to find.
+        Downloads by a signed URL are struck only by a fault with a path: ``/_storage/*``.
     :param times: how many requests it strikes; ``None`` for all of them.
     """
 
@@ -66,7 +70,9 @@ class Fault:
             return False
         if isinstance(self.path, str):
             return fnmatchcase(path, self.path)
-        return self.path is None or self.path.search(path) is not None
+        if self.path is None:
+            return not path.startswith(STORAGE + "/")
+        return self.path.search(path) is not None
 
 
 class Faults:

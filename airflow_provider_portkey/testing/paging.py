@@ -42,13 +42,14 @@ class PageQuery:
     before: str | None = None
 
     @classmethod
-    def parse(cls, query: Mapping[str, str]) -> PageQuery:
+    def parse(cls, query: Mapping[str, str], *, default_limit: int = DEFAULT_LIMIT) -> PageQuery:
         """Read the four paging parameters of a query string; others are left alone.
 
         :param query: names and values, decoded.
+        :param default_limit: the limit of a query that names none.
         :raises ApiError: 400 for a limit outside 1..100 or an order other than ``asc`` and ``desc``.
         """
-        limit = query.get("limit", str(DEFAULT_LIMIT))
+        limit = query.get("limit", str(default_limit))
         if not _WHOLE_NUMBER.fullmatch(limit):
             raise bad_request(f"'limit' has to be a whole number, not '{limit}'.", param="limit")
         if not MIN_LIMIT <= int(limit) <= MAX_LIMIT:

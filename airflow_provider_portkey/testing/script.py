@@ -92,6 +92,27 @@ class Script:
         self._looked_at = True
         self.settle(now)
 
+    def share(self, status: str, now: float) -> float:
+        """Say how far a script is through one of its statuses: 0 at its beginning, 1 at its end.
+
+        One that moves by looks counts them: ``["in_progress", "in_progress", "completed"]`` is half way
+        through at the second look.
+
+        :param now: seconds since the epoch.
+        """
+        places = [place for place, entry in enumerate(self._entries) if entry[0] == status]
+        if not places or self._position < places[0] or self.started is None:
+            return 0.0
+        first, end = places[0], places[-1] + 1
+        if self._position >= end:
+            return 1.0
+        if self._advance == "per_poll":
+            return (self._position - first) / (end - first)
+        if end == len(self._entries):
+            return 0.0
+        begun, done = self._entries[first][1], self._entries[end][1]
+        return min(max((now - self.started - begun) / (done - begun), 0.0), 1.0)
+
     def replace(self, statuses: Statuses, now: float, *, advance: Advance | None = None) -> None:
         """Go on with other statuses from now; the answer that says so counts as their first look.
 

@@ -19,6 +19,9 @@ LOOPBACK = "127.0.0.1"
 #: Seconds. Far more than a start or a stop takes; only there so that a defect cannot hang a test run.
 _PATIENCE = 10.0
 
+#: Seconds that an answer has to come to its end when the server stops.
+_GRACE = 1.0
+
 
 class _Protocol(H11Protocol):
     """Lets the application reach the connection itself, which it has to for closing it unanswered."""
@@ -31,7 +34,7 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """Waits for events where its base looks ten times a second."""
+    """Waits for events where its base looks ten times a second, at work and when it stops."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -47,6 +50,20 @@ class _Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         await self._stopping.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        # One turn lets the idle ones go; what is being answered may come to its end, unless nobody reads it.
+        await asyncio.sleep(0)
+        if self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks, timeout=_GRACE)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        if self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks, timeout=_GRACE)
 
     def stop(self) -> None:
         """Ask it to stop; called from another thread."""

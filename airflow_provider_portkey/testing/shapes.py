@@ -68,10 +68,6 @@ def run_object(run: Run) -> dict[str, Any]:
     over = status in TERMINAL_STATUSES
     begun = [seconds for reached, seconds in run.script.reached.items() if reached != "queued"]
 
-    def reached_at(wanted: str) -> int | None:
-        seconds = run.script.reached.get(wanted)
-        return None if seconds is None else run.created_at + int(seconds)
-
     last_error = run.last_error or {
         "code": "server_error",
         "message": "The stand-in was told to fail this run.",
@@ -89,9 +85,9 @@ def run_object(run: Run) -> dict[str, Any]:
         "last_error": last_error if status == "failed" else None,
         "expires_at": None if over and status != "expired" else run.created_at + EXPIRES_AFTER,
         "started_at": run.created_at + int(min(begun)) if begun else None,
-        "cancelled_at": reached_at("cancelled"),
-        "failed_at": reached_at("failed"),
-        "completed_at": reached_at("completed"),
+        "cancelled_at": run.reached_at("cancelled"),
+        "failed_at": run.reached_at("failed"),
+        "completed_at": run.reached_at("completed"),
         "incomplete_details": {"reason": run.incomplete_reason} if status == "incomplete" else None,
         "model": "stand-in-model",
         "instructions": "Answer as a stand-in would.",

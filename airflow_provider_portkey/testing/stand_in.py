@@ -5,12 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import Any, Literal
 
-from airflow_provider_portkey.testing.app import Gate, build_app
+from airflow_provider_portkey.testing.answers import storage_refusal
+from airflow_provider_portkey.testing.app import Gate, build_app, key_wanted, no_key_wanted
 from airflow_provider_portkey.testing.calls import RecordedRequest
 from airflow_provider_portkey.testing.control import control_routes
-from airflow_provider_portkey.testing.faults import Fault, Faults
+from airflow_provider_portkey.testing.course import Start
+from airflow_provider_portkey.testing.faults import STORAGE, Fault, Faults
+from airflow_provider_portkey.testing.rooms.building import Building
+from airflow_provider_portkey.testing.rooms.desk import Desk
 from airflow_provider_portkey.testing.script import Advance, Statuses
 from airflow_provider_portkey.testing.server import LOOPBACK, LoopbackServer
 from airflow_provider_portkey.testing.shapes import message_object, run_object, step_object
@@ -21,8 +26,9 @@ from airflow_provider_portkey.testing.world import World
 class PortkeyStandIn:
     """A local stand-in for the provider behind Portkey: no key, no network, no token spent.
 
-    It speaks the Assistants API (threads, messages, runs, steps) on 127.0.0.1, for as long as the ``with``
-    block lasts::
+    It speaks the Assistants API (threads, messages, runs, steps), responses, files and batches, fine-tuning
+    jobs, file batches of vector stores, and Portkey's own log exports, on 127.0.0.1, for as long as the
+    ``with`` block lasts::
 
         with PortkeyStandIn() as stand_in:
             stand_in.add_run(
@@ -34,11 +40,18 @@ class PortkeyStandIn:
     a real provider it shows all steps of a run from the start, lets a thread have several runs at once, and
     streams nothing.
 
+    Each kind of job but runs has a room of its own, which says what its ``add`` takes: :attr:`responses`,
+    :attr:`files`, :attr:`batches`, :attr:`log_exports`, :attr:`fine_tuning_jobs`, :attr:`file_batches`.
+    ``add_response``, ``add_file``, ``add_batch``, ``add_logs``, ``add_log_export``, ``add_fine_tuning_job``
+    and ``add_file_batch`` are short for them. :attr:`plan` says what jobs are to do that a caller will
+    create over HTTP.
+
     :param port: on 127.0.0.1; 0 for any free one.
     :param require_authorization: whether a request without ``Authorization`` gets a 401.
     :param run_seconds: how long a run takes that is created over HTTP, in seconds; 0 for one that is
         completed at once.
     :param run_steps: how many steps such a run has.
+    :param job_seconds: the same for jobs of all other kinds; ``run_seconds`` where not given.
     :param clock: tells the time, in seconds since the epoch; a test may give its own.
     """
 
@@ -49,6 +62,7 @@ class PortkeyStandIn:
         require_authorization: bool = True,
         run_seconds: float = 2.0,
         run_steps: int = 2,
+        job_seconds: float | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._clock = clock
@@ -56,11 +70,41 @@ class PortkeyStandIn:
         self._world = World()
         self._faults = Faults()
         self._gate = Gate(
-            clock=clock, lock=self._lock, require_authorization=require_authorization, faults=self._faults
+            "/v1",
+            clock=clock,
+            lock=self._lock,
+            faults=self._faults,
+            admission=key_wanted if require_authorization else None,
         )
-        routes = ThreadRoutes(self._world, run_seconds=run_seconds, run_steps=run_steps)
-        control = control_routes(fault=self.fault, add_run=self.add_run, requests=lambda: self.requests)
-        self._server = LoopbackServer(build_app(self._gate, routes.table(), control), port=port)
+        self._storage_gate = Gate(
+            STORAGE,
+            clock=clock,
+            lock=self._lock,
+            faults=self._faults,
+            admission=no_key_wanted,
+            refuse=storage_refusal,
+        )
+        desk = Desk(clock=clock, lock=self._lock, job_seconds=run_seconds if job_seconds is None else job_seconds)
+        rooms = Building(desk, origin=lambda: self.url.removesuffix("/v1"))
+        self.plan = desk.plan
+        self.responses, self.add_response = rooms.responses, rooms.responses.add
+        self.files, self.add_file = rooms.files, rooms.files.add
+        self.batches, self.add_batch = rooms.batches, rooms.batches.add
+        self.log_exports, self.add_log_export = rooms.log_exports, rooms.log_exports.add
+        self.add_logs = rooms.log_exports.add_logs
+        self.fine_tuning_jobs, self.add_fine_tuning_job = rooms.fine_tuning_jobs, rooms.fine_tuning_jobs.add
+        self.file_batches, self.add_file_batch = rooms.file_batches, rooms.file_batches.add
+        threads = ThreadRoutes(self._world, run_seconds=run_seconds, run_steps=run_steps)
+        control = control_routes(
+            actions={"faults": self.fault, "runs": self.add_run, **rooms.actions()},
+            recorded={"requests": lambda: self.requests, "storage_requests": lambda: self.storage_requests},
+        )
+        routes = chain(
+            self._gate.routes(chain(threads.table(), rooms.table())),
+            self._storage_gate.routes(rooms.storage_table()),
+            control,
+        )
+        self._server = LoopbackServer(build_app(routes), port=port)
 
     def __enter__(self) -> PortkeyStandIn:
         self._server.__enter__()
@@ -80,13 +124,19 @@ class PortkeyStandIn:
         with self._lock:
             return list(self._gate.requests)
 
+    @property
+    def storage_requests(self) -> list[RecordedRequest]:
+        """Every request for a file by its signed URL so far, in the order of arrival."""
+        with self._lock:
+            return list(self._storage_gate.requests)
+
     def connection(self) -> dict[str, Any]:
         """Give an Airflow connection to it, as ``AIRFLOW_CONN_PORTKEY_DEFAULT`` takes it in JSON."""
         return {
             "conn_type": "portkey",
             "host": self.url,
             "password": "stand-in-key",
-            "extra": {"provider": "openai", "provider_api_key": "stand-in"},
+            "extra": {"provider": "openai", "provider_api_key": "stand-in-provider-key"},
         }
 
     def fault(self, **fields: Any) -> Fault:
@@ -107,7 +157,7 @@ class PortkeyStandIn:
         statuses: Statuses = "completed",
         steps: int | Iterable[Mapping[str, Any]] = 0,
         advance: Advance = "time",
-        start: Literal["now", "first-look"] = "now",
+        start: Start = "now",
         created_at: int | None = None,
         last_error: Mapping[str, Any] | None = None,
         incomplete_reason: str = "max_completion_tokens",

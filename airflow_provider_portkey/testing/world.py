@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
+from airflow_provider_portkey.testing.course import ScriptedJob, Start, begin
 from airflow_provider_portkey.testing.errors import not_found
+from airflow_provider_portkey.testing.ids import Ids
 from airflow_provider_portkey.testing.paging import Shelf
-from airflow_provider_portkey.testing.script import Advance, Script, Statuses
+from airflow_provider_portkey.testing.script import Advance, Statuses
 
 ASSISTANT_ID = "asst_000001"
 
@@ -48,19 +50,15 @@ class Step:
     fields: Mapping[str, Any] | None
 
 
-@dataclass
-class Run:
+@dataclass(kw_only=True)
+class Run(ScriptedJob):
     """One run of a thread; its parameters are those of :meth:`World.add_run`."""
 
-    id: str
     thread_id: str
-    created_at: int
-    script: Script
     steps: Shelf[Step] = field(default_factory=Shelf)
     last_error: Mapping[str, Any] | None = None
     incomplete_reason: str = "max_completion_tokens"
     tool_calls: list[Any] = field(default_factory=list)
-    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -77,11 +75,11 @@ class Thread:
 
 
 class World:
-    """Every thread there is. Ids that nobody chose are counted: ``run_000001``, ``run_000002`` ..."""
+    """Every thread there is."""
 
     def __init__(self) -> None:
         self._threads: dict[str, Thread] = {}
-        self._counts: Counter[str] = Counter()
+        self._ids = Ids()
 
     def thread(self, thread_id: str) -> Thread:
         """Find a thread.
@@ -109,7 +107,7 @@ class World:
 
         :param now: seconds since the epoch.
         """
-        thread_id = thread_id or self._new_id("thread", self._threads)
+        thread_id = thread_id or self._ids.new("thread", self._threads)
         return self._threads.setdefault(thread_id, Thread(thread_id, int(now), dict(metadata or {})))
 
     def add_message(
@@ -124,7 +122,7 @@ class World:
     ) -> Message:
         """Put a message at the end of a thread; see :class:`Message`."""
         message = Message(
-            id=self._new_id("msg"),
+            id=self._ids.new("msg"),
             thread_id=thread.id,
             created_at=created_at,
             role=role,
@@ -145,7 +143,7 @@ class World:
         statuses: Statuses = "completed",
         steps: int | Iterable[Mapping[str, Any]] = 0,
         advance: Advance = "time",
-        start: Literal["now", "first-look"] = "now",
+        start: Start = "now",
         created_at: int | None = None,
         last_error: Mapping[str, Any] | None = None,
         incomplete_reason: str = "max_completion_tokens",
@@ -156,17 +154,13 @@ class World:
 
         :raises ValueError: for an id that the thread has already, and for a script that makes no sense.
         """
-        if start not in ("now", "first-look"):
-            raise ValueError(f"start has to be 'now' or 'first-look', not {start!r}")
         run = Run(
-            id=run_id or self._new_id("run", thread.runs),
+            id=run_id or self._ids.new("run", thread.runs),
             thread_id=thread.id,
-            created_at=int(now) if created_at is None else created_at,
-            script=Script(statuses, advance=advance, started=now if start == "now" else None),
             last_error=last_error,
             incomplete_reason=incomplete_reason,
             tool_calls=list(tool_calls or [self._tool_call()]),
-            fields=dict(fields or {}),
+            **begin(now, statuses=statuses, advance=advance, start=start, created_at=created_at, fields=fields),
         )
         thread.runs.add(run)
         self.add_steps(run, steps)
@@ -180,7 +174,7 @@ class World:
         added: list[Step] = []
         for number, plan in enumerate(plans, start=taken):
             kind = plan.pop("type", "tool_calls" if number % 2 else "message_creation")
-            step_id = plan.pop("id", None) or self._new_id("step", run.steps)
+            step_id = plan.pop("id", None) or self._ids.new("step", run.steps)
             text = plan.pop("text", f"Message of step {number} of {run.id}.")
             created_at = run.created_at + int(run.script.seconds * number / (taken + len(plans)))
             message_id = None
@@ -198,11 +192,4 @@ class World:
 
     def _tool_call(self) -> dict[str, Any]:
         function = {"name": "look_up", "arguments": '{"question": "stand-in"}'}
-        return {"id": self._new_id("call"), "type": "function", "function": function}
-
-    def _new_id(self, kind: str, taken: Container[str] = ()) -> str:
-        while True:
-            self._counts[kind] += 1
-            new_id = f"{kind}_{self._counts[kind]:06d}"
-            if new_id not in taken:
-                return new_id
+        return {"id": self._ids.new("call"), "type": "function", "function": function}

@@ -190,7 +190,7 @@ def test_the_connection_names_the_stand_in(stand_in: PortkeyStandIn) -> None:
     connection = json.loads(json.dumps(stand_in.connection()))
     assert (connection["conn_type"], connection["host"]) == ("portkey", stand_in.url)
     assert stand_in.url.startswith("http://127.0.0.1:")
-    assert connection["extra"] == {"provider": "openai", "provider_api_key": "stand-in"}
+    assert connection["extra"] == {"provider": "openai", "provider_api_key": "stand-in-provider-key"}
 
 
 def test_several_runs_alike(stand_in: PortkeyStandIn, call: Caller) -> None:

@@ -96,6 +96,16 @@ def test_a_delay_outlasts_a_client_and_not_the_stand_in() -> None:
     assert time.perf_counter() - begun < 5
 
 
+def test_a_download_that_nobody_reads_does_not_outlast_the_stand_in(capfd: pytest.CaptureFixture[str]) -> None:
+    with PortkeyStandIn() as stand_in:
+        stand_in.add_batch(batch_id="b", count=100_000)
+        answer = get(stand_in, "/batches/b/output", stream=True)
+        begun = time.perf_counter()
+    assert time.perf_counter() - begun < 5
+    answer.close()
+    assert capfd.readouterr().err == ""
+
+
 def test_a_short_delay_ends_with_the_true_answer(stand_in: PortkeyStandIn) -> None:
     stand_in.fault(delay=0.05)
     begun = time.perf_counter()

@@ -69,8 +69,13 @@ def test_a_bad_upload_is_a_400(call: Any) -> None:
     assert upload(call, purpose="fun", status=400)["error"]["param"] == "purpose"
     form = {"headers": {"Content-Type": "multipart/form-data; boundary=b"}}
     call("POST", "/files", status=400, data=b"no form at all", **form)
-    half = b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\nabc'
-    call("POST", "/files", status=400, data=half, **form)
+    # Both parts are whole, and only the end of the form is missing.
+    half = (
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\nabc\r\n'
+        b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n--b\r\n'
+    )
+    refused = call("POST", "/files", status=400, data=half, **form)
+    assert "well formed" in refused["error"]["message"]
     call("POST", "/files", status=400, data=b"--b\r\n--b--\r\n", headers={"Content-Type": "multipart/form-data"})
     call("POST", "/files", status=400, json={"purpose": "batch"})
     nothing = {"data": {"purpose": "batch"}, "files": {"other": ("x", b"x")}}

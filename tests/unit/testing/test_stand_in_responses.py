@@ -109,6 +109,8 @@ def test_a_cancelled_response_may_be_cancelled_again(stand_in: PortkeyStandIn, c
     assert call("GET", "/responses/r")["status"] == "cancelled"
     stand_in.add_response(response_id="done")
     call("POST", "/responses/done/cancel", status=400)
+    stand_in.add_response(response_id="awaited", statuses="in_progress", background=False)
+    call("POST", "/responses/awaited/cancel", status=400)
 
 
 @pytest.mark.parametrize(
