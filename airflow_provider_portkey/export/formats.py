@@ -89,14 +89,15 @@ def encode(
             parquet.close()
         return
     make: dict[str, Callable[[IO[bytes], Columns], Encoder]] = {"jsonl": _JsonLines, "json": _JsonArray, "csv": _Csv}
-    with _compressed(target, compression) as stream:
+    with compressed(target, compression) as stream:
         encoder = make[file_format](stream, columns)
         yield encoder
         encoder.close()
 
 
 @contextmanager
-def _compressed(target: IO[bytes], compression: str | None) -> Iterator[IO[bytes]]:
+def compressed(target: IO[bytes], compression: str | None) -> Iterator[IO[bytes]]:
+    """Open a stream that compresses into another one, which is left open; ``None`` compresses nothing."""
     if compression == "gzip":
         # Neither name nor time in the header: the same rows give the same bytes.
         with gzip.GzipFile(filename="", mode="wb", fileobj=target, mtime=0) as stream:

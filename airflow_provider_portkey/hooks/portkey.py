@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_provider_portkey.hooks.batches import BatchCalls
 from airflow_provider_portkey.hooks.connection import form_behaviour, form_widgets
 from airflow_provider_portkey.hooks.jobs import JobCalls
+from airflow_provider_portkey.hooks.log_exports import LogExportCalls
 from airflow_provider_portkey.hooks.threads import ThreadCalls
 
 
-class PortkeyHook(ThreadCalls, JobCalls):
+class PortkeyHook(ThreadCalls, JobCalls, BatchCalls, LogExportCalls):
     """
     Talk to Portkey with the credentials of an Airflow connection.
 

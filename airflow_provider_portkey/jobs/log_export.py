@@ -10,7 +10,7 @@ LOG_EXPORT = Job(
     going={"draft", "in_progress"},
     ended_well={"success"},
     ended_badly={"failed", "failure", "stopped"},
-    reasons=("error", "message", "description"),
+    reasons=("error", "message"),  # "description" is what its maker wrote
     bulky={"filters", "requested_data"},
     create_path="/logs/exports",
     cancel_path="/logs/exports/{export_id}/cancel",
@@ -18,3 +18,27 @@ LOG_EXPORT = Job(
 
 #: Rows that Portkey puts into one export at the most (its guide on log exports).
 MAX_ROWS = 50_000
+
+#: What an export may ask for (Portkey's schema, ``LogExportsRequestedData``).
+FIELDS = (
+    "id",
+    "trace_id",
+    "created_at",
+    "request",
+    "response",
+    "is_success",
+    "ai_org",
+    "ai_model",
+    "req_units",
+    "res_units",
+    "total_units",
+    "request_url",
+    "cost",
+    "cost_currency",
+    "response_time",
+    "response_status_code",
+    "mode",
+    "config",
+    "prompt_slug",
+    "metadata",
+)

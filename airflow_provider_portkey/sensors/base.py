@@ -100,6 +100,10 @@ class BasePortkeySensor(BaseSensorOperator):
         self._poller = self._start(context)
         if not self.deferrable:
             return super().execute(context)
+        return self._look_or_defer(context)
+
+    def _look_or_defer(self, context: Context) -> Any:
+        """Return the job where it has ended, and go on waiting on the triggerer otherwise."""
         with self._skipping():
             decision = self._look()
             if decision.event:

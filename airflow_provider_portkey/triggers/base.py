@@ -104,9 +104,19 @@ class BasePortkeyTrigger(BaseTrigger):
         """Cancel the job, if it was asked for, when a user marks or clears the deferred task."""
         if not self.cancel_on_kill or self.job.cancel_path is None:
             return
-        self.log.info("Cancelling %s, because the task was stopped.", self.job.named(self.ids))
+        to_cancel = self._to_cancel()
+        self.log.info("Cancelling %s, because the task was stopped.", ", ".join(map(self.job.named, to_cancel)))
         async with asyncio.timeout(_CANCEL_TIMEOUT), self._client() as client:
-            await client.post(self.job.cancel_path, self.ids)
+            calls = (client.post(self.job.cancel_path, ids) for ids in to_cancel)
+            # One that cannot be cancelled any more keeps none of the others.
+            answers = await asyncio.gather(*calls, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+
+    def _to_cancel(self) -> list[dict[str, str]]:
+        """Return which jobs go with the task; a subclass adds those that the task waits for later."""
+        return [self.ids]
 
     async def _wait(self) -> dict[str, Any]:
         poller = Poller(

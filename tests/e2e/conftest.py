@@ -39,7 +39,9 @@ def connection(provider: PortkeyStandIn, gateway: Gateway) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def airflow(connection: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
+def airflow(
+    connection: dict[str, Any], provider: PortkeyStandIn, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Standalone]:
     folder = tmp_path_factory.mktemp("airflow")
     dags = folder / "dags"
     # Without the scheduled one, which would start at once.
@@ -53,7 +55,8 @@ def airflow(connection: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
     }
     home = folder / "home"
-    with Standalone(home, dags_folder=dags, connections={"portkey_default": connection}, settings=settings) as airflow:
+    connections = {"portkey_default": connection, "portkey_direct": connection | {"host": provider.url}}
+    with Standalone(home, dags_folder=dags, connections=connections, settings=settings) as airflow:
         for dag_id in ("portkey_gate_and_export", "portkey_steps_to_xcom", "wait_deferred", "export", "response_poked"):
             airflow.wait_for_dag(dag_id)
         yield airflow

@@ -6,8 +6,13 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
+from airflow_provider_portkey.operators.batch import PortkeyCreateBatchOperator
+from airflow_provider_portkey.operators.log_export import PortkeyLogExportOperator
 from airflow_provider_portkey.operators.response import PortkeyCreateResponseOperator
 from airflow_provider_portkey.sensors.run import PortkeyRunSensor
+from airflow_provider_portkey.transfers.batch_output_to_object_storage import (
+    PortkeyBatchOutputToObjectStorageOperator,
+)
 from airflow_provider_portkey.transfers.steps_to_object_storage import PortkeyRunStepsToObjectStorageOperator
 
 IDS = {"thread_id": "{{ params.thread_id }}", "run_id": "{{ params.run_id }}"}
@@ -40,3 +45,33 @@ for mode, how in {
             retry_delay=timedelta(seconds=1),
             **how,
         )
+
+AGAIN = {"retries": 3, "retry_delay": timedelta(seconds=1)}
+
+with DAG(dag_id="batch", schedule=None, params={"input": Param(type="string"), "output": Param(type="string")}):
+    make = PortkeyCreateBatchOperator(
+        task_id="make", input_path="{{ params.input }}", poke_interval=1, timeout=300, deferrable=False, **AGAIN
+    )
+    output = PortkeyBatchOutputToObjectStorageOperator(
+        task_id="output",
+        batch_id="{{ ti.xcom_pull('make')['id'] }}",
+        path="{{ params.output }}",
+        input_path="{{ params.input }}",
+        **AGAIN,
+    )
+    make >> output
+
+WINDOW = {name: Param(type="string") for name in ("start", "end", "path")}
+
+with DAG(dag_id="logs", schedule=None, params=WINDOW):
+    PortkeyLogExportOperator(
+        task_id="export",
+        window_start="{{ params.start }}",
+        window_end="{{ params.end }}",
+        path="{{ params.path }}",
+        portkey_conn_id="portkey_direct",  # the open-source gateway knows no PUT
+        poke_interval=1,
+        timeout=300,
+        deferrable=False,
+        **AGAIN,
+    )

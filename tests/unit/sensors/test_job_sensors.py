@@ -36,6 +36,7 @@ from airflow_provider_portkey.sensors.base import BasePortkeySensor
 from airflow_provider_portkey.sensors.batch import PortkeyBatchSensor
 from airflow_provider_portkey.sensors.fine_tuning import PortkeyFineTuningJobSensor
 from airflow_provider_portkey.sensors.job import PortkeyJobSensor
+from airflow_provider_portkey.sensors.log_export import PortkeyLogExportSensor
 from airflow_provider_portkey.sensors.response import PortkeyResponseSensor
 from airflow_provider_portkey.sensors.run import PortkeyRunSensor
 from airflow_provider_portkey.triggers import base as trigger_module
@@ -82,6 +83,7 @@ KINDS = [
     Kind(PortkeyResponseSensor, {"response_id": "resp_1"}),
     Kind(PortkeyBatchSensor, {"batch_id": "batch_1"}),
     Kind(PortkeyFineTuningJobSensor, {"job_id": "ftjob_1"}),
+    Kind(PortkeyLogExportSensor, {"export_id": "export_1"}),
     Kind(FileBatchSensor, {"vector_store_id": "vs_1", "batch_id": "vsfb_1"}),
 ]
 

@@ -1,0 +1,211 @@
+"""A batch from a file of requests: checked, uploaded once, submitted once, waited for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_portkey.exceptions import (
+    PortkeyBadRequest,
+    PortkeyError,
+    PortkeyInvalidArgument,
+    PortkeyNotFound,
+    PortkeyPaginationError,
+    PortkeyRequestError,
+    PortkeyUnexpectedAnswer,
+)
+from airflow_provider_portkey.jobs.batch import BATCH
+from airflow_provider_portkey.operators.base import BasePortkeySubmitOperator
+
+if TYPE_CHECKING:
+    from airflow_provider_portkey.operators.batch_file import BatchFile
+    from airflow_provider_portkey.operators.memory import JobMemory
+
+#: The key of a batch's metadata under which the operator finds its own batch again.
+MARKER_KEY = "airflow_marker"
+#: Seconds that the clocks of a worker and of a provider may differ.
+_CLOCK_SKEW = 3600.0
+#: Batches in a row older than the marker after which a list has nothing more to say, if the newest come first.
+_OLD_IN_A_ROW = 20
+#: Files that are looked through for an upload whose outcome is not known.
+_FILES_LOOKED_AT = 1_000
+
+_OWN_FIELDS = frozenset({"input_file_id", "endpoint", "completion_window", "metadata"})
+
+
+class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
+    """
+    Upload a file of requests, make a batch of it, and wait until the batch has ended.
+
+    Every line is checked before a byte is sent. A retry, a rescheduled look and a restart after a crash go on where
+    the try before was: neither is the file uploaded again nor is a second batch made.
+
+    :param input_path: The requests, one JSON object on each line: a local path or any URL that
+        ``ObjectStoragePath`` takes (templated).
+    :param object_storage_conn_id: The Airflow connection to the object store, if one is needed (templated).
+    :param endpoint: What the requests are for; each line's ``url`` must be the same (templated).
+    :param completion_window: How long the provider may take, ``"24h"``, or ``"immediate"`` where Portkey itself
+        manages the batch (templated).
+    :param metadata: Kept with the batch, up to 15 pairs of texts; the operator adds ``airflow_marker`` (templated).
+    :param extra_body: More fields for the batch, such as ``model``, ``role_arn``, ``provider_options`` or
+        ``portkey_options`` (templated).
+    :param max_requests: Refuse a file with more requests; ``None`` for any number.
+    :param kwargs: The arguments of :class:`BasePortkeySubmitOperator` and of Airflow's sensors.
+    """
+
+    template_fields: Sequence[str] = (
+        "portkey_conn_id",
+        "object_storage_conn_id",
+        "input_path",
+        "endpoint",
+        "completion_window",
+        "metadata",
+        "extra_body",
+    )
+    ui_color = "#e8e4f8"
+    job = BATCH
+
+    def __init__(
+        self,
+        *,
+        input_path: str,
+        object_storage_conn_id: str | None = None,
+        endpoint: str = "/v1/chat/completions",
+        completion_window: str = "24h",
+        metadata: Mapping[str, str] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        max_requests: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.input_path = input_path
+        self.object_storage_conn_id = object_storage_conn_id
+        self.endpoint = endpoint
+        self.completion_window = completion_window
+        self.metadata = metadata
+        self.extra_body = extra_body
+        self.max_requests = max_requests
+        self._earlier: dict[str, Any] = {}
+        if max_requests is not None and (
+            isinstance(max_requests, bool) or not isinstance(max_requests, int) or max_requests < 1
+        ):
+            raise PortkeyInvalidArgument("max_requests", max_requests, "a whole number of at least 1, or None")
+
+    def submit(self, memory: JobMemory, marker: str) -> Mapping[str, Any]:
+        """
+        Check the file, upload it unless an earlier try did, and make the batch.
+
+        :raises PortkeyBatchInputInvalid: naming the lines that are no requests; nothing was sent then.
+        """
+        from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+        from airflow_provider_portkey.operators.batch_file import checked_file
+
+        self._check_arguments()
+        earlier = self._earlier
+        since = earlier.get("since") if earlier.get("marker") == marker else None
+        state = {"marker": marker, "since": since or time.time()}
+        # The base has just written the marker alone.
+        memory.write({**earlier, **state} if not earlier.get("ids") else state)
+        path = ObjectStoragePath(self.input_path, conn_id=self.object_storage_conn_id)
+        with checked_file(path, endpoint=self.endpoint, max_requests=self.max_requests) as batch_file:
+            self.log.info("%s has %d requests, %d bytes.", path, batch_file.requests, batch_file.bytes)
+            if upload := self._earlier_upload(batch_file):
+                memory.write({**state, "upload": upload, "posted": True})
+                try:
+                    return self.hook.create_batch(self._body(upload["file_id"], marker))
+                except (PortkeyBadRequest, PortkeyNotFound) as error:
+                    self.log.warning("File %s, uploaded before, is refused: %s", upload["file_id"], error)
+            upload = self._upload(batch_file, memory, state)
+        memory.write({**state, "upload": upload, "posted": True})
+        return self.hook.create_batch(self._body(upload["file_id"], marker))
+
+    def find_by_marker(self, marker: str) -> Mapping[str, Any] | None:
+        """
+        Return the batch that an earlier try may have made, by its metadata or by its input file.
+
+        :raises PortkeySubmissionUnknown: where the batches cannot be listed.
+        """
+        earlier = self._earlier
+        if not earlier.get("posted"):
+            return None  # that try never came so far
+        file_id = earlier["upload"]["file_id"]
+        since, last, old = earlier["since"] - _CLOCK_SKEW, float("inf"), 0
+        try:
+            for batch in self.hook.iter_batches():
+                if _metadata_of(batch).get(MARKER_KEY) == marker or batch.get("input_file_id") == file_id:
+                    self.log.info("An earlier try has made %s.", self.job.named({"batch_id": batch["id"]}))
+                    return batch
+                created = batch.get("created_at")
+                created = created if isinstance(created, int | float) else last
+                old = old + 1 if created < since and created <= last else 0
+                last = created
+                if old >= _OLD_IN_A_ROW:
+                    break
+        except (PortkeyPaginationError, PortkeyRequestError) as error:
+            if getattr(error, "transient", False):
+                raise
+            self.log.warning("The batches cannot be listed: %s", error)
+            return super().find_by_marker(marker)
+        self.log.info("An earlier try broke off while it made its batch, and there is none; making it now.")
+        return None
+
+    def _find(self, memory: JobMemory) -> Mapping[str, Any] | None:
+        self._earlier = memory.read()
+        return super()._find(memory)
+
+    def _check_arguments(self) -> None:
+        """Look at what templates have filled in by now."""
+        for name in ("metadata", "extra_body"):
+            if not isinstance(value := getattr(self, name), Mapping | None):
+                raise PortkeyInvalidArgument(name, value, "a dict, or None")
+        if MARKER_KEY in (self.metadata or {}):
+            raise PortkeyInvalidArgument("metadata", self.metadata, f"no key {MARKER_KEY!r}: the operator sets it")
+        if own := sorted(_OWN_FIELDS & set(self.extra_body or {})):
+            expected = f"nothing that has an argument of its own, as {', '.join(own)} has or the operator sets"
+            raise PortkeyInvalidArgument("extra_body", self.extra_body, expected)
+
+    def _body(self, file_id: str, marker: str) -> dict[str, Any]:
+        return {
+            **(self.extra_body or {}),
+            "input_file_id": file_id,
+            "endpoint": self.endpoint,
+            "completion_window": self.completion_window,
+            "metadata": {**(self.metadata or {}), MARKER_KEY: marker},
+        }
+
+    def _upload(self, batch_file: BatchFile, memory: JobMemory, state: Mapping[str, Any]) -> dict[str, Any]:
+        name = batch_file.upload_name(state["marker"])
+        memory.write({**state, "uploading": name})
+        answer = self.hook.upload_batch_file(batch_file.file, filename=name)
+        if not isinstance(file_id := answer.get("id"), str) or not file_id:
+            raise PortkeyUnexpectedAnswer(f"The answer to the upload has no id, only {sorted(answer)}.")
+        self.log.info("Uploaded it as %s, %s.", file_id, name)
+        return _upload_of(file_id, batch_file)
+
+    def _earlier_upload(self, batch_file: BatchFile) -> dict[str, Any] | None:
+        """Return what an earlier try uploaded, if it is what this one would."""
+        if upload := self._earlier.get("upload"):
+            if upload == _upload_of(upload["file_id"], batch_file):
+                self.log.info("An earlier try has uploaded it as %s.", upload["file_id"])
+                return dict(upload)
+            self.log.warning("%s has changed since an earlier try uploaded it; uploading anew.", batch_file.uri)
+        elif (name := self._earlier.get("uploading")) and batch_file.sha256[:12] in name:
+            try:
+                for file in self.hook.iter_batch_files(max_items=_FILES_LOOKED_AT):
+                    if file.get("filename") == name and file.get("bytes") == batch_file.bytes:
+                        self.log.info("An earlier try has uploaded it as %s.", file["id"])
+                        return _upload_of(file["id"], batch_file)
+            except PortkeyError as error:
+                self.log.warning("Whether an earlier try uploaded the file cannot be seen; uploading it: %s", error)
+        return None
+
+
+def _upload_of(file_id: str, batch_file: BatchFile) -> dict[str, Any]:
+    return {"file_id": file_id, "bytes": batch_file.bytes, "sha256": batch_file.sha256}
+
+
+def _metadata_of(batch: Mapping[str, Any]) -> Mapping[str, Any]:
+    metadata = batch.get("metadata")
+    return metadata if isinstance(metadata, Mapping) else {}

@@ -1,0 +1,269 @@
+"""Portkey's own logs of a stretch of time to a file in object storage, in one task."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import PokeReturnValue
+
+from airflow_provider_portkey.exceptions import (
+    PortkeyInvalidArgument,
+    PortkeyRowsMismatch,
+    PortkeySubmissionUnknown,
+)
+from airflow_provider_portkey.export.formats import check_format, check_installed
+from airflow_provider_portkey.export.manifest import SCHEMA_VERSION
+from airflow_provider_portkey.jobs.log_export import FIELDS, LOG_EXPORT
+from airflow_provider_portkey.jobs.log_windows import STARTED, read_window
+from airflow_provider_portkey.operators.log_plan import LogPlan, LogRequest
+from airflow_provider_portkey.operators.memory import JobMemory
+from airflow_provider_portkey.sensors.base import BasePortkeySensor
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
+
+    from airflow_provider_portkey.jobs.polling import Poller
+    from airflow_provider_portkey.triggers.base import BasePortkeyTrigger
+
+#: Seconds after which a log is taken to have arrived: collectors of Portkey's logs wait as long.
+_ARRIVAL = 300.0
+#: Filters that the operator itself sets.
+_OWN_FILTERS = frozenset(
+    {"time_of_generation_min", "time_of_generation_max", "created_at", "page_size", "current_page"}
+)
+
+
+class PortkeyLogExportOperator(BasePortkeySensor):
+    """
+    Export the logs of a window to one file of JSON lines: draft, start, wait, download, in one task.
+
+    A window with more logs than one export holds is cut in time until each part fits, by what Portkey counts; the
+    parts are exported side by side and joined in the order of time. The rows that came are compared with what was
+    counted before anything is written to ``path``. A task that is started again goes on where it was: no export is
+    started twice.
+
+    :param path: Where to: a local path or any URL that ``ObjectStoragePath`` takes, such as
+        ``s3://bucket/{{ ds }}/logs.jsonl`` (templated).
+    :param window_start: The first moment whose logs are exported, with its zone (templated).
+    :param window_end: The moment after the last one; its own logs are not exported (templated).
+    :param requested_data: The fields of each row (templated); all that Portkey's schema names.
+    :param filters: Which logs of the window, such as ``{"ai_model": "gpt-4o"}`` (templated).
+    :param workspace_id: The workspace, by its slug (templated).
+    :param object_storage_conn_id: The Airflow connection to the object store, if one is needed (templated).
+    :param compression: ``None``, ``"gzip"`` or ``"zstd"``.
+    :param overwrite: Replace a file that is there already, rather than fail before anything is exported.
+    :param on_mismatch: What to do where more or fewer rows came than Portkey had counted: ``"fail"`` and write
+        nothing, or ``"warn"``.
+    :param cancel_on_kill: Cancel every export that still runs when the task is killed or marked.
+    :param kwargs: The arguments of :class:`BasePortkeySensor` and of Airflow's sensors; ``timeout`` is for the wait
+        for all parts together.
+    """
+
+    template_fields: Sequence[str] = (
+        "portkey_conn_id",
+        "object_storage_conn_id",
+        "path",
+        "window_start",
+        "window_end",
+        "requested_data",
+        "filters",
+        "workspace_id",
+    )
+    ui_color = "#e8e4f8"
+    job = LOG_EXPORT
+    _exports: LogPlan | None = None
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        window_start: str | datetime = "{{ data_interval_start }}",
+        window_end: str | datetime = "{{ data_interval_end }}",
+        requested_data: Sequence[str] = FIELDS,
+        filters: Mapping[str, Any] | None = None,
+        workspace_id: str | None = None,
+        object_storage_conn_id: str | None = None,
+        compression: str | None = None,
+        overwrite: bool = True,
+        on_mismatch: str = "fail",
+        cancel_on_kill: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(cancel_on_kill=cancel_on_kill, **kwargs)
+        self.path = path
+        self.window_start = window_start
+        self.window_end = window_end
+        self.requested_data = requested_data
+        self.filters = filters
+        self.workspace_id = workspace_id
+        self.object_storage_conn_id = object_storage_conn_id
+        self.compression = compression
+        self.overwrite = overwrite
+        self.on_mismatch = on_mismatch
+        check_format("jsonl", compression)
+        if on_mismatch not in ("fail", "warn"):
+            raise PortkeyInvalidArgument("on_mismatch", on_mismatch, "'fail' or 'warn'")
+
+    def execute(self, context: Context) -> Any:
+        """
+        Export, wait, write the file, and return its manifest.
+
+        :raises PortkeyDestinationExists: where a file is there already and ``overwrite`` is off.
+        :raises PortkeyJobFailed: where an export ended badly.
+        :raises PortkeyWindowTooFull: where one second has more logs than an export holds.
+        :raises PortkeyRowsMismatch: where more or fewer rows came than Portkey had counted.
+        """
+        from airflow_provider_portkey.export.landing import refuse_existing
+
+        with self._skipping():
+            check_installed("jsonl", self.compression)
+            refuse_existing(self._destination(), overwrite=self.overwrite)
+            request = self._request(context)
+            exports = self._exports = self._new_plan(context)
+            exports.attach(request)
+            if exports.current is None:
+                return self._deliver(context, exports)
+        return super().execute(context)
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look at one export after the other, until there is one that has not ended; write the file after the last."""
+        exports = self._known(context)
+        while exports.current:
+            ended = super().poke(context)
+            if not ended:
+                return ended
+            self._turn(exports)
+        with self._skipping():
+            return PokeReturnValue(True, self._deliver(context, exports))
+
+    def execute_complete(self, context: Context, event: Any = None) -> Any:
+        """Go on with the next export, or write the file and return its manifest; or raise what the event says."""
+        exports = self._known(context)
+        super().execute_complete(context, event)
+        return self._after_one(context, exports)
+
+    def on_kill(self) -> None:
+        """Cancel every export that still runs, unless it was not asked for, when the task is killed on the worker."""
+        if self.cancel_on_kill and self._exports:
+            self.log.info("Cancelling the log exports, because the task was killed.")
+            self._exports.cancel()
+
+    def _look_or_defer(self, context: Context) -> Any:
+        super()._look_or_defer(context)
+        return self._after_one(context, self._known(context))
+
+    def _after_one(self, context: Context, exports: LogPlan) -> Any:
+        self._turn(exports)
+        if exports.current:
+            return self._look_or_defer(context)
+        with self._skipping():
+            return self._deliver(context, exports)
+
+    def _turn(self, exports: LogPlan) -> None:
+        """Turn from an export that has ended well to the next one."""
+        if exports.current:
+            exports.done(exports.current)
+        self._poller = self._new_poller(exports.since)
+
+    @property
+    def _job_ids(self) -> dict[str, str]:
+        part = self._exports.current if self._exports else None
+        return {"export_id": part.export_id if part else ""}
+
+    def _start(self, context: Context) -> Poller:
+        # The wait began with the first of the processes that share it, in every mode.
+        poller = super()._start(context)
+        poller.started = self._known(context).since
+        poller.deadline = poller.started + self.timeout
+        return poller
+
+    def _new_plan(self, context: Context) -> LogPlan:
+        try_number = getattr(context.get("ti"), "try_number", None)
+        return LogPlan(hook=self.hook, memory=JobMemory(context), try_number=try_number)
+
+    def _known(self, context: Context) -> LogPlan:
+        """Return the exports; in a process that only goes on, as the one before left them."""
+        if self._exports is None:
+            exports = self._new_plan(context)
+            if not exports.recall():
+                raise PortkeySubmissionUnknown(
+                    "What this task had exported is not to be found any more in Airflow's task state store (before "
+                    "Airflow 3.3: in its Variable). See Portkey's list of exports, and clear the task to export anew."
+                )
+            self._exports = exports
+            self._poller = self._new_poller(exports.since)
+        return self._exports
+
+    def _request(self, context: Context) -> LogRequest:
+        window = read_window(self.window_start, self.window_end)
+        if window.end.timestamp() > time.time() - _ARRIVAL:
+            self.log.warning(
+                "The window ends at %s, which is not %d minutes ago: later logs of it will be missing.",
+                window.end,
+                _ARRIVAL // 60,
+            )
+        filters = self.filters or {}
+        if not isinstance(filters, Mapping) or _OWN_FILTERS & filters.keys():
+            own = ", ".join(sorted(_OWN_FILTERS))
+            expected = f"filters by name, without those that the operator itself sets ({own})"
+            raise PortkeyInvalidArgument("filters", filters, expected)
+        fields = self.requested_data
+        if isinstance(fields, str) or not fields or not all(isinstance(name, str) for name in fields):
+            raise PortkeyInvalidArgument("requested_data", fields, "a list of fields, such as ['id', 'cost']")
+        ti: Any = context.get("ti")
+        where = f" {ti.dag_id}.{ti.task_id} {ti.run_id}" if hasattr(ti, "run_id") else ""
+        return LogRequest(window, filters, fields, self.workspace_id or None, f"Airflow{where}")
+
+    def _destination(self) -> ObjectStoragePath:
+        from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+        if not str(self.path).strip() or str(self.path).endswith("/"):
+            raise PortkeyInvalidArgument("path", self.path, "the path of a file, such as s3://bucket/logs.jsonl")
+        return ObjectStoragePath(self.path, conn_id=self.object_storage_conn_id)
+
+    def _deliver(self, context: Context, exports: LogPlan) -> dict[str, Any]:
+        from airflow_provider_portkey.transfers.log_rows import write_rows
+
+        written = write_rows(
+            exports.plan,
+            self.hook.iter_log_export,
+            self._destination(),
+            compression=self.compression,
+            overwrite=self.overwrite,
+            on_differences=lambda differences: self._on_differences(differences, exports),
+        )
+        JobMemory(context).finish()
+        self.log.info("%d logs (%d bytes) are in %s.", written["rows"], written["bytes"], self.path)
+        parts = written.pop("parts")
+        return {
+            **written,
+            **read_window(self.window_start, self.window_end).to_dict(),
+            "parts": parts,
+            "started_at": _moment(exports.since),
+            "finished_at": _moment(time.time()),
+            "schema_version": SCHEMA_VERSION,
+        }
+
+    def _on_differences(self, differences: list[str], exports: LogPlan) -> None:
+        message = f"What came is not what Portkey had counted: {'; '.join(differences[:5])}."
+        if self.on_mismatch == "warn":
+            self.log.warning("%s", message)
+            return
+        exports.forget()
+        raise PortkeyRowsMismatch(
+            f"{message} Nothing was written, and a retry exports anew. Logs that arrive late are the usual reason: "
+            "let the task start some minutes after the end of its window."
+        )
+
+    def _new_trigger(self, **wait: Any) -> BasePortkeyTrigger:
+        from airflow_provider_portkey.triggers.log_export import PortkeyLogExportTrigger
+
+        first, *others = self._exports.plan.of_stage(STARTED) if self._exports else []
+        return PortkeyLogExportTrigger(export_id=first.export_id, others=[part.export_id for part in others], **wait)
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, tz=UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,234 @@
+"""What became of a batch's requests, to files in object storage, and held against what was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from airflow_provider_portkey.exceptions import (
+    PortkeyBatchRequestsFailed,
+    PortkeyInvalidArgument,
+    PortkeyJobNotEnded,
+    PortkeyNotFound,
+)
+from airflow_provider_portkey.export.formats import Columns, Encoder, check_installed, encode
+from airflow_provider_portkey.jobs.batch import BATCH
+from airflow_provider_portkey.jobs.batch_output import OUTCOME_COLUMNS, Outcomes
+from airflow_provider_portkey.jobs.json_lines import iter_objects, split_lines
+from airflow_provider_portkey.transfers.base import BasePortkeyToObjectStorageOperator
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
+
+    from airflow_provider_portkey.export.landing import Landing
+    from airflow_provider_portkey.hooks.portkey import PortkeyHook
+
+SOURCES = ("file", "portkey")
+
+#: Bytes of a file of requests that are read at once.
+_PIECE = 1024 * 1024
+#: What a manifest has only for rows that come in pages and have an id each.
+_OF_PAGES = frozenset({"first_id", "last_id", "pages"})
+
+
+@dataclass
+class _Target:
+    path: ObjectStoragePath
+    landing: Landing
+    encoder: Encoder
+    rows: int = 0
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        self.encoder.write(row)
+        self.rows += 1
+
+
+class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperator):
+    """
+    Write the outcome of each of a batch's requests to a file, and count in the manifest what is not as it should be.
+
+    Works for a batch that expired or was cancelled as well, with what it has. Files appear whole or not at all; of
+    several outcomes of one request only the first is kept.
+
+    :param batch_id: The batch, which must have ended (templated).
+    :param path: Where the output goes: a local path or any URL that ``ObjectStoragePath`` takes (templated).
+    :param error_path: Where the lines of the batch's error file go; ``None`` to have them behind those of the output
+        file at ``path`` (templated).
+    :param input_path: The requests, to hold the outcomes against; ``None`` to fetch the batch's own input file from
+        the provider (templated).
+    :param reconcile: Whether to hold the outcomes against the requests at all.
+    :param source: ``"file"`` reads the batch's output file; ``"portkey"`` the output as Portkey puts it together
+        for providers that have no such file, which the open-source gateway cannot carry.
+    :param fail_on_errors: Fail once all has landed where more than this share of the requests, 0 to 1, failed or has
+        no outcome; 0 fails on any, ``None`` never.
+    :param kwargs: The arguments of :class:`BasePortkeyToObjectStorageOperator`: ``file_format``, ``compression``,
+        ``overwrite`` and the connections.
+    """
+
+    template_fields: Sequence[str] = (
+        *BasePortkeyToObjectStorageOperator.template_fields,
+        "batch_id",
+        "error_path",
+        "input_path",
+    )
+
+    def __init__(
+        self,
+        *,
+        batch_id: str,
+        error_path: str | None = None,
+        input_path: str | None = None,
+        reconcile: bool = True,
+        source: str = "file",
+        fail_on_errors: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.batch_id = batch_id
+        self.error_path = error_path
+        self.input_path = input_path
+        self.reconcile = reconcile
+        self.source = source
+        self.fail_on_errors = fail_on_errors
+        if source not in SOURCES:
+            raise PortkeyInvalidArgument("source", source, "'file' or 'portkey'")
+        if fail_on_errors is not None and (
+            isinstance(fail_on_errors, bool)
+            or not isinstance(fail_on_errors, int | float)
+            or not 0 <= fail_on_errors <= 1
+        ):
+            raise PortkeyInvalidArgument("fail_on_errors", fail_on_errors, "a share from 0 to 1, or None")
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """
+        Write the files and return the manifest.
+
+        :raises PortkeyJobNotEnded: where the batch still goes on.
+        :raises PortkeyDestinationExists: where a file is there already and ``overwrite`` is off.
+        :raises PortkeyLineInvalid: naming a line that is no JSON object.
+        :raises PortkeyBatchRequestsFailed: where more requests failed than ``fail_on_errors`` allows.
+        """
+        from airflow_provider_portkey.export.landing import refuse_existing, uri_of
+        from airflow_provider_portkey.export.manifest import Tally
+        from airflow_provider_portkey.hooks.portkey import PortkeyHook
+
+        path = self._path("path", self.path)
+        error_path = self._path("error_path", self.error_path) if self.error_path is not None else None
+        if error_path is not None and uri_of(error_path) == uri_of(path):
+            raise PortkeyInvalidArgument("error_path", self.error_path, "another file than path, or None")
+        check_installed(self.file_format, self.compression)
+        for destination in filter(None, (path, error_path)):
+            refuse_existing(destination, overwrite=self.overwrite)
+        tally = Tally()
+        hook = PortkeyHook(self.portkey_conn_id)
+        batch = self._ended_batch(hook)
+        outcomes = self._outcomes(hook, batch)
+        with ExitStack() as files:
+            output = self._target(path, files)
+            errors = self._target(error_path, files) if error_path is not None else None
+            for row in self._output_lines(hook, batch):
+                if outcomes.take(row):
+                    output.write(row)
+            for row in self._error_lines(hook, batch):
+                if outcomes.take(row, error_file=True):
+                    (errors or output).write(row)
+        tally.rows = output.rows
+        manifest = tally.manifest(
+            output.landing,
+            uri=uri_of(path),
+            file_format=self.file_format,
+            compression=self.compression,
+            error_uri=uri_of(errors.path) if errors else None,
+            error_rows=errors.rows if errors else None,
+            error_bytes=errors.landing.bytes if errors else None,
+            error_sha256=errors.landing.sha256 if errors else None,
+            batch_id=self.batch_id,
+            batch_status=batch.get("status"),
+            **outcomes.counts(),
+        )
+        return self._judged({name: value for name, value in manifest.items() if name not in _OF_PAGES}, outcomes)
+
+    def columns(self) -> Columns:
+        """Return the declared columns of a table of outcomes."""
+        return OUTCOME_COLUMNS
+
+    def _path(self, field: str, value: str) -> ObjectStoragePath:
+        from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+        if not str(value).strip() or str(value).endswith("/"):
+            raise PortkeyInvalidArgument(field, value, "the path of a file, such as s3://bucket/output.jsonl")
+        return ObjectStoragePath(value, conn_id=self.object_storage_conn_id)
+
+    def _target(self, path: ObjectStoragePath, files: ExitStack) -> _Target:
+        from airflow_provider_portkey.export.landing import land
+
+        landing = files.enter_context(land(path, overwrite=self.overwrite))
+        encoder = files.enter_context(
+            encode(landing.stream, columns=self.columns(), file_format=self.file_format, compression=self.compression)
+        )
+        return _Target(path, landing, encoder)
+
+    def _ended_batch(self, hook: PortkeyHook) -> dict[str, Any]:
+        batch = hook.get_batch(self.batch_id)
+        status = batch.get("status")
+        if status in BATCH.going:
+            raise PortkeyJobNotEnded(
+                f"Batch {self.batch_id!r} is still {status}: wait for it with PortkeyBatchSensor before its output."
+            )
+        if status not in BATCH.ended_well:
+            reason = BATCH.reason(batch)
+            self.log.warning("Batch %r is %s%s", self.batch_id, status, f": {reason}" if reason else ".")
+        return batch
+
+    def _outcomes(self, hook: PortkeyHook, batch: Mapping[str, Any]) -> Outcomes:
+        if not self.reconcile:
+            return Outcomes(None)
+        if self.input_path is not None:
+            pieces, name = _read(self._path("input_path", self.input_path)), str(self.input_path)
+        else:
+            file_id = str(batch.get("input_file_id") or "")
+            pieces, name = hook.iter_file_content(file_id), f"input file {file_id!r}"
+        try:
+            return Outcomes(iter_objects(split_lines(pieces), name), name=name)
+        except PortkeyNotFound as error:
+            advice = "The batch's input is not there to hold its output against: set input_path, or reconcile=False."
+            raise PortkeyNotFound(f"{error} {advice}", said=error.said, status_code=error.status_code) from None
+
+    def _output_lines(self, hook: PortkeyHook, batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        file_id = batch.get("output_file_id")
+        if self.source == "file":
+            if file_id:
+                yield from iter_objects(split_lines(hook.iter_file_content(file_id)), f"output file {file_id!r}")
+        elif batch.get("status") != "failed":  # which has no output: Portkey would answer with the batch's errors
+            name = f"the output of batch {self.batch_id!r}"
+            try:
+                yield from iter_objects(split_lines(hook.iter_batch_output(self.batch_id)), name)
+            except PortkeyNotFound:
+                if file_id or batch.get("status") in BATCH.ended_well:
+                    raise
+
+    def _error_lines(self, hook: PortkeyHook, batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        if file_id := batch.get("error_file_id"):
+            yield from iter_objects(split_lines(hook.iter_file_content(file_id)), f"error file {file_id!r}")
+
+    def _judged(self, manifest: dict[str, Any], outcomes: Outcomes) -> dict[str, Any]:
+        names = ("succeeded", "failed", "missing", "duplicate", "unexpected")
+        counts = ", ".join(f"{manifest[name]} {name}" for name in names if manifest[name] is not None)
+        where = manifest["uri"] + (f", errors in {manifest['error_uri']}" if manifest["error_uri"] else "")
+        what = f"Batch {self.batch_id!r}: of {manifest['requests']} requests {counts}. The output is in {where}."
+        share = outcomes.share_without_success
+        if self.fail_on_errors is not None and share > self.fail_on_errors:
+            raise PortkeyBatchRequestsFailed(
+                f"{what} A share of {share:.3g} did not succeed, more than fail_on_errors={self.fail_on_errors:g}.",
+                manifest=manifest,
+            )
+        self.log.info("%s", what)
+        return manifest
+
+
+def _read(path: ObjectStoragePath) -> Iterator[bytes]:
+    with cast("Any", path).open("rb") as file:
+        while piece := file.read(_PIECE):
+            yield piece

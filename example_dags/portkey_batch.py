@@ -1,0 +1,43 @@
+"""Make a batch of a file of requests, wait for it, and keep what became of each request."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, Param
+
+from airflow_provider_portkey.operators.batch import PortkeyCreateBatchOperator
+from airflow_provider_portkey.transfers.batch_output_to_object_storage import PortkeyBatchOutputToObjectStorageOperator
+
+_ANY_PATH = "Any path of ObjectStoragePath"
+
+with DAG(
+    dag_id="portkey_batch",
+    schedule=None,
+    doc_md=__doc__,
+    tags=["portkey", "example"],
+    params={
+        "input_path": Param("/tmp/portkey/requests.jsonl", type="string", description=_ANY_PATH),  # noqa: S108
+        "output_path": Param("/tmp/portkey/output.jsonl", type="string", description=_ANY_PATH),  # noqa: S108
+        "error_path": Param("/tmp/portkey/errors.jsonl", type="string", description=_ANY_PATH),  # noqa: S108
+    },
+):
+    create = PortkeyCreateBatchOperator(
+        task_id="create",
+        input_path="{{ params.input_path }}",
+        endpoint="/v1/chat/completions",
+        metadata={"dag_run": "{{ run_id }}"},
+        deferrable=True,
+        poke_interval=60,
+        timeout=timedelta(hours=25),
+        retries=2,
+    )
+    keep = PortkeyBatchOutputToObjectStorageOperator(
+        task_id="keep",
+        batch_id="{{ ti.xcom_pull('create')['id'] }}",
+        path="{{ params.output_path }}",
+        error_path="{{ params.error_path }}",
+        input_path="{{ params.input_path }}",
+        fail_on_errors=0.01,
+    )
+    create >> keep

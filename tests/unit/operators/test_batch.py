@@ -1,0 +1,406 @@
+"""A batch is uploaded once and made once, wherever an earlier try of its task broke off."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_provider_portkey.exceptions import (
+    PortkeyBadRequest,
+    PortkeyBatchInputInvalid,
+    PortkeyInvalidArgument,
+    PortkeyJobFailed,
+    PortkeyNotFound,
+    PortkeyPaginationError,
+    PortkeyRateLimited,
+    PortkeyServerError,
+    PortkeySubmissionUnknown,
+    PortkeyUnexpectedAnswer,
+    PortkeyUnreachable,
+)
+from airflow_provider_portkey.hooks.portkey import PortkeyHook
+from airflow_provider_portkey.operators.batch import PortkeyCreateBatchOperator
+
+NOW = 1_800_000_000.0
+ENDPOINT = "/v1/chat/completions"
+
+
+class Killed(BaseException):
+    """The worker is gone at once; no ``except Exception`` sees it."""
+
+
+class Portkey:
+    """Files and batches; a test has a call end with an error, before it is carried out or after."""
+
+    def __init__(self) -> None:
+        self.files: list[dict[str, Any]] = []
+        self.contents: list[bytes] = []
+        self.batches: list[dict[str, Any]] = []
+        self.bodies: list[dict[str, Any]] = []
+        self.status = "completed"
+        self.before: dict[str, BaseException] = {}
+        self.after: dict[str, BaseException] = {}
+        self.listed = 0
+
+    def do(self, name: str, work: Any) -> Any:
+        if name in self.before:
+            raise self.before.pop(name)
+        done = work()
+        if name in self.after:
+            raise self.after.pop(name)
+        return done
+
+    def upload(self, file: Any, filename: str) -> dict[str, Any]:
+        file.seek(0)
+        content = file.read()
+        number = len(self.files) + 1
+        self.contents.append(content)
+        self.files.append({"id": f"file_{number}", "filename": filename, "bytes": len(content)})
+        return self.files[-1]
+
+    def create(self, body: dict[str, Any]) -> dict[str, Any]:
+        self.bodies.append(dict(body))
+        batch = {"id": f"batch_{len(self.batches) + 1}", "status": "validating", "created_at": int(NOW), **body}
+        self.batches.append(batch)
+        return batch
+
+    def list(self) -> Any:
+        self.listed += 1
+        if "list" in self.before:
+            raise self.before.pop("list")
+        yield from reversed(self.batches)
+
+    def get(self, ids: dict[str, str]) -> dict[str, Any]:
+        return {**next(batch for batch in self.batches if batch["id"] == ids["batch_id"]), "status": self.status}
+
+
+@pytest.fixture
+def portkey(monkeypatch: pytest.MonkeyPatch, portkey_connection: object) -> Portkey:
+    fake = Portkey()
+
+    def set_to(name: str, method: Any) -> None:
+        monkeypatch.setattr(PortkeyHook, name, method)
+
+    set_to("upload_batch_file", lambda self, file, filename: fake.do("upload", lambda: fake.upload(file, filename)))
+    set_to("create_batch", lambda self, body: fake.do("create", lambda: fake.create(body)))
+    set_to("get_job", lambda self, job, ids, max_retries=None: fake.do("get", lambda: fake.get(ids)))
+    set_to("iter_batches", lambda self: fake.list())
+    set_to("iter_batch_files", lambda self, max_items: fake.do("files", lambda: iter(fake.files[::-1])))
+    monkeypatch.setattr("airflow_provider_portkey.operators.batch.time", SimpleNamespace(time=lambda: NOW))
+    return fake
+
+
+class Store(dict):
+    """Airflow's task state store, as far as it is used: what it holds has been JSON."""
+
+    def set(self, key: str, value: Any) -> None:
+        self[key] = json.loads(json.dumps(value))
+
+
+@pytest.fixture
+def context() -> dict[str, Any]:
+    return {"ti": SimpleNamespace(max_tries=2, try_number=1), "task_state_store": Store()}
+
+
+def line(custom_id: str, **changes: Any) -> str:
+    return json.dumps({"custom_id": custom_id, "method": "POST", "url": ENDPOINT, "body": {}, **changes})
+
+
+@pytest.fixture
+def input_path(tmp_path: Path) -> Path:
+    path = tmp_path / "my requests.jsonl"
+    path.write_text(f"{line('a')}\n{line('b')}\n")
+    return path
+
+
+def operator(path: object, **changes: Any) -> PortkeyCreateBatchOperator:
+    return PortkeyCreateBatchOperator(task_id="batch", **{"input_path": str(path), "deferrable": False} | changes)
+
+
+def test_a_file_becomes_a_batch(portkey, context, input_path):
+    extra = {"model": "m", "provider_options": {"job_name": "j"}}
+    made = operator(input_path, metadata={"team": "data"}, extra_body=extra).execute(context)
+
+    assert (made["id"], made["status"]) == ("batch_1", "completed")
+    (body,) = portkey.bodies
+    marker = body["metadata"].pop("airflow_marker")
+    assert body == {
+        "model": "m",
+        "provider_options": {"job_name": "j"},
+        "input_file_id": "file_1",
+        "endpoint": ENDPOINT,
+        "completion_window": "24h",
+        "metadata": {"team": "data"},
+    }
+    assert portkey.contents == [input_path.read_bytes()]
+    name = portkey.files[0]["filename"]
+    assert name.startswith("my_requests-") and name.endswith(f"-{marker}.jsonl") and len(marker) == 32
+
+
+def test_a_remote_file_is_fetched_once_and_that_very_file_is_sent(portkey, context, memory_store):
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    path = ObjectStoragePath(f"{memory_store}/day/in.jsonl")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(line("a").encode())
+    operator(path).execute(context)
+    assert portkey.contents == [line("a").encode()]
+
+
+def test_bad_lines_are_named_and_nothing_is_sent(portkey, context, tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_text("\n".join([line("a"), line("a"), line("b", url="/v1/embeddings"), line("c")]))
+    with pytest.raises(PortkeyBatchInputInvalid, match=r"2 of 4 lines.*Line 2 has the custom_id.*Line 3 has url="):
+        operator(path).execute(context)
+    assert portkey.files == portkey.batches == []
+
+
+def test_the_limit_of_requests_is_kept(portkey, context, input_path):
+    with pytest.raises(PortkeyBatchInputInvalid, match="more than max_requests=1"):
+        operator(input_path, max_requests=1).execute(context)
+    operator(input_path, max_requests=2).execute(context)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"metadata": {"airflow_marker": "x"}}, "metadata"),
+        ({"metadata": "team=data"}, "metadata"),
+        ({"extra_body": ["model"]}, "extra_body"),
+        ({"extra_body": {"endpoint": "/v1/x"}}, "extra_body"),
+        ({"extra_body": {"input_file_id": "file_9"}}, "extra_body"),
+    ],
+)
+def test_what_templates_made_wrong_is_named_before_anything_is_sent(portkey, context, input_path, wrong, field):
+    with pytest.raises(PortkeyInvalidArgument, match=f"^{field}="):
+        operator(input_path, **wrong).execute(context)
+    assert portkey.files == portkey.batches == []
+
+
+@pytest.mark.parametrize("wrong", [0, -1, True, "5", 1.5])
+def test_a_limit_that_is_none_is_refused_when_the_dag_is_parsed(wrong):
+    with pytest.raises(PortkeyInvalidArgument, match="max_requests"):
+        operator("in.jsonl", max_requests=wrong)
+
+
+def test_what_may_differ_between_runs_is_templated():
+    given = {"input_path", "object_storage_conn_id", "portkey_conn_id", "endpoint", "metadata", "extra_body"}
+    assert given | {"completion_window"} == set(PortkeyCreateBatchOperator.template_fields)
+
+
+LOST = PortkeyUnreachable("cut")
+BREAKS = {
+    "killed before the upload": ("before", "upload", Killed()),
+    "killed after the upload": ("after", "upload", Killed()),
+    "the answer to the upload was lost": ("after", "upload", LOST),
+    "the upload failed with a 500": ("before", "upload", PortkeyServerError("broken", status_code=500)),
+    "the upload was refused for now": ("before", "upload", PortkeyRateLimited("slow down", status_code=429)),
+    "killed before the submission": ("before", "create", Killed()),
+    "killed after the submission": ("after", "create", Killed()),
+    "the answer to the submission was lost": ("after", "create", LOST),
+    "the submission failed with a 500": ("before", "create", PortkeyServerError("broken", status_code=500)),
+    "the submission was refused for now": ("before", "create", PortkeyRateLimited("slow down", status_code=429)),
+    "killed during the wait": ("before", "get", Killed()),
+    "killed at the end of the wait": ("after", "get", Killed()),
+}
+
+
+@pytest.mark.parametrize("wait", [True, False])
+@pytest.mark.parametrize("broken", BREAKS)
+def test_the_next_try_goes_on_where_a_try_broke_off(portkey, context, input_path, broken, wait):
+    when, call, error = BREAKS[broken]
+    getattr(portkey, when)[call] = error
+    if wait or call != "get":
+        with pytest.raises(type(error)):
+            operator(input_path, wait_for_completion=wait).execute(context)
+    assert operator(input_path, wait_for_completion=wait).execute(context)["id"] == "batch_1"
+    assert (len(portkey.files), len(portkey.batches)) == (1, 1)
+
+
+def test_each_try_may_break_off_at_the_next_stage(portkey, context, input_path):
+    for when, call, error in [BREAKS[name] for name in BREAKS if name.startswith("killed")]:
+        getattr(portkey, when)[call] = error
+        with pytest.raises(Killed):
+            operator(input_path).execute(context)
+    operator(input_path).execute(context)
+    assert (len(portkey.files), len(portkey.batches)) == (1, 1)
+
+
+def test_a_batch_is_found_by_its_file_where_its_metadata_is_dropped(portkey, context, input_path):
+    portkey.after["create"] = Killed()
+    with pytest.raises(Killed):
+        operator(input_path).execute(context)
+    portkey.batches[0]["metadata"] = None
+    assert operator(input_path).execute(context)["id"] == "batch_1"
+    assert len(portkey.batches) == 1
+
+
+def others(count: int, *, age: float) -> list[dict[str, Any]]:
+    return [{"id": f"other_{number}", "created_at": int(NOW - age), "metadata": {}} for number in range(count)]
+
+
+def break_off_at_the_submission(portkey, context, input_path, when):
+    getattr(portkey, when)["create"] = Killed()
+    with pytest.raises(Killed):
+        operator(input_path).execute(context)
+
+
+def test_the_list_is_read_only_as_far_back_as_the_batch_can_be(portkey, context, input_path):
+    break_off_at_the_submission(portkey, context, input_path, "before")
+    read = []
+
+    def newest_first():
+        for batch in [*others(300, age=60), *others(500, age=7200)]:
+            read.append(batch)
+            yield batch
+
+    portkey.list = newest_first
+    operator(input_path).execute(context)
+    assert len(portkey.batches) == 1
+    assert 300 < len(read) <= 400
+
+
+def test_a_list_with_the_oldest_first_is_read_to_its_end(portkey, context, input_path):
+    break_off_at_the_submission(portkey, context, input_path, "after")
+    (mine,) = portkey.batches
+    ages = [{**other, "created_at": int(NOW - 90_000 + n)} for n, other in enumerate(others(500, age=0))]
+    portkey.list = lambda: iter([*ages, mine])
+    operator(input_path).execute(context)
+    assert len(portkey.batches) == 1
+
+
+@pytest.mark.parametrize("error", [PortkeyNotFound("no list", status_code=404), PortkeyPaginationError("round")])
+def test_where_batches_cannot_be_listed_nobody_guesses(portkey, context, input_path, error):
+    break_off_at_the_submission(portkey, context, input_path, "after")
+    portkey.before["list"] = error
+    with pytest.raises(PortkeySubmissionUnknown, match="resubmit_unknown=True"):
+        operator(input_path).execute(context)
+    assert len(portkey.batches) == 1
+    portkey.before["list"] = error
+    assert operator(input_path, resubmit_unknown=True).execute(context)["id"] == "batch_2"
+    assert len(portkey.files) == 1
+
+
+def test_a_list_that_fails_for_the_moment_is_left_to_the_next_try(portkey, context, input_path):
+    break_off_at_the_submission(portkey, context, input_path, "after")
+    portkey.before["list"] = PortkeyServerError("broken", status_code=503)
+    with pytest.raises(PortkeyServerError):
+        operator(input_path, resubmit_unknown=True).execute(context)
+    assert operator(input_path).execute(context)["id"] == "batch_1"
+
+
+def test_nothing_is_listed_where_nothing_can_have_been_submitted(portkey, context, input_path):
+    portkey.before["create"] = PortkeyRateLimited("slow down", status_code=429)
+    with pytest.raises(PortkeyRateLimited):
+        operator(input_path).execute(context)
+    operator(input_path).execute(context)
+    assert portkey.listed == 0
+
+
+def test_an_upload_outlives_a_try_that_came_to_nothing(portkey, context, input_path):
+    portkey.before["create"] = PortkeyRateLimited("slow down", status_code=429)
+    with pytest.raises(PortkeyRateLimited):
+        operator(input_path).execute(context)
+    content = input_path.read_bytes()
+    input_path.unlink()
+    with pytest.raises(FileNotFoundError):
+        operator(input_path).execute(context)
+    input_path.write_bytes(content)
+    operator(input_path).execute(context)
+    assert (len(portkey.files), len(portkey.batches)) == (1, 1)
+
+
+def test_the_look_for_a_batch_goes_back_to_the_try_that_sent_it_and_no_further(
+    portkey, context, input_path, monkeypatch
+):
+    portkey.before["create"] = PortkeyRateLimited("slow down", status_code=429)
+    with pytest.raises(PortkeyRateLimited):
+        operator(input_path).execute(context)
+    two_days_later = SimpleNamespace(time=lambda: NOW + 2 * 86_400)
+    monkeypatch.setattr("airflow_provider_portkey.operators.batch.time", two_days_later)
+    break_off_at_the_submission(portkey, context, input_path, "before")
+    left = iter(others(500, age=-3600))
+    portkey.list = lambda: left
+    operator(input_path).execute(context)
+    assert len(list(left)) >= 400
+
+
+def test_an_upload_that_cannot_be_looked_for_is_made_again(portkey, context, input_path):
+    portkey.after["upload"] = Killed()
+    with pytest.raises(Killed):
+        operator(input_path).execute(context)
+    portkey.before["files"] = PortkeyNotFound("no list", status_code=404)
+    operator(input_path).execute(context)
+    assert (len(portkey.files), len(portkey.batches)) == (2, 1)
+
+
+@pytest.mark.parametrize("stage", [("before", "create"), ("after", "upload")])
+def test_a_file_that_has_changed_meanwhile_is_uploaded_anew(portkey, context, input_path, stage):
+    when, call = stage
+    getattr(portkey, when)[call] = Killed()
+    with pytest.raises(Killed):
+        operator(input_path).execute(context)
+    changed = input_path.read_text().replace('"b"', '"c"')
+    input_path.write_text(changed)
+    operator(input_path).execute(context)
+    assert len(portkey.files) == 2
+    assert portkey.bodies[-1]["input_file_id"] == "file_2"
+    assert portkey.contents[1] == changed.encode()
+
+
+def test_an_upload_of_another_length_under_the_same_name_is_not_taken(portkey, context, input_path):
+    portkey.after["upload"] = Killed()
+    with pytest.raises(Killed):
+        operator(input_path).execute(context)
+    portkey.files[0]["bytes"] -= 1
+    operator(input_path).execute(context)
+    assert portkey.bodies[-1]["input_file_id"] == "file_2"
+
+
+@pytest.mark.parametrize(
+    "refusal", [PortkeyNotFound("gone", status_code=404), PortkeyBadRequest("gone", status_code=400)]
+)
+def test_an_earlier_upload_that_is_gone_is_made_again(portkey, context, input_path, refusal):
+    portkey.before["create"] = PortkeyRateLimited("slow down", status_code=429)
+    with pytest.raises(PortkeyRateLimited):
+        operator(input_path).execute(context)
+    portkey.before["create"] = refusal
+    operator(input_path).execute(context)
+    assert [body["input_file_id"] for body in portkey.bodies] == ["file_2"]
+
+
+def test_a_refused_batch_is_not_uploaded_twice_within_a_try(portkey, context, input_path):
+    portkey.before["create"] = PortkeyBadRequest("no such model", status_code=400)
+    with pytest.raises(PortkeyBadRequest):
+        operator(input_path).execute(context)
+    assert len(portkey.files) == 1
+
+
+def test_a_batch_that_ended_badly_fails_and_is_made_anew_by_the_next_try(portkey, context, input_path):
+    portkey.status = "failed"
+    with pytest.raises(PortkeyJobFailed, match="ended as failed"):
+        operator(input_path).execute(context)
+    portkey.batches[0]["status"] = "failed"
+    with pytest.raises(PortkeyJobFailed):
+        operator(input_path).execute(context)
+    assert (len(portkey.files), len(portkey.batches)) == (2, 2)
+    first, second = (body["metadata"]["airflow_marker"] for body in portkey.bodies)
+    assert first != second
+
+
+def test_a_cleared_task_makes_a_batch_anew(portkey, context, input_path):
+    operator(input_path).execute(context)
+    context["ti"].max_tries = 3
+    operator(input_path).execute(context)
+    assert (len(portkey.files), len(portkey.batches)) == (2, 2)
+
+
+def test_an_answer_without_an_id_is_no_upload(portkey, context, input_path, monkeypatch):
+    monkeypatch.setattr(PortkeyHook, "upload_batch_file", lambda self, file, filename: {"object": "file"})
+    with pytest.raises(PortkeyUnexpectedAnswer, match=r"upload has no id, only \['object'\]"):
+        operator(input_path).execute(context)
+    assert portkey.batches == []
