@@ -189,7 +189,14 @@ def run_until_killed(monkeypatch: pytest.MonkeyPatch, stage: str, path: Path, co
         os._exit(1)
 
 
-STAGES = ["before upload_batch_file", "before create_batch", "after create_batch", "before get_job", "after get_job"]
+STAGES = [
+    "before upload_batch_file",
+    "after upload_batch_file",
+    "before create_batch",
+    "after create_batch",
+    "before get_job",
+    "after get_job",
+]
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")

@@ -10,6 +10,7 @@ from typing import Any
 from airflow_provider_portkey.testing.calls import Call, Endpoint
 from airflow_provider_portkey.testing.content import Content
 from airflow_provider_portkey.testing.errors import bad_request, not_found
+from airflow_provider_portkey.testing.paging import PageQuery, Shelf, as_page
 from airflow_provider_portkey.testing.rooms.desk import Desk
 from airflow_provider_portkey.testing.spool import Spool
 
@@ -43,7 +44,7 @@ class Files:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._files: dict[str, StoredFile] = {}
+        self._files: Shelf[StoredFile] = Shelf()
 
     def add(
         self,
@@ -73,8 +74,7 @@ class Files:
             if file_id in self._files:
                 raise ValueError(f"The id '{file_id}' is taken already")
             stored = StoredFile(file_id, int(self._desk.clock()), filename, purpose, make)
-            self._files[file_id] = stored
-            return stored
+            return self._files.add(stored)
 
     def get(self, file_id: str) -> StoredFile | None:
         """Find a file by its id."""
@@ -83,6 +83,7 @@ class Files:
     def table(self) -> Iterator[tuple[str, str, Endpoint]]:
         """List every endpoint: its method, its path and what answers it."""
         yield "POST", "/files", self._upload
+        yield "GET", "/files", self._list
         yield "GET", "/files/{file}", self._get
         yield "GET", "/files/{file}/content", self._content
 
@@ -92,6 +93,11 @@ class Files:
         if purpose not in PURPOSES:
             raise bad_request(f"'purpose' has to be one of {sorted(PURPOSES)}.", param="purpose")
         return file_object(self.store(lambda: upload.spool, filename=upload.filename, purpose=purpose))
+
+    def _list(self, call: Call) -> dict[str, Any]:
+        query = {name: call.query[name] for name in ("after", "limit", "order") if name in call.query}
+        files, has_more = self._files.page(PageQuery.parse(query))
+        return as_page([file_object(stored) for stored in files], has_more)
 
     def _get(self, call: Call) -> dict[str, Any]:
         return file_object(self._find(call))

@@ -95,3 +95,11 @@ def test_what_is_not_there_is_a_404_and_an_id_is_taken_once(stand_in: PortkeySta
     assert call("GET", "/files/f")["bytes"] == 4
     with pytest.raises(ValueError, match="taken"):
         stand_in.add_file("", file_id="f")
+
+
+def test_files_are_listed_the_latest_first(stand_in: PortkeyStandIn, call: Any) -> None:
+    for number in range(3):
+        stand_in.add_file("text", filename=f"{number}.jsonl")
+    page = call("GET", "/files?limit=2")
+    assert [file["filename"] for file in page["data"]] == ["2.jsonl", "1.jsonl"]
+    assert page["has_more"] is True
