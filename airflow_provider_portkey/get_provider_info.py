@@ -85,7 +85,8 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-portkey",
         "name": _INTEGRATION,
-        "description": "`Portkey <https://portkey.ai>`__ AI gateway: wait for runs, responses, batches and other jobs, export what they made.",
+        "description": "`Portkey <https://portkey.ai>`__ AI gateway: "
+        "wait for runs, responses, batches and other jobs, export what they made.",
         "integrations": [
             {"integration-name": _INTEGRATION, "external-doc-url": "https://portkey.ai/docs", "tags": ["ai"]},
             {
@@ -112,7 +113,16 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": [_modules("hooks.portkey")],
-        "sensors": [_modules("sensors.run", "sensors.response", "sensors.batch", "sensors.fine_tuning", "sensors.job")],
+        "sensors": [
+            _modules(
+                "sensors.run",
+                "sensors.response",
+                "sensors.batch",
+                "sensors.log_export",
+                "sensors.fine_tuning",
+                "sensors.job",
+            )
+        ],
         "operators": [_modules("operators.steps", "operators.response", "operators.batch", "operators.log_export")],
         "transfers": [
             {
@@ -122,7 +132,7 @@ def get_provider_info() -> dict[str, Any]:
             }
             for rows in ("steps", "response_items", "batch_output", "fine_tuning")
         ],
-        "triggers": [_modules("triggers.run", "triggers.job")],
+        "triggers": [_modules("triggers.run", "triggers.log_export", "triggers.job")],
     }
 
 

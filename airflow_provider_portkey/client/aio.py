@@ -158,9 +158,9 @@ def _tls_context(credentials: Credentials) -> ssl.SSLContext | bool:
         return False
     bundle = verify if isinstance(verify, str) else None
     bundle = bundle or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where()
-    where = {"capath": bundle} if os.path.isdir(bundle) else {"cafile": bundle}
+    is_folder = os.path.isdir(bundle)
     try:
-        return ssl.create_default_context(**where)
+        return ssl.create_default_context(cafile=None if is_folder else bundle, capath=bundle if is_folder else None)
     except OSError as error:
         raise PortkeyConnectionInvalid(f"The CA bundle {bundle!r} cannot be used: {error}.") from error
 

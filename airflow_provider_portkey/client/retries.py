@@ -68,7 +68,7 @@ def wait_before_retry(retry_after: float | None, attempt: int, jitter: float) ->
     """
     if retry_after is not None:
         return retry_after * (1 + jitter / 10)
-    return min(BACKOFF_START * 2 ** (attempt - 1), BACKOFF_CAP) * (1 - jitter / 4)
+    return min(BACKOFF_START * 2.0 ** (attempt - 1), BACKOFF_CAP) * (1 - jitter / 4)
 
 
 def may_retry(error: BaseException, *, idempotent: bool) -> bool:

@@ -74,10 +74,12 @@ class BasePortkeySubmitOperator(BasePortkeySensor):
         """Return what is posted to make the job."""
         raise NotImplementedError
 
-    def find_by_marker(self, marker: str) -> Mapping[str, Any] | None:
+    def find_by_marker(self, memory: JobMemory, marker: str) -> Mapping[str, Any] | None:
         """
         Return the job that was submitted with a marker, ``None`` where there surely is none.
 
+        :param memory: With what the earlier try has done.
+        :param marker: As in :meth:`submit`.
         :raises PortkeySubmissionUnknown: where this kind of job cannot be found by a marker.
         """
         if self.resubmit_unknown:
@@ -108,17 +110,17 @@ class BasePortkeySubmitOperator(BasePortkeySensor):
             self.log.info("Going on with %s, which an earlier try submitted.", self.job.named(ids))
             self._submitted = dict(ids)
             return job
-        if (marker := known.get("marker")) and (job := self.find_by_marker(marker)):
-            self._remember(memory, job)
-            return job
+        if (marker := known.get("marker")) and (found := self.find_by_marker(memory, marker)):
+            self._remember(memory, found)
+            return found
         return None
 
     def _submit(self, memory: JobMemory) -> Mapping[str, Any]:
         known = memory.read()
-        marker = known.get("marker") if not known.get("ids") else None
-        if not marker:
-            marker = uuid.uuid4().hex
-            memory.write({"marker": marker})
+        if known.get("ids"):
+            known = {}  # of a job that is over
+        marker = known.get("marker") or uuid.uuid4().hex
+        memory.write({**known, "marker": marker})
         try:
             job = self.submit(memory, marker)
         except PortkeyError as error:

@@ -86,7 +86,6 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         self.metadata = metadata
         self.extra_body = extra_body
         self.max_requests = max_requests
-        self._earlier: dict[str, Any] = {}
         if max_requests is not None and (
             isinstance(max_requests, bool) or not isinstance(max_requests, int) or max_requests < 1
         ):
@@ -103,15 +102,15 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         from airflow_provider_portkey.operators.batch_file import checked_file
 
         self._check_arguments()
-        earlier = self._earlier
-        since = earlier.get("since") if earlier.get("marker") == marker else None
-        state = {"marker": marker, "since": since or time.time()}
-        # The base has just written the marker alone.
-        memory.write({**earlier, **state} if not earlier.get("ids") else state)
+        earlier = memory.read()
+        # Of an earlier marker, which was refused, nothing needs to be looked for.
+        same = earlier.get("since_marker") == marker
+        since = earlier["since"] if same else time.time()
+        state = {"marker": marker, "since_marker": marker, "since": since}
         path = ObjectStoragePath(self.input_path, conn_id=self.object_storage_conn_id)
         with checked_file(path, endpoint=self.endpoint, max_requests=self.max_requests) as batch_file:
             self.log.info("%s has %d requests, %d bytes.", path, batch_file.requests, batch_file.bytes)
-            if upload := self._earlier_upload(batch_file):
+            if upload := self._earlier_upload(earlier, batch_file):
                 memory.write({**state, "upload": upload, "posted": True})
                 try:
                     return self.hook.create_batch(self._body(upload["file_id"], marker))
@@ -121,13 +120,13 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         memory.write({**state, "upload": upload, "posted": True})
         return self.hook.create_batch(self._body(upload["file_id"], marker))
 
-    def find_by_marker(self, marker: str) -> Mapping[str, Any] | None:
+    def find_by_marker(self, memory: JobMemory, marker: str) -> Mapping[str, Any] | None:
         """
         Return the batch that an earlier try may have made, by its metadata or by its input file.
 
         :raises PortkeySubmissionUnknown: where the batches cannot be listed.
         """
-        earlier = self._earlier
+        earlier = memory.read()
         if not earlier.get("posted"):
             return None  # that try never came so far
         file_id = earlier["upload"]["file_id"]
@@ -147,13 +146,9 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
             if getattr(error, "transient", False):
                 raise
             self.log.warning("The batches cannot be listed: %s", error)
-            return super().find_by_marker(marker)
+            return super().find_by_marker(memory, marker)
         self.log.info("An earlier try broke off while it made its batch, and there is none; making it now.")
         return None
-
-    def _find(self, memory: JobMemory) -> Mapping[str, Any] | None:
-        self._earlier = memory.read()
-        return super()._find(memory)
 
     def _check_arguments(self) -> None:
         """Look at what templates have filled in by now."""
@@ -184,14 +179,14 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         self.log.info("Uploaded it as %s, %s.", file_id, name)
         return _upload_of(file_id, batch_file)
 
-    def _earlier_upload(self, batch_file: BatchFile) -> dict[str, Any] | None:
+    def _earlier_upload(self, earlier: Mapping[str, Any], batch_file: BatchFile) -> dict[str, Any] | None:
         """Return what an earlier try uploaded, if it is what this one would."""
-        if upload := self._earlier.get("upload"):
+        if upload := earlier.get("upload"):
             if upload == _upload_of(upload["file_id"], batch_file):
                 self.log.info("An earlier try has uploaded it as %s.", upload["file_id"])
                 return dict(upload)
             self.log.warning("%s has changed since an earlier try uploaded it; uploading anew.", batch_file.uri)
-        elif (name := self._earlier.get("uploading")) and batch_file.sha256[:12] in name:
+        elif (name := earlier.get("uploading")) and batch_file.sha256[:12] in name:
             try:
                 for file in self.hook.iter_batch_files(max_items=_FILES_LOOKED_AT):
                     if file.get("filename") == name and file.get("bytes") == batch_file.bytes:

@@ -143,7 +143,8 @@ class PortkeyLogExportOperator(BasePortkeySensor):
         """Go on with the next export, or write the file and return its manifest; or raise what the event says."""
         exports = self._known(context)
         super().execute_complete(context, event)
-        return self._after_one(context, exports)
+        self._turn(exports)
+        return self._look_or_defer(context)
 
     def on_kill(self) -> None:
         """Cancel every export that still runs, unless it was not asked for, when the task is killed on the worker."""
@@ -152,13 +153,10 @@ class PortkeyLogExportOperator(BasePortkeySensor):
             self._exports.cancel()
 
     def _look_or_defer(self, context: Context) -> Any:
-        super()._look_or_defer(context)
-        return self._after_one(context, self._known(context))
-
-    def _after_one(self, context: Context, exports: LogPlan) -> Any:
-        self._turn(exports)
-        if exports.current:
-            return self._look_or_defer(context)
+        exports = self._known(context)
+        while exports.current:
+            super()._look_or_defer(context)  # which defers, unless this export has ended
+            self._turn(exports)
         with self._skipping():
             return self._deliver(context, exports)
 
