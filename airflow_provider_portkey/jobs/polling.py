@@ -43,6 +43,11 @@ class Decision:
     report: str | None = None
     warn: bool = False
 
+    def tell(self, log: Any) -> None:
+        """Write the line, where there is one, to a logger."""
+        if self.report:
+            (log.warning if self.warn else log.info)("%s", self.report)
+
 
 class Poller:
     """

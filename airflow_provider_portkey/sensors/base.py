@@ -180,8 +180,7 @@ class BasePortkeySensor(BaseSensorOperator):
             decision = poller.on_answer(self.hook.get_job(self.job, self._job_ids, max_retries=0), time.time())
         except PortkeyRequestError as error:
             decision = poller.on_failure(error, time.time())
-        if decision.report:
-            (self.log.warning if decision.warn else self.log.info)("%s", decision.report)
+        decision.tell(self.log)
         return decision
 
     def _trigger(self, *, next_look: float) -> BasePortkeyTrigger:

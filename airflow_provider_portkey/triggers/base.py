@@ -142,8 +142,7 @@ class BasePortkeyTrigger(BaseTrigger):
             decision = poller.on_answer(await client.get(self.job.path, self.ids), time.time())
         except PortkeyRequestError as error:
             decision = poller.on_failure(error, time.time())
-        if decision.report:
-            (self.log.warning if decision.warn else self.log.info)("%s", decision.report)
+        decision.tell(self.log)
         return decision
 
     @asynccontextmanager
