@@ -291,6 +291,13 @@ def test_within_one_try_nothing_is_looked_at_twice_to_go_on(portkey, context, op
     assert again.trigger.deadline == deferred.trigger.deadline
 
 
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_hundreds_of_parts_are_no_deeper_than_one(portkey, context, operator, monkeypatch, deferrable):
+    monkeypatch.setitem(make_plan.__kwdefaults__, "limit", 2)
+    manifest = operator(window_end="2026-07-25T00:08:20Z", deferrable=deferrable).execute(context)
+    assert (manifest["rows"], len(manifest["parts"])) == (500, 500)
+
+
 def end_of(export_id: str, reason: str = "ended_well", status: str = "success") -> dict[str, Any]:
     job = {"id": export_id, "status": status}
     return {"kind": "log export", "reason": reason, "message": "m", "status": status, "job": job, "error": None}
