@@ -13,11 +13,12 @@ from airflow_provider_portkey.exceptions import (
     PortkeySubmissionUnknown,
     PortkeyUnexpectedAnswer,
 )
-from airflow_provider_portkey.operators.memory import JobMemory
 from airflow_provider_portkey.sensors.base import BasePortkeySensor
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_portkey.operators.memory import JobMemory
 
 
 class BasePortkeySubmitOperator(BasePortkeySensor):
@@ -54,6 +55,8 @@ class BasePortkeySubmitOperator(BasePortkeySensor):
         :return: The job without its bulky fields; without waiting, as it was when it was submitted.
         :raises PortkeySubmissionUnknown: where an earlier try may have submitted it and nobody can tell.
         """
+        from airflow_provider_portkey.operators.memory import JobMemory
+
         memory = JobMemory(context)
         job = self._find(memory) or self._submit(memory)
         if not self.wait_for_completion:
@@ -139,6 +142,8 @@ class BasePortkeySubmitOperator(BasePortkeySensor):
         memory.write({"ids": self._submitted, "generation": memory.generation})
 
     def _conclude(self, context: Context, event: Any) -> dict[str, Any]:
+        from airflow_provider_portkey.operators.memory import JobMemory
+
         job = super()._conclude(context, event)
         JobMemory(context).finish()
         return job

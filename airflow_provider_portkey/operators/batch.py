@@ -15,8 +15,8 @@ from airflow_provider_portkey.exceptions import (
     PortkeyRequestError,
     PortkeyUnexpectedAnswer,
 )
-from airflow_provider_portkey.jobs.batch import BATCH
 from airflow_provider_portkey.operators.base import BasePortkeySubmitOperator
+from airflow_provider_portkey.sensors.base import declared
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.operators.batch_file import BatchFile
@@ -64,7 +64,7 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         "extra_body",
     )
     ui_color = "#e8e4f8"
-    job = BATCH
+    job = declared("batch", "BATCH")
 
     def __init__(
         self,

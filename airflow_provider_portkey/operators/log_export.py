@@ -14,18 +14,13 @@ from airflow_provider_portkey.exceptions import (
     PortkeyRowsMismatch,
     PortkeySubmissionUnknown,
 )
-from airflow_provider_portkey.export.formats import check_format, check_installed
-from airflow_provider_portkey.export.manifest import SCHEMA_VERSION
-from airflow_provider_portkey.jobs.log_export import FIELDS, LOG_EXPORT
-from airflow_provider_portkey.jobs.log_windows import STARTED, read_window
-from airflow_provider_portkey.operators.log_plan import LogPlan, LogRequest
-from airflow_provider_portkey.operators.memory import JobMemory
-from airflow_provider_portkey.sensors.base import BasePortkeySensor
+from airflow_provider_portkey.sensors.base import BasePortkeySensor, declared
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
     from airflow_provider_portkey.jobs.polling import Poller
+    from airflow_provider_portkey.operators.log_plan import LogPlan, LogRequest
     from airflow_provider_portkey.triggers.base import BasePortkeyTrigger
 
 #: Seconds after which a log is taken to have arrived: collectors of Portkey's logs wait as long.
@@ -73,7 +68,7 @@ class PortkeyLogExportOperator(BasePortkeySensor):
         "workspace_id",
     )
     ui_color = "#e8e4f8"
-    job = LOG_EXPORT
+    job = declared("log_export", "LOG_EXPORT")
     _exports: LogPlan | None = None
 
     def __init__(
@@ -82,7 +77,7 @@ class PortkeyLogExportOperator(BasePortkeySensor):
         path: str,
         window_start: str | datetime = "{{ data_interval_start }}",
         window_end: str | datetime = "{{ data_interval_end }}",
-        requested_data: Sequence[str] = FIELDS,
+        requested_data: Sequence[str] | None = None,
         filters: Mapping[str, Any] | None = None,
         workspace_id: str | None = None,
         object_storage_conn_id: str | None = None,
@@ -92,11 +87,14 @@ class PortkeyLogExportOperator(BasePortkeySensor):
         cancel_on_kill: bool = True,
         **kwargs: Any,
     ) -> None:
+        from airflow_provider_portkey.export.formats import check_format
+        from airflow_provider_portkey.jobs.log_export import FIELDS
+
         super().__init__(cancel_on_kill=cancel_on_kill, **kwargs)
         self.path = path
         self.window_start = window_start
         self.window_end = window_end
-        self.requested_data = requested_data
+        self.requested_data = FIELDS if requested_data is None else requested_data
         self.filters = filters
         self.workspace_id = workspace_id
         self.object_storage_conn_id = object_storage_conn_id
@@ -116,6 +114,7 @@ class PortkeyLogExportOperator(BasePortkeySensor):
         :raises PortkeyWindowTooFull: where one second has more logs than an export holds.
         :raises PortkeyRowsMismatch: where more or fewer rows came than Portkey had counted.
         """
+        from airflow_provider_portkey.export.formats import check_installed
         from airflow_provider_portkey.export.landing import refuse_existing
 
         with self._skipping():
@@ -179,6 +178,9 @@ class PortkeyLogExportOperator(BasePortkeySensor):
         return poller
 
     def _new_plan(self, context: Context) -> LogPlan:
+        from airflow_provider_portkey.operators.log_plan import LogPlan
+        from airflow_provider_portkey.operators.memory import JobMemory
+
         try_number = getattr(context.get("ti"), "try_number", None)
         return LogPlan(hook=self.hook, memory=JobMemory(context), try_number=try_number)
 
@@ -196,6 +198,9 @@ class PortkeyLogExportOperator(BasePortkeySensor):
         return self._exports
 
     def _request(self, context: Context) -> LogRequest:
+        from airflow_provider_portkey.jobs.log_windows import read_window
+        from airflow_provider_portkey.operators.log_plan import LogRequest
+
         window = read_window(self.window_start, self.window_end)
         if window.end.timestamp() > time.time() - _ARRIVAL:
             self.log.warning(
@@ -223,6 +228,9 @@ class PortkeyLogExportOperator(BasePortkeySensor):
         return ObjectStoragePath(self.path, conn_id=self.object_storage_conn_id)
 
     def _deliver(self, context: Context, exports: LogPlan) -> dict[str, Any]:
+        from airflow_provider_portkey.export.manifest import SCHEMA_VERSION
+        from airflow_provider_portkey.jobs.log_windows import read_window
+        from airflow_provider_portkey.operators.memory import JobMemory
         from airflow_provider_portkey.transfers.log_rows import write_rows
 
         written = write_rows(
@@ -257,6 +265,7 @@ class PortkeyLogExportOperator(BasePortkeySensor):
         )
 
     def _new_trigger(self, **wait: Any) -> BasePortkeyTrigger:
+        from airflow_provider_portkey.jobs.log_windows import STARTED
         from airflow_provider_portkey.triggers.log_export import PortkeyLogExportTrigger
 
         first, *others = self._exports.plan.of_stage(STARTED) if self._exports else []

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_portkey.client.pagination import items_of
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgument
-from airflow_provider_portkey.jobs.response import RESPONSE
 from airflow_provider_portkey.operators.base import BasePortkeySubmitOperator
-from airflow_provider_portkey.operators.xcom import check_max_bytes, fit_for_xcom
+from airflow_provider_portkey.sensors.base import declared
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -31,7 +29,7 @@ class PortkeyCreateResponseOperator(BasePortkeySubmitOperator):
 
     template_fields: Sequence[str] = ("portkey_conn_id", "model", "input", "instructions", "metadata", "parameters")
     ui_color = "#e8e4f8"
-    job = RESPONSE
+    job = declared("response", "RESPONSE")
 
     def __init__(
         self,
@@ -77,6 +75,8 @@ class PortkeyResponseItemsOperator(BaseOperator):
     def __init__(
         self, *, response_id: str, portkey_conn_id: str = "portkey_default", max_bytes: int = 49_152, **kwargs: Any
     ) -> None:
+        from airflow_provider_portkey.operators.xcom import check_max_bytes
+
         super().__init__(**kwargs)
         self.response_id = response_id
         self.portkey_conn_id = portkey_conn_id
@@ -89,7 +89,9 @@ class PortkeyResponseItemsOperator(BaseOperator):
 
         :raises PortkeyXComTooLarge: where they are too large.
         """
+        from airflow_provider_portkey.client.pagination import items_of
         from airflow_provider_portkey.hooks.portkey import PortkeyHook
+        from airflow_provider_portkey.operators.xcom import fit_for_xcom
 
         output = PortkeyHook(self.portkey_conn_id).get_response(self.response_id).get("output")
         return fit_for_xcom(

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_portkey.operators.xcom import check_max_bytes, fit_for_xcom
-
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
@@ -41,6 +39,8 @@ class PortkeyRunStepsOperator(BaseOperator):
         max_bytes: int = 49_152,
         **kwargs: Any,
     ) -> None:
+        from airflow_provider_portkey.operators.xcom import check_max_bytes
+
         super().__init__(**kwargs)
         self.thread_id = thread_id
         self.run_id = run_id
@@ -57,6 +57,7 @@ class PortkeyRunStepsOperator(BaseOperator):
         :raises PortkeyXComTooLarge: as soon as they are too large, without fetching the rest.
         """
         from airflow_provider_portkey.hooks.portkey import PortkeyHook
+        from airflow_provider_portkey.operators.xcom import fit_for_xcom
 
         hook = PortkeyHook(self.portkey_conn_id)
         return fit_for_xcom(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import (
@@ -17,14 +18,13 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_portkey.exceptions import PortkeyError, PortkeyRequestError
-from airflow_provider_portkey.jobs.events import conclude
-from airflow_provider_portkey.jobs.polling import Decision, Poller, check_wait
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_portkey.hooks.portkey import PortkeyHook
     from airflow_provider_portkey.jobs.base import Job
+    from airflow_provider_portkey.jobs.polling import Decision, Poller
     from airflow_provider_portkey.triggers.base import BasePortkeyTrigger
 
 #: Seconds that Airflow's own time-out of a deferral comes after the trigger's deadline: the trigger's event says
@@ -32,6 +32,21 @@ if TYPE_CHECKING:
 _BACKSTOP = 120.0
 #: Under this key a rescheduled sensor finds what it logged last (Airflow 3.3 and newer).
 _SEEN = "portkey_seen"
+
+
+def declared(module: str, name: str) -> Any:
+    """Return a class attribute for a declaration in ``jobs/``, which is imported when somebody looks at it."""
+    return _Declared(module, name)
+
+
+class _Declared:
+    def __init__(self, module: str, name: str) -> None:
+        self._module = module
+        self._name = name
+
+    def __get__(self, instance: object, owner: type) -> Job:
+        job: Job = getattr(import_module(f"airflow_provider_portkey.jobs.{self._module}"), self._name)
+        return job
 
 
 class BasePortkeySensor(BaseSensorOperator):
@@ -65,6 +80,8 @@ class BasePortkeySensor(BaseSensorOperator):
         cancel_on_kill: bool = False,
         **kwargs: Any,
     ) -> None:
+        from airflow_provider_portkey.jobs.polling import check_wait
+
         super().__init__(**kwargs)
         self.portkey_conn_id = portkey_conn_id
         self.on_requires_action = on_requires_action
@@ -160,6 +177,8 @@ class BasePortkeySensor(BaseSensorOperator):
         return poller
 
     def _new_poller(self, started: float) -> Poller:
+        from airflow_provider_portkey.jobs.polling import Poller
+
         return Poller(
             self.job,
             self._job_ids,
@@ -171,6 +190,8 @@ class BasePortkeySensor(BaseSensorOperator):
         )
 
     def _conclude(self, context: Context, event: Any) -> dict[str, Any]:
+        from airflow_provider_portkey.jobs.events import conclude
+
         return conclude(self.job, event)
 
     def _look(self) -> Decision:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from airflow_provider_portkey.jobs.batch import BATCH
-from airflow_provider_portkey.sensors.base import BasePortkeySensor
+from airflow_provider_portkey.sensors.base import BasePortkeySensor, declared
 
 
 class PortkeyBatchSensor(BasePortkeySensor):
@@ -19,7 +18,7 @@ class PortkeyBatchSensor(BasePortkeySensor):
 
     template_fields: Sequence[str] = ("portkey_conn_id", "batch_id")
     ui_color = "#e8e4f8"
-    job = BATCH
+    job = declared("batch", "BATCH")
 
     def __init__(self, *, batch_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from airflow_provider_portkey.jobs.fine_tuning import FINE_TUNING
-from airflow_provider_portkey.sensors.base import BasePortkeySensor
+from airflow_provider_portkey.sensors.base import BasePortkeySensor, declared
 
 
 class PortkeyFineTuningJobSensor(BasePortkeySensor):
@@ -19,7 +18,7 @@ class PortkeyFineTuningJobSensor(BasePortkeySensor):
 
     template_fields: Sequence[str] = ("portkey_conn_id", "job_id")
     ui_color = "#e8e4f8"
-    job = FINE_TUNING
+    job = declared("fine_tuning", "FINE_TUNING")
 
     def __init__(self, *, job_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)

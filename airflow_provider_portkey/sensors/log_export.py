@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from airflow_provider_portkey.jobs.log_export import LOG_EXPORT
-from airflow_provider_portkey.sensors.base import BasePortkeySensor
+from airflow_provider_portkey.sensors.base import BasePortkeySensor, declared
 
 
 class PortkeyLogExportSensor(BasePortkeySensor):
@@ -19,7 +18,7 @@ class PortkeyLogExportSensor(BasePortkeySensor):
 
     template_fields: Sequence[str] = ("portkey_conn_id", "export_id")
     ui_color = "#e8e4f8"
-    job = LOG_EXPORT
+    job = declared("log_export", "LOG_EXPORT")
 
     def __init__(self, *, export_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from airflow_provider_portkey.jobs.response import RESPONSE
-from airflow_provider_portkey.sensors.base import BasePortkeySensor
+from airflow_provider_portkey.sensors.base import BasePortkeySensor, declared
 
 
 class PortkeyResponseSensor(BasePortkeySensor):
@@ -19,7 +18,7 @@ class PortkeyResponseSensor(BasePortkeySensor):
 
     template_fields: Sequence[str] = ("portkey_conn_id", "response_id")
     ui_color = "#e8e4f8"
-    job = RESPONSE
+    job = declared("response", "RESPONSE")
 
     def __init__(self, *, response_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_portkey.jobs.run import RUN
-from airflow_provider_portkey.sensors.base import BasePortkeySensor
+from airflow_provider_portkey.sensors.base import BasePortkeySensor, declared
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.triggers.run import PortkeyRunTrigger
@@ -26,7 +25,7 @@ class PortkeyRunSensor(BasePortkeySensor):
 
     template_fields: Sequence[str] = ("portkey_conn_id", "thread_id", "run_id")
     ui_color = "#e8e4f8"
-    job = RUN
+    job = declared("run", "RUN")
 
     def __init__(self, *, thread_id: str, run_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgument
-from airflow_provider_portkey.export.formats import Columns, Row, check_format, check_installed, encode
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_portkey.export.formats import Columns, Row
     from airflow_provider_portkey.export.manifest import Tally
     from airflow_provider_portkey.hooks.portkey import PortkeyHook
 
@@ -48,6 +48,8 @@ class BasePortkeyToObjectStorageOperator(BaseOperator):
         overwrite: bool = True,
         **kwargs: Any,
     ) -> None:
+        from airflow_provider_portkey.export.formats import check_format
+
         super().__init__(**kwargs)
         self.path = path
         self.portkey_conn_id = portkey_conn_id
@@ -65,6 +67,7 @@ class BasePortkeyToObjectStorageOperator(BaseOperator):
         """
         from airflow.providers.common.compat.sdk import ObjectStoragePath
 
+        from airflow_provider_portkey.export.formats import check_installed, encode
         from airflow_provider_portkey.export.landing import land, refuse_existing, uri_of
         from airflow_provider_portkey.export.manifest import Tally
         from airflow_provider_portkey.hooks.portkey import PortkeyHook

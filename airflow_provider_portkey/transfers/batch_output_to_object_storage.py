@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_portkey.exceptions import (
@@ -13,17 +12,15 @@ from airflow_provider_portkey.exceptions import (
     PortkeyJobNotEnded,
     PortkeyNotFound,
 )
-from airflow_provider_portkey.export.formats import Columns, Encoder, check_installed, encode
-from airflow_provider_portkey.jobs.batch import BATCH
-from airflow_provider_portkey.jobs.batch_output import OUTCOME_COLUMNS, Outcomes
-from airflow_provider_portkey.jobs.json_lines import iter_objects, split_lines
 from airflow_provider_portkey.transfers.base import BasePortkeyToObjectStorageOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
+    from airflow_provider_portkey.export.formats import Columns, Encoder
     from airflow_provider_portkey.export.landing import Landing
     from airflow_provider_portkey.hooks.portkey import PortkeyHook
+    from airflow_provider_portkey.jobs.batch_output import Outcomes
 
 SOURCES = ("file", "portkey")
 
@@ -33,12 +30,12 @@ _PIECE = 1024 * 1024
 _OF_PAGES = frozenset({"first_id", "last_id", "pages"})
 
 
-@dataclass
 class _Target:
-    path: ObjectStoragePath
-    landing: Landing
-    encoder: Encoder
-    rows: int = 0
+    def __init__(self, path: ObjectStoragePath, landing: Landing, encoder: Encoder) -> None:
+        self.path = path
+        self.landing = landing
+        self.encoder = encoder
+        self.rows = 0
 
     def write(self, row: Mapping[str, Any]) -> None:
         self.encoder.write(row)
@@ -110,6 +107,7 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         :raises PortkeyLineInvalid: naming a line that is no JSON object.
         :raises PortkeyBatchRequestsFailed: where more requests failed than ``fail_on_errors`` allows.
         """
+        from airflow_provider_portkey.export.formats import check_installed
         from airflow_provider_portkey.export.landing import refuse_existing, uri_of
         from airflow_provider_portkey.export.manifest import Tally
         from airflow_provider_portkey.hooks.portkey import PortkeyHook
@@ -152,6 +150,8 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
 
     def columns(self) -> Columns:
         """Return the declared columns of a table of outcomes."""
+        from airflow_provider_portkey.jobs.batch_output import OUTCOME_COLUMNS
+
         return OUTCOME_COLUMNS
 
     def _path(self, field: str, value: str) -> ObjectStoragePath:
@@ -162,6 +162,7 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         return ObjectStoragePath(value, conn_id=self.object_storage_conn_id)
 
     def _target(self, path: ObjectStoragePath, files: ExitStack) -> _Target:
+        from airflow_provider_portkey.export.formats import encode
         from airflow_provider_portkey.export.landing import land
 
         landing = files.enter_context(land(path, overwrite=self.overwrite))
@@ -171,6 +172,8 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         return _Target(path, landing, encoder)
 
     def _ended_batch(self, hook: PortkeyHook) -> dict[str, Any]:
+        from airflow_provider_portkey.jobs.batch import BATCH
+
         batch = hook.get_batch(self.batch_id)
         status = batch.get("status")
         if status in BATCH.going:
@@ -183,6 +186,8 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         return batch
 
     def _outcomes(self, hook: PortkeyHook, batch: Mapping[str, Any]) -> Outcomes:
+        from airflow_provider_portkey.jobs.batch_output import Outcomes
+
         if not self.reconcile:
             return Outcomes(None)
         if self.input_path is not None:
@@ -191,27 +196,29 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
             file_id = str(batch.get("input_file_id") or "")
             pieces, name = hook.iter_file_content(file_id), f"input file {file_id!r}"
         try:
-            return Outcomes(iter_objects(split_lines(pieces), name), name=name)
+            return Outcomes(_objects(pieces, name), name=name)
         except PortkeyNotFound as error:
             advice = "The batch's input is not there to hold its output against: set input_path, or reconcile=False."
             raise PortkeyNotFound(f"{error} {advice}", said=error.said, status_code=error.status_code) from None
 
     def _output_lines(self, hook: PortkeyHook, batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        from airflow_provider_portkey.jobs.batch import BATCH
+
         file_id = batch.get("output_file_id")
         if self.source == "file":
             if file_id:
-                yield from iter_objects(split_lines(hook.iter_file_content(file_id)), f"output file {file_id!r}")
+                yield from _objects(hook.iter_file_content(file_id), f"output file {file_id!r}")
         elif batch.get("status") != "failed":  # which has no output: Portkey would answer with the batch's errors
             name = f"the output of batch {self.batch_id!r}"
             try:
-                yield from iter_objects(split_lines(hook.iter_batch_output(self.batch_id)), name)
+                yield from _objects(hook.iter_batch_output(self.batch_id), name)
             except PortkeyNotFound:
                 if file_id or batch.get("status") in BATCH.ended_well:
                     raise
 
     def _error_lines(self, hook: PortkeyHook, batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if file_id := batch.get("error_file_id"):
-            yield from iter_objects(split_lines(hook.iter_file_content(file_id)), f"error file {file_id!r}")
+            yield from _objects(hook.iter_file_content(file_id), f"error file {file_id!r}")
 
     def _judged(self, manifest: dict[str, Any], outcomes: Outcomes) -> dict[str, Any]:
         names = ("succeeded", "failed", "missing", "duplicate", "unexpected")
@@ -232,3 +239,9 @@ def _read(path: ObjectStoragePath) -> Iterator[bytes]:
     with cast("Any", path).open("rb") as file:
         while piece := file.read(_PIECE):
             yield piece
+
+
+def _objects(pieces: Iterator[bytes], name: str) -> Iterator[dict[str, Any]]:
+    from airflow_provider_portkey.jobs.json_lines import iter_objects, split_lines
+
+    return iter_objects(split_lines(pieces), name)

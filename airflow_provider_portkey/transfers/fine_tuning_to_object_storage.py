@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_portkey.export.formats import Columns, Row
-from airflow_provider_portkey.jobs.fine_tuning import CHECKPOINT_COLUMNS, EVENT_COLUMNS
 from airflow_provider_portkey.transfers.base import BasePortkeyToObjectStorageOperator
 
 if TYPE_CHECKING:
+    from airflow_provider_portkey.export.formats import Columns, Row
     from airflow_provider_portkey.export.manifest import Tally
     from airflow_provider_portkey.hooks.portkey import PortkeyHook
 
@@ -37,6 +36,8 @@ class PortkeyFineTuningEventsToObjectStorageOperator(_OfFineTuningJob):
 
     def columns(self) -> Columns:
         """Return the columns of a table of events."""
+        from airflow_provider_portkey.jobs.fine_tuning import EVENT_COLUMNS
+
         return EVENT_COLUMNS
 
     def open(self, hook: PortkeyHook, tally: Tally) -> tuple[Mapping[str, Any], Iterator[Row]]:
@@ -54,6 +55,8 @@ class PortkeyFineTuningCheckpointsToObjectStorageOperator(_OfFineTuningJob):
 
     def columns(self) -> Columns:
         """Return the columns of a table of checkpoints."""
+        from airflow_provider_portkey.jobs.fine_tuning import CHECKPOINT_COLUMNS
+
         return CHECKPOINT_COLUMNS
 
     def open(self, hook: PortkeyHook, tally: Tally) -> tuple[Mapping[str, Any], Iterator[Row]]:

@@ -6,12 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_portkey.client.pagination import items_of
-from airflow_provider_portkey.export.formats import Columns, Row
-from airflow_provider_portkey.jobs.response import ITEM_COLUMNS, RESPONSE
 from airflow_provider_portkey.transfers.base import BasePortkeyToObjectStorageOperator
 
 if TYPE_CHECKING:
+    from airflow_provider_portkey.export.formats import Columns, Row
     from airflow_provider_portkey.export.manifest import Tally
     from airflow_provider_portkey.hooks.portkey import PortkeyHook
 
@@ -38,10 +36,15 @@ class PortkeyResponseItemsToObjectStorageOperator(BasePortkeyToObjectStorageOper
 
     def columns(self) -> Columns:
         """Return the columns of a table of items."""
+        from airflow_provider_portkey.jobs.response import ITEM_COLUMNS
+
         return ({_DIRECTION: "text"} if self.include_input else {}) | ITEM_COLUMNS
 
     def open(self, hook: PortkeyHook, tally: Tally) -> tuple[Mapping[str, Any], Iterator[Row]]:
         """Return the response's id, status, model and usage, and its items."""
+        from airflow_provider_portkey.client.pagination import items_of
+        from airflow_provider_portkey.jobs.response import RESPONSE
+
         response = hook.get_response(self.response_id)
         status = response.get("status")
         if status not in {*RESPONSE.ended_well, *RESPONSE.ended_badly}:

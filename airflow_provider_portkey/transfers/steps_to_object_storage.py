@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_portkey.export.formats import Columns, Row
-from airflow_provider_portkey.jobs.run import RUN, STEP_COLUMNS
 from airflow_provider_portkey.transfers.base import BasePortkeyToObjectStorageOperator
 
 if TYPE_CHECKING:
+    from airflow_provider_portkey.export.formats import Columns, Row
     from airflow_provider_portkey.export.manifest import Tally
     from airflow_provider_portkey.hooks.portkey import PortkeyHook
 
@@ -55,10 +54,14 @@ class PortkeyRunStepsToObjectStorageOperator(BasePortkeyToObjectStorageOperator)
 
     def columns(self) -> Columns:
         """Return the columns of a table of steps."""
+        from airflow_provider_portkey.jobs.run import STEP_COLUMNS
+
         return STEP_COLUMNS | ({_MESSAGE_TEXT: "text"} if self.include_messages else {})
 
     def open(self, hook: PortkeyHook, tally: Tally) -> tuple[Mapping[str, Any], Iterator[Row]]:
         """Return the run's ids, status and usage, and its steps."""
+        from airflow_provider_portkey.jobs.run import RUN
+
         # Before its steps: a run that had ended by now adds no more of them.
         run = hook.get_run(self.thread_id, self.run_id)
         if run.get("status") not in {*RUN.ended_well, *RUN.ended_badly}:

@@ -6,17 +6,17 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_portkey.exceptions import PortkeyRequestError
-from airflow_provider_portkey.jobs.polling import Decision, Poller
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.client.aio import AsyncPortkeyClient
     from airflow_provider_portkey.hooks.portkey import PortkeyHook
     from airflow_provider_portkey.jobs.base import Job
+    from airflow_provider_portkey.jobs.polling import Decision, Poller
 
 #: Seconds for cancelling a job: Airflow itself gives ``on_kill`` 30.
 _CANCEL_TIMEOUT = 25.0
@@ -46,7 +46,7 @@ class BasePortkeyTrigger(BaseTrigger):
     :param progress: The counts seen last by the task that deferred.
     """
 
-    job: ClassVar[Job]
+    job: Job
 
     def __init__(
         self,
@@ -119,6 +119,8 @@ class BasePortkeyTrigger(BaseTrigger):
         return [self.ids]
 
     async def _wait(self) -> dict[str, Any]:
+        from airflow_provider_portkey.jobs.polling import Poller
+
         poller = Poller(
             self.job,
             self.ids,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_portkey.jobs.base import Job
 from airflow_provider_portkey.triggers.base import BasePortkeyTrigger
 
 
@@ -19,8 +18,10 @@ class PortkeyJobTrigger(BasePortkeyTrigger):
     """
 
     def __init__(self, *, job: Mapping[str, Any], ids: Mapping[str, str], **wait: Any) -> None:
+        from airflow_provider_portkey.jobs.base import Job
+
         super().__init__(ids=ids, **wait)
-        self.job = Job(**job)  # type: ignore[misc]
+        self.job = Job(**job)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and the arguments that make this trigger anew in another process."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from airflow_provider_portkey.jobs.log_export import LOG_EXPORT
 from airflow_provider_portkey.triggers.base import BasePortkeyTrigger
 
 
@@ -18,10 +17,11 @@ class PortkeyLogExportTrigger(BasePortkeyTrigger):
     :param wait: ``deadline`` and the other arguments of :class:`BasePortkeyTrigger`.
     """
 
-    job = LOG_EXPORT
-
     def __init__(self, *, export_id: str, others: Sequence[str] = (), **wait: Any) -> None:
+        from airflow_provider_portkey.jobs.log_export import LOG_EXPORT
+
         super().__init__(ids={"export_id": export_id}, **wait)
+        self.job = LOG_EXPORT
         self.others = list(others)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:

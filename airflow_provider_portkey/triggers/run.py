@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_portkey.jobs.run import RUN
 from airflow_provider_portkey.triggers.base import BasePortkeyTrigger
 
 
@@ -17,7 +16,8 @@ class PortkeyRunTrigger(BasePortkeyTrigger):
     :param wait: ``deadline`` and the other arguments of :class:`BasePortkeyTrigger`.
     """
 
-    job = RUN
-
     def __init__(self, *, thread_id: str, run_id: str, **wait: Any) -> None:
+        from airflow_provider_portkey.jobs.run import RUN
+
         super().__init__(ids={"thread_id": thread_id, "run_id": run_id}, **wait)
+        self.job = RUN
