@@ -1,0 +1,71 @@
+"""Every kind of job through Portkey's own gateway."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from airflow_provider_portkey.hooks.portkey import PortkeyHook
+from airflow_provider_portkey.jobs.base import Job
+from airflow_provider_portkey.operators.batch import PortkeyCreateBatchOperator
+from airflow_provider_portkey.operators.response import PortkeyCreateResponseOperator, PortkeyResponseItemsOperator
+from airflow_provider_portkey.sensors.fine_tuning import PortkeyFineTuningJobSensor
+from airflow_provider_portkey.sensors.job import PortkeyJobSensor
+from airflow_provider_portkey.transfers.batch_output_to_object_storage import PortkeyBatchOutputToObjectStorageOperator
+
+FILE_BATCH = Job(
+    kind="file batch",
+    path="/vector_stores/{vector_store_id}/file_batches/{batch_id}",
+    going=["in_progress"],
+    ended_well=["completed"],
+    ended_badly=["failed", "cancelled"],
+)
+
+
+@pytest.fixture(autouse=True)
+def _connection(connection, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(connection))
+
+
+def test_a_response(provider):
+    provider.plan("responses", statuses=["queued", "completed"], advance="per_poll")
+    made = PortkeyCreateResponseOperator(task_id="ask", model="gpt-5-mini", input="Why?", poke_interval=0.1).execute({})
+    items = PortkeyResponseItemsOperator(task_id="answer", response_id=made["id"]).execute({})
+    assert items[-1]["type"] == "message"
+    given = list(PortkeyHook().iter_response_input_items(made["id"]))
+    assert given[0]["content"][0]["text"] == "Why?"
+
+
+def test_a_response_is_cancelled(provider):
+    provider.add_response(response_id="resp_gateway", statuses="in_progress")
+    assert PortkeyHook().cancel_response("resp_gateway")["status"] == "cancelled"
+
+
+def test_a_batch(provider, tmp_path):
+    line = {"method": "POST", "url": "/v1/chat/completions", "body": {"model": "gpt-5-mini", "messages": []}}
+    source = tmp_path / "requests.jsonl"
+    source.write_text("".join(json.dumps({"custom_id": f"ask-{number}", **line}) + "\n" for number in range(200)))
+    provider.plan("batches", statuses=["validating", "in_progress", "completed"], advance="per_poll")
+    made = PortkeyCreateBatchOperator(task_id="make", input_path=str(source), poke_interval=0.1).execute({})
+    manifest = PortkeyBatchOutputToObjectStorageOperator(
+        task_id="output", batch_id=made["id"], path=str(tmp_path / "answers.jsonl")
+    ).execute({})
+    assert (manifest["requests"], manifest["succeeded"], manifest["missing"]) == (200, 200, 0)
+
+
+def test_a_fine_tuning_job(provider):
+    provider.add_fine_tuning_job(
+        job_id="ftjob_gateway", statuses=["running", "succeeded"], advance="per_poll", events=130
+    )
+    done = PortkeyFineTuningJobSensor(task_id="wait", job_id="ftjob_gateway", poke_interval=0.1).execute({})
+    assert done["status"] == "succeeded"
+    assert len(list(PortkeyHook().iter_fine_tuning_events("ftjob_gateway"))) == 130
+    assert len(list(PortkeyHook().iter_fine_tuning_checkpoints("ftjob_gateway"))) == 2
+
+
+def test_a_users_own_kind_of_job(provider):
+    ids = {"vector_store_id": "vs_gateway", "batch_id": "vsfb_gateway"}
+    provider.add_file_batch(**ids, statuses=["in_progress", "completed"], advance="per_poll")
+    done = PortkeyJobSensor(task_id="wait", job=FILE_BATCH, ids=ids, poke_interval=0.1).execute({})
+    assert done["status"] == "completed"
