@@ -50,7 +50,7 @@ def test_steps_to_xcom_with_a_rescheduled_sensor(airflow, provider):
 
 
 def test_a_rescheduled_wait_logs_each_status_once_and_keeps_its_count(airflow, provider):
-    statuses = [("queued", 0), ("in_progress", 6), ("completed", 14)]
+    statuses = [("queued", 0), ("in_progress", 8), ("completed", 20)]
     provider.add_run(thread_id="thread_1", run_id="run_reschedule", statuses=statuses, start="first-look")
     dag_run_id = airflow.api.trigger("wait_rescheduled", {"thread_id": "thread_1", "run_id": "run_reschedule"})
     succeed(airflow, "wait_rescheduled", dag_run_id)

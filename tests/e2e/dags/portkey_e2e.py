@@ -22,7 +22,7 @@ with DAG(dag_id="wait_deferred", schedule=None, params=PARAMS):
     PortkeyRunSensor(task_id="wait", deferrable=True, poke_interval=0.5, timeout=300, cancel_on_kill=True, **IDS)
 
 with DAG(dag_id="wait_rescheduled", schedule=None, params=PARAMS):
-    PortkeyRunSensor(task_id="wait", mode="reschedule", deferrable=False, poke_interval=4, timeout=300, **IDS)
+    PortkeyRunSensor(task_id="wait", mode="reschedule", deferrable=False, poke_interval=6, timeout=300, **IDS)
 
 with DAG(dag_id="export", schedule=None, params={**PARAMS, "path": Param(type="string")}):
     PortkeyRunStepsToObjectStorageOperator(
@@ -39,7 +39,7 @@ for mode, how in {
             task_id="ask",
             model="gpt-5-mini",
             input="{{ params.question }}",
-            poke_interval=4,
+            poke_interval=6,
             timeout=300,
             retries=3,
             retry_delay=timedelta(seconds=1),
