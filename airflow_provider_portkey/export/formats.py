@@ -40,10 +40,9 @@ class Encoder(Protocol):
 
 def check_format(file_format: str, compression: str | None) -> None:
     """
-    Check a choice of format and compression, and that what they need is installed.
+    Check a choice of format and compression.
 
     :raises PortkeyInvalidArgument: for an unknown one.
-    :raises AirflowOptionalProviderFeatureException: naming the extra to install.
     """
     if file_format not in FORMATS:
         raise PortkeyInvalidArgument("file_format", file_format, f"one of {', '.join(FORMATS)}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from airflow_provider_portkey.exceptions import PortkeyDestinationExists, PortkeyError
+from airflow_provider_portkey.exceptions import PortkeyDestinationExists, PortkeyError, PortkeyInvalidArgument
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -33,6 +33,21 @@ class Landing:
     stream: IO[bytes]
     bytes: int = 0
     sha256: str = ""
+
+
+def file_path(value: str, conn_id: str | None, *, field: str = "path") -> ObjectStoragePath:
+    """
+    Return the path that a template has filled in.
+
+    :param conn_id: The Airflow connection to the object store, if one is needed.
+    :param field: What the argument is called, for the error.
+    :raises PortkeyInvalidArgument: where it names no file.
+    """
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    if not str(value).strip() or str(value).endswith("/"):
+        raise PortkeyInvalidArgument(field, value, "the path of a file, such as s3://bucket/rows.jsonl")
+    return ObjectStoragePath(value, conn_id=conn_id)
 
 
 def uri_of(path: ObjectStoragePath) -> str:

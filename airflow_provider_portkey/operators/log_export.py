@@ -221,11 +221,9 @@ class PortkeyLogExportOperator(BasePortkeySensor):
         return LogRequest(window, filters, fields, self.workspace_id or None, f"Airflow{where}")
 
     def _destination(self) -> ObjectStoragePath:
-        from airflow.providers.common.compat.sdk import ObjectStoragePath
+        from airflow_provider_portkey.export.landing import file_path
 
-        if not str(self.path).strip() or str(self.path).endswith("/"):
-            raise PortkeyInvalidArgument("path", self.path, "the path of a file, such as s3://bucket/logs.jsonl")
-        return ObjectStoragePath(self.path, conn_id=self.object_storage_conn_id)
+        return file_path(self.path, self.object_storage_conn_id)
 
     def _deliver(self, context: Context, exports: LogPlan) -> dict[str, Any]:
         from airflow_provider_portkey.export.manifest import SCHEMA_VERSION

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_portkey.exceptions import PortkeyInvalidArgument
-
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
@@ -65,17 +63,13 @@ class BasePortkeyToObjectStorageOperator(BaseOperator):
 
         :raises PortkeyDestinationExists: where a file is there already and ``overwrite`` is off.
         """
-        from airflow.providers.common.compat.sdk import ObjectStoragePath
-
         from airflow_provider_portkey.export.formats import check_installed, encode
-        from airflow_provider_portkey.export.landing import land, refuse_existing, uri_of
+        from airflow_provider_portkey.export.landing import file_path, land, refuse_existing, uri_of
         from airflow_provider_portkey.export.manifest import Tally
         from airflow_provider_portkey.hooks.portkey import PortkeyHook
 
-        if not str(self.path).strip() or str(self.path).endswith("/"):
-            raise PortkeyInvalidArgument("path", self.path, "the path of a file, such as s3://bucket/rows.jsonl")
+        path = file_path(self.path, self.object_storage_conn_id)
         check_installed(self.file_format, self.compression)
-        path = ObjectStoragePath(self.path, conn_id=self.object_storage_conn_id)
         refuse_existing(path, overwrite=self.overwrite)
         hook = PortkeyHook(self.portkey_conn_id)
         tally = Tally()

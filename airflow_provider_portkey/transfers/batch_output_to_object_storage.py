@@ -155,11 +155,9 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         return OUTCOME_COLUMNS
 
     def _path(self, field: str, value: str) -> ObjectStoragePath:
-        from airflow.providers.common.compat.sdk import ObjectStoragePath
+        from airflow_provider_portkey.export.landing import file_path
 
-        if not str(value).strip() or str(value).endswith("/"):
-            raise PortkeyInvalidArgument(field, value, "the path of a file, such as s3://bucket/output.jsonl")
-        return ObjectStoragePath(value, conn_id=self.object_storage_conn_id)
+        return file_path(value, self.object_storage_conn_id, field=field)
 
     def _target(self, path: ObjectStoragePath, files: ExitStack) -> _Target:
         from airflow_provider_portkey.export.formats import encode
