@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import weakref
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from airflow_provider_portkey.client.credentials import Credentials
+    from airflow_provider_portkey.client.pagination import Query
 
 log = logging.getLogger(__name__)
 
@@ -51,17 +52,18 @@ class AsyncPortkeyClient:
     def __init__(self, credentials: Credentials, session: aiohttp.ClientSession) -> None:
         self.credentials = credentials
         self._session = session
-        self._query = f"?{urlencode(credentials.query)}" if credentials.query else ""
+        self._query = _query_string(credentials.query)
 
-    async def get(self, path: str, ids: Mapping[str, str]) -> dict[str, Any]:
+    async def get(self, path: str, ids: Mapping[str, str], query: Query | None = None) -> dict[str, Any]:
         """
         GET a JSON object, in one try: whoever waits on the event loop looks again anyway.
 
         :param path: Below the base URL, with ``{name}`` where an id goes.
         :param ids: The ids by name; each stays within its own path segment.
+        :param query: Added to the connection's own.
         :raises PortkeyRequestError: its subclass that fits what happened.
         """
-        return read_answer(await self._send("GET", fill_path(path, ids), None), self.credentials)
+        return read_answer(await self._send("GET", fill_path(path, ids), None, query), self.credentials)
 
     async def post(self, path: str, ids: Mapping[str, str]) -> dict[str, Any]:
         """
@@ -79,12 +81,13 @@ class AsyncPortkeyClient:
         retrying = AsyncRetrying(**retry_arguments(max_retries=self.credentials.max_retries, idempotent=False, log=log))
         return await retrying(attempt)
 
-    async def _send(self, method: str, path: str, body: bytes | None) -> Answer:
+    async def _send(self, method: str, path: str, body: bytes | None, query: Query | None = None) -> Answer:
         import aiohttp
         from yarl import URL
 
+        search = _query_string((*self.credentials.query, *query)) if query else self._query
         # As it is: a library that quotes or resolves it once more could let an id out of its segment.
-        url = URL(f"{self.credentials.base_url}{path}{self._query}", encoded=True)
+        url = URL(f"{self.credentials.base_url}{path}{search}", encoded=True)
         try:
             async with self._session.request(
                 method,
@@ -163,6 +166,10 @@ def _tls_context(credentials: Credentials) -> ssl.SSLContext | bool:
         return ssl.create_default_context(cafile=None if is_folder else bundle, capath=bundle if is_folder else None)
     except OSError as error:
         raise PortkeyConnectionInvalid(f"The CA bundle {bundle!r} cannot be used: {error}.") from error
+
+
+def _query_string(pairs: Sequence[tuple[str, str]]) -> str:
+    return f"?{urlencode(pairs)}" if pairs else ""
 
 
 def _proxy(base_url: str) -> str | None:

@@ -99,6 +99,15 @@ def test_without_a_query_of_the_connection_none_is_sent(loopback: Callable[..., 
     assert server.requests[0].path == "/v1/threads/thread_1/runs/run_1"
 
 
+def test_a_query_of_the_call_goes_behind_the_connections_own(loopback: Callable[..., Any]) -> None:
+    server = loopback(good)
+    query = [("limit", "100"), ("after", "run_1&2")]
+
+    call(credentials_for(server.url, query={"v": "1"}), lambda client: client.get(RUN, IDS, query))
+
+    assert server.requests[0].path == "/v1/threads/thread_1/runs/run_1?v=1&limit=100&after=run_1%262"
+
+
 def test_a_post_sends_an_empty_json_object(loopback: Callable[..., Any]) -> None:
     server = loopback(good)
 
