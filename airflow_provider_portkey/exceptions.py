@@ -42,7 +42,8 @@ class PortkeyRequestError(PortkeyError):
     :param said: What the answer itself said, or why there was none, cleaned as well.
     :param status_code: HTTP status of the answer, ``None`` where there was none.
     :param refused_by: ``"portkey"``, ``"provider"``, or ``None`` where it cannot be told.
-    :param trace_id: Portkey's trace id, to be looked up in its dashboard.
+    :param trace_id: Portkey's trace id, to be looked up in its dashboard; the one that was sent where the answer
+        has none.
     :param request_id: The provider's request id.
     :param retry_after: Seconds that the answer asked to wait, ``None`` where it did not.
     """
@@ -134,8 +135,8 @@ class PortkeyUnreachable(PortkeyRequestError):
 
     transient = True
 
-    def __init__(self, message: str, *, said: str = "", sent: bool = True) -> None:
-        super().__init__(message, said=said)
+    def __init__(self, message: str, *, said: str = "", sent: bool = True, trace_id: str | None = None) -> None:
+        super().__init__(message, said=said, trace_id=trace_id)
         self.sent = sent
 
     @property
@@ -189,8 +190,26 @@ class PortkeyRunFailed(PortkeyJobFailed):
     """The run ended as ``failed``, ``cancelled``, ``expired`` or ``incomplete``."""
 
 
+class PortkeyRunsFailed(PortkeyJobFailed):
+    """More of a thread's runs ended badly than the wait allows; ``job`` is the account that XCom would hold."""
+
+
 class PortkeyActionRequired(PortkeyJobFailed):
     """The job stopped to wait for its caller, and the task was told to fail then."""
+
+
+class PortkeyToolCallFailed(PortkeyError, AirflowFailException):
+    """
+    A run waits for something that its task could not answer.
+
+    :param tool: The name of the function that the run called; the kind of the call where it is no function.
+    :param call_id: The call.
+    """
+
+    def __init__(self, message: str, *, tool: str | None = None, call_id: str | None = None) -> None:
+        super().__init__(message)
+        self.tool = tool
+        self.call_id = call_id
 
 
 class PortkeyWaitTimeout(PortkeyError, AirflowSensorTimeout):
@@ -257,3 +276,19 @@ class PortkeyBatchRequestsFailed(PortkeyError, AirflowFailException):
     def __init__(self, message: str, *, manifest: Mapping[str, Any]) -> None:
         super().__init__(message)
         self.manifest = dict(manifest)
+
+
+class PortkeyThreadsFailed(PortkeyError):
+    """
+    Some of the threads of an export failed; the files of all others have landed.
+
+    :param manifest: The export's manifest, with the counts, and with the first of the threads that failed.
+    """
+
+    def __init__(self, message: str, *, manifest: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.manifest = dict(manifest)
+
+
+class PortkeyExportConflict(PortkeyError):
+    """Another export stands at the same place: of another window, of another task, or one that goes on just now."""

@@ -123,7 +123,11 @@ def get_provider_info() -> dict[str, Any]:
                 "sensors.job",
             )
         ],
-        "operators": [_modules("operators.steps", "operators.response", "operators.batch", "operators.log_export")],
+        "operators": [
+            _modules(
+                "operators.steps", "operators.run", "operators.response", "operators.batch", "operators.log_export"
+            )
+        ],
         "transfers": [
             {
                 "source-integration-name": _INTEGRATION,
@@ -132,7 +136,25 @@ def get_provider_info() -> dict[str, Any]:
             }
             for rows in ("steps", "response_items", "batch_output", "fine_tuning")
         ],
-        "triggers": [_modules("triggers.run", "triggers.log_export", "triggers.job")],
+        "extra-links": [f"{_PACKAGE}.links.PortkeyTraceLink"],
+        "config": {
+            "portkey": {
+                "description": "Options of the Portkey provider.",
+                "options": {
+                    "trace_url": {
+                        "description": "The page of Portkey's dashboard that a task's link opens, with {trace_id} "
+                        "where the trace id goes; empty for no link. Where it is not set, "
+                        "https://app.portkey.ai/logs?trace_id={trace_id}.",
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "https://portkey.example.com/logs?trace_id={trace_id}",
+                        # None, not the URL: Airflow fills braces in a default with names of its own, and fails.
+                        "default": None,
+                    },
+                },
+            },
+        },
+        "triggers": [_modules("triggers.run", "triggers.run_event", "triggers.job")],
     }
 
 

@@ -14,6 +14,7 @@ from urllib.parse import urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from airflow_provider_portkey.client.answers import MAX_BODY_BYTES, Answer, read_answer, unreachable
+from airflow_provider_portkey.client.credentials import TRACE_HEADER
 from airflow_provider_portkey.client.paths import fill_path
 from airflow_provider_portkey.client.retries import retry_arguments
 from airflow_provider_portkey.exceptions import PortkeyConnectionInvalid
@@ -46,13 +47,19 @@ class AsyncPortkeyClient:
     Sends requests to Portkey from an event loop; got from :func:`open_client`.
 
     :param credentials: Where to send and what to send with each request.
-    :param session: The session that all clients with these credentials share on this loop.
+    :param session: The session that all clients with these credentials share on this loop, whatever their trace ids.
     """
 
     def __init__(self, credentials: Credentials, session: aiohttp.ClientSession) -> None:
         self.credentials = credentials
         self._session = session
+        self._headers = {TRACE_HEADER: credentials.trace_id} if credentials.trace_id else {}
         self._query = _query_string(credentials.query)
+
+    @property
+    def pool(self) -> object:
+        """What clients with equal credentials on one loop have in common, whatever their trace ids."""
+        return self._session
 
     async def get(self, path: str, ids: Mapping[str, str], query: Query | None = None) -> dict[str, Any]:
         """
@@ -93,7 +100,7 @@ class AsyncPortkeyClient:
                 method,
                 url,
                 data=body,
-                headers={"Content-Type": "application/json"} if body is not None else None,
+                headers=self._headers | ({"Content-Type": "application/json"} if body is not None else {}),
                 allow_redirects=False,
             ) as response:
                 content = bytearray()
@@ -110,11 +117,12 @@ class AsyncPortkeyClient:
 
 
 @asynccontextmanager
-async def open_client(credentials: Credentials) -> AsyncIterator[AsyncPortkeyClient]:
+async def open_client(credentials: Credentials, *, trace_id: str | None = None) -> AsyncIterator[AsyncPortkeyClient]:
     """
     Open a client on the running loop's shared session; the last one who leaves closes the session.
 
     :param credentials: Equal credentials share a session.
+    :param trace_id: Goes with every request of this client, unless the connection itself has one.
     """
     on_this_loop = _SHARED.setdefault(asyncio.get_running_loop(), {})
     if credentials not in on_this_loop:
@@ -123,7 +131,7 @@ async def open_client(credentials: Credentials) -> AsyncIterator[AsyncPortkeyCli
     shared = on_this_loop[credentials]
     shared.users += 1
     try:
-        yield AsyncPortkeyClient(credentials, await asyncio.shield(shared.opening))
+        yield AsyncPortkeyClient(credentials.traced(trace_id), await asyncio.shield(shared.opening))
     finally:
         shared.users -= 1
         if not shared.users:

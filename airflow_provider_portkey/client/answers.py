@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_portkey.client.credentials import TRACE_HEADER
 from airflow_provider_portkey.client.retries import read_retry_after
 from airflow_provider_portkey.exceptions import PortkeyRequestError, PortkeyUnreachable, error_of_status
 
@@ -81,7 +82,12 @@ def unreachable(
         f"{method} {path} got no answer from {credentials.base_url}: {reason}. "
         "Check the connection's host and port, and that the gateway is up."
     )
-    return PortkeyUnreachable(credentials.clean(message), said=credentials.clean(str(reason)), sent=sent)
+    return PortkeyUnreachable(
+        credentials.clean(message),
+        said=credentials.clean(str(reason)),
+        sent=sent,
+        trace_id=credentials.trace_id,
+    )
 
 
 def _parse(body: bytes) -> Any:
@@ -95,7 +101,7 @@ def error_answer(answer: Answer, credentials: Credentials) -> PortkeyRequestErro
     """Return the error that an answer means which is not what was asked for."""
     parsed = _parse(answer.body)
     refused_by = _refused_by(answer, parsed)
-    trace_id = answer.headers.get("x-portkey-trace-id") or None
+    trace_id = answer.headers.get(TRACE_HEADER) or credentials.trace_id
     request_id = answer.headers.get("x-request-id") or None
     traces = [
         f"{name} {value}"

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_provider_portkey.client.base_url import DEFAULT_BASE_URL, normalise_base_url
@@ -19,6 +19,9 @@ CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
 #: Tries after the first one. The vendor's SDK has 1, OpenAI's 2; a nightly job can afford more.
 MAX_RETRIES = 4
+
+#: Groups requests in Portkey's logs.
+TRACE_HEADER = "x-portkey-trace-id"
 
 #: A header that every Assistants call needs; Portkey's reference sends it with each.
 _ASSISTANTS_BETA = {"OpenAI-Beta": "assistants=v2"}
@@ -64,6 +67,17 @@ class Credentials:
 
     def __repr__(self) -> str:
         return f"Credentials(base_url={self.base_url!r})"
+
+    @property
+    def trace_id(self) -> str | None:
+        """The trace id that goes with every request."""
+        return next((value for name, value in self.headers if name.lower() == TRACE_HEADER), None)
+
+    def traced(self, trace_id: str | None) -> Credentials:
+        """Return credentials that send a trace id, unless the connection itself has one."""
+        if trace_id is None or self.trace_id is not None:
+            return self
+        return replace(self, headers=(*self.headers, (TRACE_HEADER, trace_id)))
 
     @property
     def attempt_timeout(self) -> float:

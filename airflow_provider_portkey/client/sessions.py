@@ -14,6 +14,9 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+#: Connections that a session keeps open to one host: as many as threads may use it at once.
+MAX_CONNECTIONS = 32
+
 
 def new_session(headers: Iterable[tuple[str, str]], *, head_timeout: float) -> requests.Session:
     """
@@ -47,7 +50,7 @@ class _Adapter(HTTPAdapter):
             "http": type("_HttpPool", (HTTPConnectionPool,), {"ConnectionCls": http}),
             "https": type("_HttpsPool", (HTTPSConnectionPool,), {"ConnectionCls": https}),
         }
-        super().__init__()
+        super().__init__(pool_maxsize=MAX_CONNECTIONS)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider_portkey.client.answers import MAX_BODY_BYTES, Answer, read_answer, unreachable
@@ -29,13 +29,15 @@ _PIECE = 64 * 1024
 
 class PortkeyClient:
     """
-    Sends requests to Portkey and returns the JSON objects that it answers.
+    Sends requests to Portkey and returns the JSON objects that it answers. Several threads may use it at once.
 
     :param credentials: Where to send and what to send with each request.
     """
 
     def __init__(self, credentials: Credentials) -> None:
         self.credentials = credentials
+        self._lock = threading.Lock()
+        self._opened: requests.Session | None = None
 
     def get(
         self, path: str, ids: Mapping[str, str], query: Query | None = None, *, max_retries: int | None = None
@@ -114,14 +116,20 @@ class PortkeyClient:
 
     def close(self) -> None:
         """Close the pooled connections; the client opens new ones when it is used again."""
-        if "_session" in self.__dict__:
-            self.__dict__.pop("_session").close()
+        with self._lock:
+            opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.close()
 
-    @cached_property
+    @property
     def _session(self) -> requests.Session:
         from airflow_provider_portkey.client.sessions import new_session
 
-        return new_session(self.credentials.headers, head_timeout=self.credentials.attempt_timeout)
+        with self._lock:
+            if self._opened is None:
+                credentials = self.credentials
+                self._opened = new_session(credentials.headers, head_timeout=credentials.attempt_timeout)
+            return self._opened
 
     def _call(
         self,

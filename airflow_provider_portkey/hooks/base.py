@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import BaseHook
 
@@ -26,11 +27,13 @@ class BasePortkeyHook(BaseHook):
     The connection is looked up at the first use, never here, so that a hook can be made while a DAG is parsed.
 
     :param portkey_conn_id: The Airflow connection of type ``portkey``.
+    :param trace_id: Goes with every request to Portkey, unless the connection itself has one.
     """
 
-    def __init__(self, portkey_conn_id: str = "portkey_default", **kwargs: Any) -> None:
+    def __init__(self, portkey_conn_id: str = "portkey_default", *, trace_id: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.portkey_conn_id = portkey_conn_id
+        self.trace_id = trace_id
 
     @cached_property
     def credentials(self) -> Credentials:
@@ -47,13 +50,17 @@ class BasePortkeyHook(BaseHook):
 
         return await sync_to_async(lambda: self.credentials)()
 
+    def uri_of(self, path: str, ids: Mapping[str, object]) -> str:
+        """Return how lineage calls what is at a path: ``portkey://``, the host, and the path with its ids."""
+        return f"portkey://{urlsplit(self.credentials.base_url).netloc}{fill_path(path, ids)}"
+
     def get_conn(self) -> PortkeyClient:
         """Return the client, with one pooled session for the life of the hook."""
         return self._client
 
     @cached_property
     def _client(self) -> PortkeyClient:
-        return PortkeyClient(self.credentials)
+        return PortkeyClient(self.credentials.traced(self.trace_id))
 
     def test_connection(self) -> tuple[bool, str]:
         """Return whether Portkey takes the credentials, and one sentence about what was found."""

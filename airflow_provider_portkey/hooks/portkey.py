@@ -16,6 +16,7 @@ class PortkeyHook(ThreadCalls, JobCalls, BatchCalls, LogExportCalls):
     Talk to Portkey with the credentials of an Airflow connection.
 
     :param portkey_conn_id: The Airflow connection of type ``portkey``, looked up at the first use.
+    :param trace_id: Goes with every request to Portkey as ``x-portkey-trace-id``, unless the connection has its own.
     """
 
     conn_name_attr = "portkey_conn_id"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from airflow_provider_portkey.client.pagination import MAX_LIMIT, Item, page_query
 from airflow_provider_portkey.client.paths import checked_id
 from airflow_provider_portkey.hooks.base import BasePortkeyHook
-from airflow_provider_portkey.jobs.run import RUN
+from airflow_provider_portkey.jobs.run import RUN, RUNS_PATH
 
-_RUNS = "/threads/{thread_id}/runs"
 _STEPS = RUN.path + "/steps"
 _STEP = _STEPS + "/{step_id}"
 _MESSAGES = "/threads/{thread_id}/messages"
@@ -18,11 +17,30 @@ _MESSAGE = _MESSAGES + "/{message_id}"
 
 
 class ThreadCalls(BasePortkeyHook):
-    """One method for each call that reads or cancels what belongs to a thread."""
+    """One method for each call about what belongs to a thread."""
 
     def get_run(self, thread_id: str, run_id: str) -> dict[str, Any]:
         """Return one run."""
         return self.get_job(RUN, {"thread_id": thread_id, "run_id": run_id})
+
+    def create_run(self, thread_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Start a run on a thread and return it. It is sent again only where it was surely not carried out."""
+        return self._client.post(RUNS_PATH, {"thread_id": thread_id}, body)
+
+    def create_thread_and_run(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a thread and start a run on it in one call, and return the run; sent as in :meth:`create_run`."""
+        return self._client.post("/threads/runs", {}, body)
+
+    def submit_tool_outputs(
+        self, thread_id: str, run_id: str, tool_outputs: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """
+        Hand in what the tools said for which a run waits, and return the run; sent as in :meth:`create_run`.
+
+        :param tool_outputs: For every call that the run waits for ``{"tool_call_id", "output"}``, both of them texts.
+        """
+        ids = {"thread_id": thread_id, "run_id": run_id}
+        return self._client.post(RUN.path + "/submit_tool_outputs", ids, {"tool_outputs": list(tool_outputs)})
 
     def cancel_run(self, thread_id: str, run_id: str) -> dict[str, Any]:
         """Ask for a run to be cancelled and return it, as a rule with status ``cancelling``."""
@@ -46,7 +64,7 @@ class ThreadCalls(BasePortkeyHook):
         :return: ``{"object": "list", "data": [run, ...], "first_id", "last_id", "has_more"}``
         """
         query = page_query(limit=limit, order=order, after=after, before=before)
-        return self._client.get(_RUNS, {"thread_id": thread_id}, query)
+        return self._client.get(RUNS_PATH, {"thread_id": thread_id}, query)
 
     def iter_runs(
         self,
@@ -56,6 +74,7 @@ class ThreadCalls(BasePortkeyHook):
         order: str = "desc",
         after: str | None = None,
         max_items: int | None = None,
+        on_page: Callable[[int], None] | None = None,
     ) -> Iterator[Item]:
         """
         Return an iterator over a thread's runs that keeps one page in memory.
@@ -64,10 +83,17 @@ class ThreadCalls(BasePortkeyHook):
         :param order: ``"asc"`` or ``"desc"``, by the time of creation.
         :param after: Start behind the run with this id.
         :param max_items: Stop after so many.
+        :param on_page: Called with the number of runs of each page that came.
         :raises PortkeyPaginationError: where the server repeats a cursor or a run.
         """
         return self.iter_list(
-            _RUNS, {"thread_id": thread_id}, page_size=page_size, order=order, after=after, max_items=max_items
+            RUNS_PATH,
+            {"thread_id": thread_id},
+            page_size=page_size,
+            order=order,
+            after=after,
+            max_items=max_items,
+            on_page=on_page,
         )
 
     def list_run_steps_page(

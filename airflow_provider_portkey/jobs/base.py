@@ -31,6 +31,7 @@ class Job:
     :param progress: A field with counts that move while the job goes on.
     :param create_path: Where a POST makes a new job.
     :param cancel_path: Where a POST cancels the job.
+    :param metric: The Airflow metric that the tokens are added to which the job used, once it has ended.
     :param failure: The error that a bad end raises.
     """
 
@@ -45,6 +46,7 @@ class Job:
     progress: str | None = None
     create_path: str | None = None
     cancel_path: str | None = None
+    metric: str | None = None
     failure: type[PortkeyJobFailed] = PortkeyJobFailed
 
     def __post_init__(self) -> None:

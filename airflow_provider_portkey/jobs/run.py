@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from airflow_provider_portkey.exceptions import PortkeyRunFailed
+from dataclasses import replace
+
+from airflow_provider_portkey.exceptions import PortkeyRunFailed, PortkeyRunsFailed
 from airflow_provider_portkey.jobs.base import Job
 
 RUN = Job(
@@ -15,8 +17,14 @@ RUN = Job(
     reasons=("last_error", "incomplete_details"),
     bulky={"instructions", "tools"},
     cancel_path="/threads/{thread_id}/runs/{run_id}/cancel",
+    metric="portkey.run.tokens",
     failure=PortkeyRunFailed,
 )
+
+#: Where a thread's runs are listed.
+RUNS_PATH = "/threads/{thread_id}/runs"
+#: Many runs of one thread, waited for together.
+RUNS = replace(RUN, kind="runs", bulky=(), failure=PortkeyRunsFailed)
 
 #: The columns of a table of steps: ``"text"``, ``"integer"`` (times are epoch seconds) or ``"json"``.
 STEP_COLUMNS = {

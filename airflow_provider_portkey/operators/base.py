@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.exceptions import (
@@ -19,6 +19,42 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_portkey.operators.memory import JobMemory
+
+#: The key of a job's metadata under which an operator finds its own job again.
+MARKER_KEY = "airflow_marker"
+#: Seconds that the clocks of a worker and of a provider may differ.
+_CLOCK_SKEW = 3600.0
+#: Jobs in a row older than the first try after which a list has nothing more to say, if the newest come first.
+_OLD_IN_A_ROW = 20
+
+
+def marker_of(job: Mapping[str, Any]) -> object:
+    """Return the marker that a job was submitted with, ``None`` where it has none."""
+    metadata = job.get("metadata")
+    return metadata.get(MARKER_KEY) if isinstance(metadata, Mapping) else None
+
+
+def find_own(
+    jobs: Iterable[Mapping[str, Any]], is_own: Callable[[Mapping[str, Any]], bool], *, since: float
+) -> Mapping[str, Any] | None:
+    """
+    Return a task's own job of a list, ``None`` where it has none.
+
+    :param jobs: As Portkey lists them; where the newest come first, the search ends at those that are too old.
+    :param is_own: Whether a job is the one.
+    :param since: When the task first tried to submit it, epoch seconds.
+    """
+    since, last, old = since - _CLOCK_SKEW, float("inf"), 0
+    for job in jobs:
+        if is_own(job):
+            return job
+        created = job.get("created_at")
+        created = created if isinstance(created, int | float) else last
+        old = old + 1 if created < since and created <= last else 0
+        last = created
+        if old >= _OLD_IN_A_ROW:
+            break
+    return None
 
 
 class BasePortkeySubmitOperator(BasePortkeySensor):
@@ -57,6 +93,7 @@ class BasePortkeySubmitOperator(BasePortkeySensor):
         """
         from airflow_provider_portkey.operators.memory import JobMemory
 
+        self._trace(context)
         memory = JobMemory(context)
         job = self._find(memory) or self._submit(memory)
         if not self.wait_for_completion:
@@ -107,9 +144,14 @@ class BasePortkeySubmitOperator(BasePortkeySensor):
                 self.log.warning("%s is gone; submitting anew.", self.job.named(ids))
                 return None
             cleared = known.get("generation") != memory.generation
-            if job.get("status") in self.job.ended_badly or (cleared and job.get("status") in self.job.ended_well):
+            # A rescheduled look belongs to the try that waits: what ended badly between two looks is its own failure.
+            earlier = cleared or known.get("try") != memory.try_number
+            ended = {*(self.job.ended_badly if earlier else ()), *(self.job.ended_well if cleared else ())}
+            if job.get("status") in ended:
                 self.log.info("%s has ended as %s before; submitting anew.", self.job.named(ids), job["status"])
                 return None
+            if earlier:
+                memory.write({"ids": ids, "generation": known.get("generation"), "try": memory.try_number})
             self.log.info("Going on with %s, which an earlier try submitted.", self.job.named(ids))
             self._submitted = dict(ids)
             return job
@@ -135,11 +177,17 @@ class BasePortkeySubmitOperator(BasePortkeySensor):
         return job
 
     def _remember(self, memory: JobMemory, job: Mapping[str, Any]) -> None:
-        (name,) = self.job.id_names
-        if not isinstance(job.get("id"), str) or not job["id"]:
-            raise PortkeyUnexpectedAnswer(f"The answer to the submission has no id, only {sorted(job)}.")
-        self._submitted = {name: job["id"]}
-        memory.write({"ids": self._submitted, "generation": memory.generation})
+        self._submitted = self._ids_of(job)
+        memory.write({"ids": self._submitted, "generation": memory.generation, "try": memory.try_number})
+
+    def _ids_of(self, job: Mapping[str, Any]) -> dict[str, str]:
+        """Return which job it is: the last of its ids stands in ``id``, the others under their own names."""
+        *context, own = self.job.id_names
+        ids = {**{name: job.get(name) for name in context}, own: job.get("id")}
+        if wrong := [name for name, value in ids.items() if not isinstance(value, str) or not value]:
+            named = ", ".join("id" if name == own else name for name in wrong)
+            raise PortkeyUnexpectedAnswer(f"The answer to the submission has no {named}, only {sorted(job)}.")
+        return {name: str(value) for name, value in ids.items()}
 
     def _conclude(self, context: Context, event: Any) -> dict[str, Any]:
         from airflow_provider_portkey.operators.memory import JobMemory

@@ -15,19 +15,13 @@ from airflow_provider_portkey.exceptions import (
     PortkeyRequestError,
     PortkeyUnexpectedAnswer,
 )
-from airflow_provider_portkey.operators.base import BasePortkeySubmitOperator
+from airflow_provider_portkey.operators.base import MARKER_KEY, BasePortkeySubmitOperator, find_own, marker_of
 from airflow_provider_portkey.sensors.base import declared
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.operators.batch_file import BatchFile
     from airflow_provider_portkey.operators.memory import JobMemory
 
-#: The key of a batch's metadata under which the operator finds its own batch again.
-MARKER_KEY = "airflow_marker"
-#: Seconds that the clocks of a worker and of a provider may differ.
-_CLOCK_SKEW = 3600.0
-#: Batches in a row older than the marker after which a list has nothing more to say, if the newest come first.
-_OLD_IN_A_ROW = 20
 #: Files that are looked through for an upload whose outcome is not known.
 _FILES_LOOKED_AT = 1_000
 
@@ -130,18 +124,14 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         if not earlier.get("posted"):
             return None  # that try never came so far
         file_id = earlier["upload"]["file_id"]
-        since, last, old = earlier["since"] - _CLOCK_SKEW, float("inf"), 0
+
+        def is_own(batch: Mapping[str, Any]) -> bool:
+            return marker_of(batch) == marker or batch.get("input_file_id") == file_id
+
         try:
-            for batch in self.hook.iter_batches():
-                if _metadata_of(batch).get(MARKER_KEY) == marker or batch.get("input_file_id") == file_id:
-                    self.log.info("An earlier try has made %s.", self.job.named({"batch_id": batch["id"]}))
-                    return batch
-                created = batch.get("created_at")
-                created = created if isinstance(created, int | float) else last
-                old = old + 1 if created < since and created <= last else 0
-                last = created
-                if old >= _OLD_IN_A_ROW:
-                    break
+            if batch := find_own(self.hook.iter_batches(), is_own, since=earlier["since"]):
+                self.log.info("An earlier try has made %s.", self.job.named({"batch_id": batch["id"]}))
+                return batch
         except (PortkeyPaginationError, PortkeyRequestError) as error:
             if getattr(error, "transient", False):
                 raise
@@ -199,8 +189,3 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
 
 def _upload_of(file_id: str, batch_file: BatchFile) -> dict[str, Any]:
     return {"file_id": file_id, "bytes": batch_file.bytes, "sha256": batch_file.sha256}
-
-
-def _metadata_of(batch: Mapping[str, Any]) -> Mapping[str, Any]:
-    metadata = batch.get("metadata")
-    return metadata if isinstance(metadata, Mapping) else {}

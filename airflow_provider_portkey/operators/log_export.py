@@ -70,6 +70,8 @@ class PortkeyLogExportOperator(BasePortkeySensor):
     ui_color = "#e8e4f8"
     job = declared("log_export", "LOG_EXPORT")
     _exports: LogPlan | None = None
+    #: What was read, and the manifest of what was written, once it has landed.
+    _landed: tuple[list[str], Mapping[str, Any]] | None = None
 
     def __init__(
         self,
@@ -117,6 +119,7 @@ class PortkeyLogExportOperator(BasePortkeySensor):
         from airflow_provider_portkey.export.formats import check_installed
         from airflow_provider_portkey.export.landing import refuse_existing
 
+        self._trace(context)
         with self._skipping():
             check_installed("jsonl", self.compression)
             refuse_existing(self._destination(), overwrite=self.overwrite)
@@ -140,6 +143,7 @@ class PortkeyLogExportOperator(BasePortkeySensor):
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Go on with the next export, or write the file and return its manifest; or raise what the event says."""
+        self._trace(context)
         exports = self._known(context)
         super().execute_complete(context, event)
         self._turn(exports)
@@ -150,6 +154,12 @@ class PortkeyLogExportOperator(BasePortkeySensor):
         if self.cancel_on_kill and self._exports:
             self.log.info("Cancelling the log exports, because the task was killed.")
             self._exports.cancel()
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Return what was read and written, with rows, bytes and fields, for Airflow's OpenLineage provider."""
+        from airflow_provider_portkey.transfers.open_lineage import operator_lineage
+
+        return operator_lineage(*self._landed, dict.fromkeys(self.requested_data, "")) if self._landed else None
 
     def _look_or_defer(self, context: Context) -> Any:
         exports = self._known(context)
@@ -226,6 +236,7 @@ class PortkeyLogExportOperator(BasePortkeySensor):
         return file_path(self.path, self.object_storage_conn_id)
 
     def _deliver(self, context: Context, exports: LogPlan) -> dict[str, Any]:
+        from airflow_provider_portkey.export.lineage import report
         from airflow_provider_portkey.export.manifest import SCHEMA_VERSION
         from airflow_provider_portkey.jobs.log_windows import read_window
         from airflow_provider_portkey.operators.memory import JobMemory
@@ -239,6 +250,9 @@ class PortkeyLogExportOperator(BasePortkeySensor):
             overwrite=self.overwrite,
             on_differences=lambda differences: self._on_differences(differences, exports),
         )
+        source = self.hook.uri_of("/logs", {})
+        report(self.hook, inputs=[source], outputs=[written["uri"]])
+        self._landed = [source], written
         JobMemory(context).finish()
         self.log.info("%d logs (%d bytes) are in %s.", written["rows"], written["bytes"], self.path)
         parts = written.pop("parts")
@@ -264,7 +278,7 @@ class PortkeyLogExportOperator(BasePortkeySensor):
 
     def _new_trigger(self, **wait: Any) -> BasePortkeyTrigger:
         from airflow_provider_portkey.jobs.log_windows import STARTED
-        from airflow_provider_portkey.triggers.log_export import PortkeyLogExportTrigger
+        from airflow_provider_portkey.triggers.job import PortkeyLogExportTrigger
 
         first, *others = self._exports.plan.of_stage(STARTED) if self._exports else []
         return PortkeyLogExportTrigger(export_id=first.export_id, others=[part.export_id for part in others], **wait)

@@ -29,6 +29,11 @@ class JobMemory:
         """A number that a retry leaves as it is and that a user who clears the task changes."""
         return getattr(self._ti, "max_tries", None)
 
+    @property
+    def try_number(self) -> int | None:
+        """A number that stays as it is while one try is rescheduled or deferred."""
+        return getattr(self._ti, "try_number", None)
+
     def read(self) -> dict[str, Any]:
         """Return what was written last, or an empty object."""
         if self._store is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_portkey import on_look
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgument
 from airflow_provider_portkey.operators.base import BasePortkeySubmitOperator
 from airflow_provider_portkey.sensors.base import declared
@@ -71,6 +72,7 @@ class PortkeyResponseItemsOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("portkey_conn_id", "response_id")
     ui_color = "#e8e4f8"
+    operator_extra_links = on_look("links", "TRACE_LINKS")
 
     def __init__(
         self, *, response_id: str, portkey_conn_id: str = "portkey_default", max_bytes: int = 49_152, **kwargs: Any
@@ -91,9 +93,11 @@ class PortkeyResponseItemsOperator(BaseOperator):
         """
         from airflow_provider_portkey.client.pagination import items_of
         from airflow_provider_portkey.hooks.portkey import PortkeyHook
+        from airflow_provider_portkey.links import trace_id_of
         from airflow_provider_portkey.operators.xcom import fit_for_xcom
 
-        output = PortkeyHook(self.portkey_conn_id).get_response(self.response_id).get("output")
+        hook = PortkeyHook(self.portkey_conn_id, trace_id=trace_id_of(context.get("ti")))
+        output = hook.get_response(self.response_id).get("output")
         return fit_for_xcom(
             items_of({"data": output}),
             max_bytes=self.max_bytes,

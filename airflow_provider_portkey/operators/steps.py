@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_portkey import on_look
+
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
@@ -27,6 +29,7 @@ class PortkeyRunStepsOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("portkey_conn_id", "thread_id", "run_id", "include")
     ui_color = "#e8e4f8"
+    operator_extra_links = on_look("links", "TRACE_LINKS")
 
     def __init__(
         self,
@@ -57,9 +60,10 @@ class PortkeyRunStepsOperator(BaseOperator):
         :raises PortkeyXComTooLarge: as soon as they are too large, without fetching the rest.
         """
         from airflow_provider_portkey.hooks.portkey import PortkeyHook
+        from airflow_provider_portkey.links import trace_id_of
         from airflow_provider_portkey.operators.xcom import fit_for_xcom
 
-        hook = PortkeyHook(self.portkey_conn_id)
+        hook = PortkeyHook(self.portkey_conn_id, trace_id=trace_id_of(context.get("ti")))
         return fit_for_xcom(
             hook.iter_run_steps(self.thread_id, self.run_id, order=self.order, include=self.include),
             max_bytes=self.max_bytes,

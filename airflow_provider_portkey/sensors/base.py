@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import (
@@ -17,7 +16,8 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_portkey.exceptions import PortkeyError, PortkeyRequestError
+from airflow_provider_portkey import on_look
+from airflow_provider_portkey.exceptions import PortkeyError, PortkeyJobFailed, PortkeyRequestError
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -36,17 +36,7 @@ _SEEN = "portkey_seen"
 
 def declared(module: str, name: str) -> Any:
     """Return a class attribute for a declaration in ``jobs/``, which is imported when somebody looks at it."""
-    return _Declared(module, name)
-
-
-class _Declared:
-    def __init__(self, module: str, name: str) -> None:
-        self._module = module
-        self._name = name
-
-    def __get__(self, instance: object, owner: type) -> Job:
-        job: Job = getattr(import_module(f"airflow_provider_portkey.jobs.{self._module}"), self._name)
-        return job
+    return on_look(f"jobs.{module}", name)
 
 
 class BasePortkeySensor(BaseSensorOperator):
@@ -69,6 +59,8 @@ class BasePortkeySensor(BaseSensorOperator):
     """
 
     job: ClassVar[Job]
+    operator_extra_links = on_look("links", "TRACE_LINKS")
+    _trace_id: str | None = None
 
     def __init__(
         self,
@@ -99,7 +91,16 @@ class BasePortkeySensor(BaseSensorOperator):
         """The hook on the rendered connection id."""
         from airflow_provider_portkey.hooks.portkey import PortkeyHook
 
-        return PortkeyHook(self.portkey_conn_id)
+        return PortkeyHook(self.portkey_conn_id, trace_id=self._trace_id)
+
+    def _trace(self, context: Context) -> None:
+        """Have every request from here on carry the trace id of this try; the first thing that a task does."""
+        from airflow_provider_portkey.links import trace_id_of
+
+        trace_id = trace_id_of(context.get("ti"))
+        if trace_id != self._trace_id:
+            self._trace_id = trace_id
+            self.__dict__.pop("hook", None)
 
     @property
     def _job_ids(self) -> dict[str, str]:
@@ -114,6 +115,7 @@ class BasePortkeySensor(BaseSensorOperator):
         :raises PortkeyWaitTimeout: where it had not ended in time.
         :raises PortkeyPollingGaveUp: where too many looks in a row failed.
         """
+        self._trace(context)
         self._poller = self._start(context)
         if not self.deferrable:
             return super().execute(context)
@@ -131,6 +133,7 @@ class BasePortkeySensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once; after a failed look again and again until one succeeds or the wait is given up."""
+        self._trace(context)
         with self._skipping():
             logged = self._seen
             decision = self._look()
@@ -145,6 +148,7 @@ class BasePortkeySensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Return the job, or raise what the trigger's event says."""
+        self._trace(context)
         with self._skipping():
             job = self._conclude(context, event)
         self.log.info("%s", event["message"])
@@ -190,9 +194,20 @@ class BasePortkeySensor(BaseSensorOperator):
         )
 
     def _conclude(self, context: Context, event: Any) -> dict[str, Any]:
-        from airflow_provider_portkey.jobs.events import conclude
+        return self._counted(self.job, event)
 
-        return conclude(self.job, event)
+    def _counted(self, job: Job, event: Any) -> dict[str, Any]:
+        """Return the job that an event is about, or raise what it says, and count the tokens of what has ended."""
+        from airflow_provider_portkey.jobs.events import conclude
+        from airflow_provider_portkey.metrics import count_tokens
+
+        try:
+            found = conclude(job, event)
+        except PortkeyJobFailed as error:
+            count_tokens(job, error.job)
+            raise
+        count_tokens(job, found)
+        return found
 
     def _look(self) -> Decision:
         poller = self._poller
@@ -218,6 +233,7 @@ class BasePortkeySensor(BaseSensorOperator):
             status=poller.status,
             failures=poller.failures,
             progress=poller.progress,
+            trace_id=self._trace_id,
         )
 
     def _new_trigger(self, **wait: Any) -> BasePortkeyTrigger:

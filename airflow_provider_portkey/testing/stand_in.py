@@ -94,7 +94,9 @@ class PortkeyStandIn:
         self.add_logs = rooms.log_exports.add_logs
         self.fine_tuning_jobs, self.add_fine_tuning_job = rooms.fine_tuning_jobs, rooms.fine_tuning_jobs.add
         self.file_batches, self.add_file_batch = rooms.file_batches, rooms.file_batches.add
-        threads = ThreadRoutes(self._world, run_seconds=run_seconds, run_steps=run_steps)
+        threads = ThreadRoutes(
+            self._world, run_seconds=run_seconds, run_steps=run_steps, planned=lambda: desk.planned("runs")
+        )
         control = control_routes(
             actions={"faults": self.fault, "runs": self.add_run, **rooms.actions()},
             recorded={"requests": lambda: self.requests, "storage_requests": lambda: self.storage_requests},
@@ -162,6 +164,7 @@ class PortkeyStandIn:
         last_error: Mapping[str, Any] | None = None,
         incomplete_reason: str = "max_completion_tokens",
         tool_calls: Iterable[Mapping[str, Any]] | None = None,
+        further_tool_calls: Iterable[Iterable[Mapping[str, Any]]] = (),
         fields: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Start a run, and make its thread where there is none yet.
@@ -178,6 +181,8 @@ class PortkeyStandIn:
         :param last_error: what a failed run reports.
         :param incomplete_reason: what an incomplete run reports.
         :param tool_calls: what a run that requires action waits for.
+        :param further_tool_calls: what it waits for then, each time that outputs came, before it goes on with the
+            rest of its statuses.
         :param fields: whatever is to stand in the run's object instead of the generated values.
         :return: the run's object.
         :raises ValueError: for an id that the thread has already, and for a script that makes no sense.
@@ -196,6 +201,7 @@ class PortkeyStandIn:
                 last_error=last_error,
                 incomplete_reason=incomplete_reason,
                 tool_calls=tool_calls,
+                further_tool_calls=further_tool_calls,
                 fields=fields,
             )
             run.script.settle(now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,11 +45,13 @@ class ThreadRoutes:
     :param world: what they read and change.
     :param run_seconds: how long a run takes that was created over HTTP, in seconds.
     :param run_steps: how many steps such a run has.
+    :param planned: takes what a test planned for the run that is being created.
     """
 
     world: World
     run_seconds: float
     run_steps: int
+    planned: Callable[[], dict[str, Any]] = dict
 
     def table(self) -> Iterator[tuple[str, str, Endpoint]]:
         """List every endpoint: its method, its path and what answers it."""
@@ -126,9 +128,16 @@ class ThreadRoutes:
         outputs = call.body.get("tool_outputs") or []
         given = {output.get("tool_call_id") for output in outputs if isinstance(output, dict)}
         wanted = {tool_call["id"] for tool_call in run.tool_calls}
-        if given != wanted:
+        if given != wanted or len(outputs) != len(wanted):
             raise bad_request(f"The outputs of {sorted(wanted)} are wanted, no others.", param="tool_outputs")
-        run.script.replace(run.script.rest() or usual_statuses(self.run_seconds), call.now)
+        if not all(isinstance(output.get("output"), str) for output in outputs):
+            raise bad_request("An output has to be a text.", param="tool_outputs")
+        run.afterwards = run.script.rest() or run.afterwards or usual_statuses(self.run_seconds)
+        if run.further_tool_calls:
+            run.tool_calls = run.further_tool_calls.pop(0)
+            run.script.replace([("in_progress", 0.0), ("requires_action", self.run_seconds / 4)], call.now)
+        else:
+            run.script.replace(run.afterwards, call.now)
         return run_object(run)
 
     def list_steps(self, call: Call) -> dict[str, Any]:
@@ -173,13 +182,10 @@ class ThreadRoutes:
         for message in call.body.get("additional_messages") or []:
             self._new_message(thread, message, call.now)
         chosen = {name: call.body[name] for name in _RUN_CHOICES if call.body.get(name) is not None}
-        run = self.world.add_run(
-            thread,
-            now=call.now,
-            statuses=usual_statuses(self.run_seconds),
-            steps=self.run_steps,
-            fields=chosen,
-        )
+        usual: dict[str, Any] = {"statuses": usual_statuses(self.run_seconds), "steps": self.run_steps}
+        plan = usual | self.planned()
+        plan["fields"] = chosen | dict(plan.get("fields") or {})
+        run = self.world.add_run(thread, now=call.now, **plan)
         run.script.look(call.now)
         return run_object(run)
 

@@ -59,6 +59,10 @@ class Run(ScriptedJob):
     last_error: Mapping[str, Any] | None = None
     incomplete_reason: str = "max_completion_tokens"
     tool_calls: list[Any] = field(default_factory=list)
+    #: What it waits for each time that outputs came.
+    further_tool_calls: list[list[Any]] = field(default_factory=list)
+    #: The statuses that come after the last of them.
+    afterwards: list[tuple[str, float]] = field(default_factory=list)
 
 
 @dataclass
@@ -148,6 +152,7 @@ class World:
         last_error: Mapping[str, Any] | None = None,
         incomplete_reason: str = "max_completion_tokens",
         tool_calls: Iterable[Mapping[str, Any]] | None = None,
+        further_tool_calls: Iterable[Iterable[Mapping[str, Any]]] = (),
         fields: Mapping[str, Any] | None = None,
     ) -> Run:
         """Start a run on a thread. :meth:`PortkeyStandIn.add_run` says what each parameter does.
@@ -160,6 +165,7 @@ class World:
             last_error=last_error,
             incomplete_reason=incomplete_reason,
             tool_calls=list(tool_calls or [self._tool_call()]),
+            further_tool_calls=[list(calls) for calls in further_tool_calls],
             **begin(now, statuses=statuses, advance=advance, start=start, created_at=created_at, fields=fields),
         )
         thread.runs.add(run)

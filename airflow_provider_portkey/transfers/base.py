@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_portkey import on_look
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -34,6 +36,11 @@ class BasePortkeyToObjectStorageOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("portkey_conn_id", "object_storage_conn_id", "path")
     ui_color = "#e8e4f8"
+    operator_extra_links = on_look("links", "TRACE_LINKS")
+    #: Where the rows come from, below the base URL, with ``{name}`` where an attribute goes: the input of the lineage.
+    rows_from: ClassVar[str] = ""
+    #: What was read, and the manifest of what was written, once it has landed.
+    _landed: tuple[list[str], Mapping[str, Any]] | None = None
 
     def __init__(
         self,
@@ -67,11 +74,12 @@ class BasePortkeyToObjectStorageOperator(BaseOperator):
         from airflow_provider_portkey.export.landing import file_path, land, refuse_existing, uri_of
         from airflow_provider_portkey.export.manifest import Tally
         from airflow_provider_portkey.hooks.portkey import PortkeyHook
+        from airflow_provider_portkey.links import trace_id_of
 
         path = file_path(self.path, self.object_storage_conn_id)
         check_installed(self.file_format, self.compression)
         refuse_existing(path, overwrite=self.overwrite)
-        hook = PortkeyHook(self.portkey_conn_id)
+        hook = PortkeyHook(self.portkey_conn_id, trace_id=trace_id_of(context.get("ti")))
         tally = Tally()
         about, rows = self.open(hook, tally)
         with (
@@ -86,8 +94,23 @@ class BasePortkeyToObjectStorageOperator(BaseOperator):
         manifest = tally.manifest(
             landing, uri=uri_of(path), file_format=self.file_format, compression=self.compression, **about
         )
+        self._note_lineage(hook, manifest)
         self.log.info("%d rows (%d bytes) are in %s.", tally.rows, landing.bytes, path)
         return manifest
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Return what was read and written, with rows, bytes and columns, for Airflow's OpenLineage provider."""
+        from airflow_provider_portkey.transfers.open_lineage import operator_lineage
+
+        return operator_lineage(*self._landed, self.columns()) if self._landed else None
+
+    def _note_lineage(self, hook: PortkeyHook, manifest: Mapping[str, Any], *other_inputs: str) -> None:
+        """Report what was read and what has landed."""
+        from airflow_provider_portkey.export.lineage import report
+
+        inputs = [hook.uri_of(self.rows_from, vars(self)), *other_inputs]
+        report(hook, inputs=inputs, outputs=filter(None, (manifest["uri"], manifest.get("error_uri"))))
+        self._landed = inputs, manifest
 
     def columns(self) -> Columns:
         """Return the declared columns of a table of these rows."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Seconds for cancelling a job: Airflow itself gives ``on_kill`` 30.
 _CANCEL_TIMEOUT = 25.0
+#: Of the jobs that are cancelled, so many are named in the log.
+_NAMED = 5
 #: Seconds between the moments at which waits wake up, all together: a turn of the event loop that serves many costs
 #: hardly more than one that serves a single wait. It halves the CPU of a thousand waits (benchmarks/triggerer_cpu.py).
 _GRID = 0.25
@@ -44,6 +46,7 @@ class BasePortkeyTrigger(BaseTrigger):
     :param status: The status seen last by the task that deferred.
     :param failures: The failures in a row seen last by the task that deferred.
     :param progress: The counts seen last by the task that deferred.
+    :param trace_id: Goes with every request to Portkey.
     """
 
     job: Job
@@ -63,6 +66,7 @@ class BasePortkeyTrigger(BaseTrigger):
         status: str | None = None,
         failures: int = 0,
         progress: str = "",
+        trace_id: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.ids = dict(ids)
@@ -77,6 +81,7 @@ class BasePortkeyTrigger(BaseTrigger):
         self.status = status
         self.failures = failures
         self.progress = progress
+        self.trace_id = trace_id
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and the arguments that make this trigger anew in another process."""
@@ -94,6 +99,7 @@ class BasePortkeyTrigger(BaseTrigger):
             "status": self.status,
             "failures": self.failures,
             "progress": self.progress,
+            "trace_id": self.trace_id,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -104,8 +110,11 @@ class BasePortkeyTrigger(BaseTrigger):
         """Cancel the job, if it was asked for, when a user marks or clears the deferred task."""
         if not self.cancel_on_kill or self.job.cancel_path is None:
             return
-        to_cancel = self._to_cancel()
-        self.log.info("Cancelling %s, because the task was stopped.", ", ".join(map(self.job.named, to_cancel)))
+        if not (to_cancel := self._to_cancel()):
+            return
+        names = list(map(self.job.named, to_cancel[:_NAMED]))
+        names += [f"{more} more"] if (more := len(to_cancel) - _NAMED) > 0 else []
+        self.log.info("Cancelling %s, because the task was stopped.", ", ".join(names))
         async with asyncio.timeout(_CANCEL_TIMEOUT), self._client() as client:
             calls = (client.post(self.job.cancel_path, ids) for ids in to_cancel)
             # One that cannot be cancelled any more keeps none of the others.
@@ -119,11 +128,7 @@ class BasePortkeyTrigger(BaseTrigger):
         return [self.ids]
 
     async def _wait(self) -> dict[str, Any]:
-        from airflow_provider_portkey.jobs.polling import Poller
-
-        poller = Poller(
-            self.job,
-            self.ids,
+        poller = self._new_poller(
             started=self.started,
             deadline=self.deadline,
             poke_interval=self.poll_interval,
@@ -134,24 +139,49 @@ class BasePortkeyTrigger(BaseTrigger):
             progress=self.progress,
         )
         async with self._client() as client:
-            await _sleep(self.next_look - time.time())
-            while (decision := await self._look(client, poller)).event is None:
-                await _sleep(decision.wait)
-        return decision.event
+            return await self._follow(client, poller)
 
-    async def _look(self, client: AsyncPortkeyClient, poller: Poller) -> Decision:
-        try:
-            decision = poller.on_answer(await client.get(self.job.path, self.ids), time.time())
-        except PortkeyRequestError as error:
-            decision = poller.on_failure(error, time.time())
-        decision.tell(self.log)
+    def _new_poller(self, **wait: Any) -> Poller:
+        from airflow_provider_portkey.jobs.polling import Poller
+
+        return Poller(self.job, self.ids, **wait)
+
+    async def _follow(self, client: AsyncPortkeyClient, poller: Poller) -> dict[str, Any]:
+        """Look until the wait has ended, and return the event."""
+        wait = self.next_look - time.time()
+        while True:
+            try:
+                decision = await self._look(client, poller, wait)
+            except PortkeyRequestError as error:
+                decision = poller.on_failure(error, time.time())
+            decision.tell(self.log)
+            if decision.event is not None:
+                return decision.event
+            wait = decision.wait
+
+    async def _look(self, client: AsyncPortkeyClient, poller: Any, wait: float) -> Decision:
+        """Look once, when so many seconds are over. A subclass looks at more than one job."""
+        decision: Decision = poller.on_answer(await self._answer(client, wait), time.time())
         return decision
 
-    @asynccontextmanager
-    async def _client(self) -> AsyncIterator[AsyncPortkeyClient]:
-        open_client, hook = await asyncio.to_thread(_load)
-        async with open_client(await hook(self.portkey_conn_id).aget_credentials()) as client:
-            yield client
+    async def _answer(self, client: AsyncPortkeyClient, wait: float) -> Mapping[str, Any]:
+        """Return the job as it is when so many seconds are over. A subclass may learn it from others."""
+        await self._pause(wait)
+        return await client.get(self.job.path, self.ids)
+
+    async def _pause(self, seconds: float) -> None:
+        await _sleep(seconds)
+
+    def _client(self) -> AbstractAsyncContextManager[AsyncPortkeyClient]:
+        return open_portkey(self.portkey_conn_id, trace_id=self.trace_id)
+
+
+@asynccontextmanager
+async def open_portkey(portkey_conn_id: str, *, trace_id: str | None = None) -> AsyncIterator[AsyncPortkeyClient]:
+    """Read an Airflow connection and open a client of it on the running loop, which sends a trace id."""
+    open_client, hook = await asyncio.to_thread(_load)
+    async with open_client(await hook(portkey_conn_id).aget_credentials(), trace_id=trace_id) as client:
+        yield client
 
 
 async def _sleep(seconds: float) -> None:

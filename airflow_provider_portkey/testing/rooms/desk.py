@@ -34,13 +34,13 @@ class Desk:
     def plan(self, kind: str, *, times: int | None = 1, **parameters: Any) -> None:
         """Say what jobs are to do that a caller will create over HTTP.
 
-        :param kind: ``responses``, ``batches`` or ``log_exports``.
+        :param kind: ``runs``, ``responses``, ``batches`` or ``log_exports``.
         :param times: how many jobs; ``None`` for all that follow.
         :param parameters: those that the ``add`` of that kind takes.
         :raises ValueError: for a kind that cannot be created over HTTP.
         """
-        if kind not in ("responses", "batches", "log_exports"):
-            raise ValueError(f"kind has to be 'responses', 'batches' or 'log_exports', not {kind!r}")
+        if kind not in ("runs", "responses", "batches", "log_exports"):
+            raise ValueError(f"kind has to be 'runs', 'responses', 'batches' or 'log_exports', not {kind!r}")
         with self.lock:
             self._plans.setdefault(kind, []).append(_Plan(parameters, times))
 

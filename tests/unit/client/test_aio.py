@@ -476,3 +476,35 @@ def test_the_session_is_closed_whatever_ends_the_block(loopback: Callable[..., A
         asyncio.run(main())
 
     assert sessions[0].closed
+
+
+def test_clients_with_trace_ids_of_their_own_share_a_session(loopback: Callable[..., Any]) -> None:
+    server = loopback(good)
+
+    async def main() -> None:
+        async with (
+            open_client(credentials_for(server.url), trace_id="a") as one,
+            open_client(credentials_for(server.url), trace_id="b") as other,
+            open_client(credentials_for(server.url)) as third,
+        ):
+            assert one._session is other._session is third._session
+            await get_run(one)
+            await cancel_run(other)
+            await get_run(third)
+
+    asyncio.run(main())
+
+    assert [request.headers["x-portkey-trace-id"] for request in server.requests] == ["a", "b", None]
+
+
+def test_a_broken_answer_has_the_trace_id_that_was_sent(loopback: Callable[..., Any]) -> None:
+    server = loopback(no_answer_at_all)
+
+    async def main() -> None:
+        async with open_client(credentials_for(server.url), trace_id="a") as client:
+            await get_run(client)
+
+    with pytest.raises(exceptions.PortkeyUnreachable) as raised:
+        asyncio.run(main())
+
+    assert raised.value.trace_id == "a"

@@ -345,3 +345,18 @@ def test_equal_connections_give_equal_hashable_credentials() -> None:
 
 def test_one_try_may_take_the_time_to_connect_and_to_read() -> None:
     assert read_credentials(extra={"connect_timeout": 3, "read_timeout": 4}).attempt_timeout == 7
+
+
+def test_a_trace_id_goes_with_every_request_and_with_the_errors() -> None:
+    plain = read_credentials(api_key="pk-key")
+    traced = plain.traced("t-1")
+
+    assert (plain.trace_id, plain.traced(None)) == (None, plain)
+    assert (traced.trace_id, dict(traced.headers)["x-portkey-trace-id"]) == ("t-1", "t-1")
+
+
+def test_a_connections_own_trace_id_stays() -> None:
+    own = read_credentials(api_key="pk-key", extra={"headers": {"X-Portkey-Trace-ID": "own"}})
+
+    assert own.traced("t-1") is own
+    assert own.trace_id == "own"

@@ -385,6 +385,7 @@ def test_a_batch_that_ended_badly_fails_and_is_made_anew_by_the_next_try(portkey
     with pytest.raises(PortkeyJobFailed, match="ended as failed"):
         operator(input_path).execute(context)
     portkey.batches[0]["status"] = "failed"
+    context["ti"].try_number += 1
     with pytest.raises(PortkeyJobFailed):
         operator(input_path).execute(context)
     assert (len(portkey.files), len(portkey.batches)) == (2, 2)

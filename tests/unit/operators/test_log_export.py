@@ -33,7 +33,7 @@ from airflow_provider_portkey.hooks.portkey import PortkeyHook
 from airflow_provider_portkey.jobs.log_export import FIELDS
 from airflow_provider_portkey.jobs.log_windows import make_plan
 from airflow_provider_portkey.operators.log_export import PortkeyLogExportOperator
-from airflow_provider_portkey.triggers.log_export import PortkeyLogExportTrigger
+from airflow_provider_portkey.triggers.job import PortkeyLogExportTrigger
 
 START, END = "2026-07-25T00:00:00Z", "2026-07-25T00:01:00Z"
 
@@ -420,7 +420,7 @@ def test_a_kill_on_the_triggerer_cancels_all_of_them(monkeypatch, cancel_on_kill
 
     trigger = PortkeyLogExportTrigger(export_id="e0", others=["e1", "e2"], deadline=1.0, cancel_on_kill=cancel_on_kill)
     classpath, arguments = trigger.serialize()
-    assert classpath == "airflow_provider_portkey.triggers.log_export.PortkeyLogExportTrigger"
+    assert classpath == "airflow_provider_portkey.triggers.job.PortkeyLogExportTrigger"
     again = PortkeyLogExportTrigger(**json.loads(json.dumps(arguments)))
     monkeypatch.setattr(PortkeyLogExportTrigger, "_client", client)
     if cancel_on_kill:

@@ -185,6 +185,24 @@ def test_a_rescheduled_wait_submits_once(portkey, context, monkeypatch):
     assert len(portkey.bodies) == 1
 
 
+def test_a_job_that_ends_badly_between_two_looks_of_one_try_fails_that_try(portkey, context, monkeypatch):
+    base = next(cls for cls in PortkeyCreateResponseOperator.__mro__ if cls.__name__ == "BaseSensorOperator")
+    for name in ("_orig_start_date", "_is_metadatabase_mysql"):  # of Airflow 2, which asks its database
+        monkeypatch.setattr(f"{base.__module__}.{name}", lambda **_: None, raising=False)
+    portkey.status["resp_1"] = "in_progress"
+    for look in range(4):
+        if look == 2:
+            context["ti"].try_number += 1
+        with pytest.raises(AirflowRescheduleException):
+            operator(mode="reschedule").execute(context)
+    portkey.status["resp_1"] = "failed"
+    with pytest.raises(operator().job.failure):
+        operator(mode="reschedule").execute(context)
+    assert len(portkey.bodies) == 1
+    context["ti"].try_number += 1
+    assert operator(mode="reschedule").execute(context)["id"] == "resp_2"
+
+
 def test_a_deferred_wait_knows_the_job_and_cancels_it_on_a_kill(portkey, context):
     portkey.status["resp_1"] = "in_progress"
     with pytest.raises(TaskDeferred) as deferred:

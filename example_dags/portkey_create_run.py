@@ -1,0 +1,64 @@
+"""Start a run on a thread, answer the function that it calls, and keep its steps."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import DAG, Param
+
+from airflow_provider_portkey.operators.run import PortkeyCreateRunOperator
+from airflow_provider_portkey.transfers.steps_to_object_storage import PortkeyRunStepsToObjectStorageOperator
+
+_STOCK = {"A-1": 12, "B-7": 0}
+
+
+def in_stock(article: str) -> dict[str, Any]:
+    """Answer the run's question; it may be asked twice, so it changes nothing."""
+    return {"article": article, "pieces": _STOCK.get(article, 0)}
+
+
+IN_STOCK = {
+    "type": "function",
+    "function": {
+        "name": "in_stock",
+        "description": "How many pieces of an article are in stock.",
+        "parameters": {
+            "type": "object",
+            "properties": {"article": {"type": "string"}},
+            "required": ["article"],
+        },
+    },
+}
+
+with DAG(
+    dag_id="portkey_create_run",
+    schedule=None,
+    doc_md=__doc__,
+    tags=["portkey", "example"],
+    params={
+        "assistant_id": Param("asst_demo", type="string"),
+        "thread_id": Param("thread_demo", type="string"),
+        "question": Param("Which articles are sold out?", type="string"),
+        "path": Param("/tmp/portkey/steps.jsonl", type="string", description="Any path of ObjectStoragePath"),  # noqa: S108
+    },
+):
+    ask = PortkeyCreateRunOperator(
+        task_id="ask",
+        assistant_id="{{ params.assistant_id }}",
+        thread_id="{{ params.thread_id }}",
+        additional_messages=[{"role": "user", "content": "{{ params.question }}"}],
+        tools=[IN_STOCK],
+        tool_handlers={"in_stock": in_stock},
+        deferrable=True,
+        poke_interval=2,
+        timeout=timedelta(minutes=10),
+    )
+    export_steps = PortkeyRunStepsToObjectStorageOperator(
+        task_id="export_steps",
+        thread_id="{{ ti.xcom_pull('ask')['thread_id'] }}",
+        run_id="{{ ti.xcom_pull('ask')['id'] }}",
+        path="{{ params.path }}",
+        include_messages=True,
+    )
+    ask >> export_steps

@@ -1,0 +1,77 @@
+"""The example DAG that starts a run, on a real Airflow metadata database, against the stand-in over HTTP."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_portkey.testing import PortkeyStandIn
+
+EXAMPLE = Path(__file__).parents[2] / "example_dags" / "portkey_create_run.py"
+
+
+@pytest.fixture(scope="module")
+def dag():
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.utils.db import initdb
+
+    initdb()
+    bag = DagBag(dag_folder=EXAMPLE)
+    assert bag.import_errors == {}
+    return bag.dags["portkey_create_run"]
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch):
+    with PortkeyStandIn(run_seconds=1) as stand_in:
+        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(stand_in.connection()))
+        stand_in.add_messages(thread_id="thread_demo", texts=["Hello."])
+        yield stand_in
+
+
+def asks(call_id: str, name: str, arguments: str) -> dict:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def posts(stand_in: PortkeyStandIn, path: str) -> list[dict]:
+    found = [request for request in stand_in.requests if (request.method, request.path) == ("POST", path)]
+    return [json.loads(request.body) for request in found]
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_run_is_started_answered_and_exported(dag, stand_in, tmp_path, monkeypatch, deferrable):
+    monkeypatch.setattr(dag.get_task("ask"), "deferrable", deferrable)
+    monkeypatch.setattr(dag.get_task("ask"), "poke_interval", 0.2)
+    stand_in.plan(
+        "runs",
+        statuses=[("queued", 0), ("in_progress", 0.5), ("requires_action", 1)],
+        steps=4,
+        tool_calls=[asks("call_1", "in_stock", '{"article": "A-1"}'), asks("call_2", "in_stock", '{"article": "B-7"}')],
+        further_tool_calls=[[asks("call_3", "in_stock", '{"article": "C-3"}')]],
+    )
+    path = tmp_path / "steps.jsonl"
+    dag_run = dag.test(run_conf={"path": str(path), "question": "Which?"})
+    states = {task.task_id: task.state for task in dag_run.get_task_instances()}
+    assert states == {"ask": "success", "export_steps": "success"}
+    (body,) = posts(stand_in, "/v1/threads/thread_demo/runs")
+    assert body["additional_messages"] == [{"role": "user", "content": "Which?"}]
+    assert body["tools"][0]["function"]["name"] == "in_stock"
+    run = dag_run.get_task_instance("ask").xcom_pull(task_ids="ask")
+    assert (run["status"], run["metadata"]) == ("completed", body["metadata"])
+    outputs = posts(stand_in, f"/v1/threads/thread_demo/runs/{run['id']}/submit_tool_outputs")
+    assert [[json.loads(one["output"])["pieces"] for one in each["tool_outputs"]] for each in outputs] == [[12, 0], [0]]
+    assert len(path.read_text().splitlines()) == 4
+
+
+def test_a_tool_that_the_dag_does_not_know_fails_the_task_and_cancels_the_run(dag, stand_in, tmp_path, monkeypatch):
+    monkeypatch.setattr(dag.get_task("ask"), "poke_interval", 0.2)
+    statuses = [("queued", 0), ("requires_action", 0.5)]
+    stand_in.plan("runs", statuses=statuses, tool_calls=[asks("call_1", "order", "{}")])
+    dag_run = dag.test(run_conf={"path": str(tmp_path / "steps.jsonl")})
+    states = {task.task_id: task.state for task in dag_run.get_task_instances()}
+    assert states == {"ask": "failed", "export_steps": "upstream_failed"}
+    assert [request.path for request in stand_in.requests if request.path.endswith("/cancel")] == [
+        "/v1/threads/thread_demo/runs/run_000001/cancel"
+    ]

@@ -1,0 +1,103 @@
+"""Waiting for many runs in example and mapped tasks, on a real Airflow metadata database and the stand-in over HTTP."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_portkey.testing import PortkeyStandIn
+
+EXAMPLES = Path(__file__).parents[2] / "example_dags"
+
+
+@pytest.fixture(scope="session")
+def dags():
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.utils.db import initdb
+
+    initdb()
+    bag = DagBag(dag_folder=EXAMPLES / "portkey_many_runs.py")
+    assert bag.import_errors == {}
+    return bag.dags
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch):
+    with PortkeyStandIn() as stand_in:
+        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(stand_in.connection()))
+        yield stand_in
+
+
+def states_of(dag_run) -> dict[tuple[str, int], str]:
+    return {(task.task_id, task.map_index): task.state for task in dag_run.get_task_instances()}
+
+
+def xcom(dag_run, task_id: str, map_index: int = -1):
+    return dag_run.get_task_instance(task_id, map_index=map_index).xcom_pull(task_ids=task_id, map_indexes=map_index)
+
+
+def test_the_example_waits_for_all_in_one_task_and_for_each_in_its_own(dags, stand_in):
+    for number in range(4):
+        stand_in.add_run(
+            thread_id="thread_demo",
+            run_id=f"run_{number}",
+            statuses=[("queued", 0), ("completed", 1 + number)],
+            steps=1,
+        )
+    dag_run = dags["portkey_many_runs"].test(run_conf={"runs": 3})
+    assert set(states_of(dag_run).values()) == {"success"}
+    account = xcom(dag_run, "wait_for_all")
+    assert (account["total"], account["counts"], account["ended_badly"]) == (3, {"completed": 3}, [])
+    assert account["usage"]["total_tokens"] > 0
+    assert [xcom(dag_run, "wait_for_each", index)["id"] for index in range(3)] == ["run_3", "run_2", "run_1"]
+    assert xcom(dag_run, "report").startswith("3 runs: 3 completed; ")
+
+
+@pytest.fixture
+def mapped(dags, tmp_path, monkeypatch):
+    """Make a DAG with one mapped task, in a file of its own as Airflow wants it."""
+
+    def make(dag_id: str, fixed: str, expanded: str):
+        from airflow.dag_processing.dagbag import DagBag
+
+        file = tmp_path / f"{dag_id}.py"
+        file.write_text(
+            f"""
+from airflow.sdk import DAG
+
+from airflow_provider_portkey.sensors.run import PortkeyThreadRunsSensor
+
+with DAG({dag_id!r}, schedule=None):
+    PortkeyThreadRunsSensor.partial(task_id="wait", poke_interval=1, timeout=60, {fixed}).expand({expanded})
+"""
+        )
+        monkeypatch.setattr("airflow.settings.DAGS_FOLDER", str(tmp_path))
+        bag = DagBag(dag_folder=file)
+        assert bag.import_errors == {}
+        return bag.dags[dag_id]
+
+    return make
+
+
+def test_a_mapped_task_for_each_thread_waits_for_its_active_runs(mapped, stand_in):
+    for thread_id in ("thread_a", "thread_b"):
+        stand_in.add_run(thread_id=thread_id, run_id="run_over", statuses="completed")
+        stand_in.add_run(
+            thread_id=thread_id, run_id="run_1", statuses=[("queued", 0), ("completed", 1)], start="first-look"
+        )
+    dag_run = mapped("portkey_each_thread", "", 'thread_id=["thread_a", "thread_b"]').test()
+    accounts = [xcom(dag_run, "wait", index) for index in (0, 1)]
+    assert [account["thread_id"] for account in accounts] == ["thread_a", "thread_b"]
+    assert [account["counts"] for account in accounts] == [{"completed": 1}] * 2
+
+
+def test_a_mapped_task_for_each_list_of_runs(mapped, stand_in):
+    stand_in.add_run(thread_id="thread_a", run_id="run_1")
+    stand_in.add_run(thread_id="thread_a", run_id="run_2")
+    stand_in.add_run(thread_id="thread_a", run_id="run_3", statuses="failed")
+    lists = 'run_ids=[["run_1", "run_2"], ["run_2", "run_3"]]'
+    dag_run = mapped("portkey_each_list", 'thread_id="thread_a"', lists).test()
+    assert states_of(dag_run) == {("wait", 0): "success", ("wait", 1): "failed"}
+    assert xcom(dag_run, "wait", 0)["counts"] == {"completed": 2}

@@ -1,0 +1,41 @@
+"""The example of an event-driven DAG on a real metadata database: its watcher, and what its task gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "example_dags" / "portkey_on_run_end.py"
+
+
+@pytest.fixture(scope="module")
+def dag():
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.utils.db import initdb
+
+    initdb()
+    bag = DagBag(dag_folder=EXAMPLE)
+    assert bag.import_errors == {}
+    return bag.dags["portkey_on_run_end"]
+
+
+def test_started_by_hand_there_is_no_event(dag):
+    dag_run = dag.test()
+    (task_instance,) = dag_run.get_task_instances()
+    assert task_instance.state == "success"
+    assert task_instance.xcom_pull(task_ids="handle") == []
+
+
+def test_the_watcher_survives_the_trip_through_the_database(dag):
+    from airflow.models.trigger import Trigger
+    from airflow.serialization.encoders import encode_trigger
+
+    from airflow_provider_portkey.triggers.run_event import PortkeyRunEventTrigger
+
+    (asset,) = dag.schedule.objects if hasattr(dag.schedule, "objects") else dag.schedule
+    (watcher,) = asset.watchers
+    row = encode_trigger(watcher.trigger)
+    stored = Trigger(classpath=row["classpath"], kwargs=row["kwargs"])
+    again = PortkeyRunEventTrigger(**stored.kwargs)
+    assert again.serialize() == watcher.trigger.serialize()

@@ -1,0 +1,248 @@
+"""Every request of every task carries the trace id that the task's link leads to."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import BaseOperator, TaskDeferred
+
+from airflow_provider_portkey.exceptions import PortkeyBadRequest, PortkeyUnreachable
+from airflow_provider_portkey.get_provider_info import get_provider_info
+from airflow_provider_portkey.hooks.portkey import PortkeyHook
+from airflow_provider_portkey.jobs.base import Job
+from airflow_provider_portkey.jobs.run import RUN
+from airflow_provider_portkey.links import trace_id_of
+from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.triggers import base as trigger_module
+
+try:
+    from airflow.serialization.serialized_objects import DagSerialization
+except ImportError:  # before Airflow 3.2
+    from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization
+
+EXAMPLES = Path(__file__).parents[2] / "example_dags"
+KEY = {"dag_id": "reports", "run_id": "manual__1", "task_id": "task", "map_index": 3, "try_number": 2}
+ID = trace_id_of(SimpleNamespace(**KEY))
+WINDOW = {"window_start": "2026-07-25T00:00:00Z", "window_end": "2026-07-25T01:00:00Z"}
+FILE_BATCH = Job(
+    kind="file batch",
+    path="/vector_stores/{vector_store_id}/file_batches/{batch_id}",
+    going=["in_progress"],
+    ended_well=["completed"],
+    ended_badly=["failed"],
+)
+REQUEST = {"custom_id": "q", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "m", "messages": []}}
+TOOL_CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+class Store(dict):
+    """Airflow's task state store, as far as it is used."""
+
+    set = dict.__setitem__
+
+
+def lasting(end: str) -> dict[str, Any]:
+    """A job that ends at the fourth look: of a task that defers, the third is its trigger's."""
+    return {"statuses": ["in_progress", "in_progress", "in_progress", end], "advance": "per_poll"}
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyStandIn]:
+    """A stand-in with one job of each kind, and nobody waits between two looks."""
+
+    async def asleep(seconds: float) -> None:
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(trigger_module, "_sleep", asleep)
+    monkeypatch.setattr("airflow_provider_portkey.sensors.base.time.sleep", lambda seconds: None)
+    with PortkeyStandIn(job_seconds=0.2, run_seconds=0.2) as stand_in:
+        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(stand_in.connection()))
+        stand_in.add_run(thread_id="thread_1", run_id="run_1", steps=3, **lasting("completed"))
+        stand_in.add_run(thread_id="thread_1", run_id="run_2", statuses="completed", steps=3)
+        stand_in.add_response(response_id="resp_1", input=3, output=2, **lasting("completed"))
+        stand_in.add_batch(batch_id="batch_1", count=3, **lasting("completed"))
+        stand_in.add_batch(batch_id="batch_2", count=3, statuses="completed")
+        stand_in.add_logs(5, WINDOW["window_start"], WINDOW["window_end"])
+        stand_in.add_log_export(export_id="exp_1", **lasting("success"))
+        stand_in.add_fine_tuning_job(job_id="ft_1", events=3, checkpoints=1, **lasting("succeeded"))
+        stand_in.add_file_batch(vector_store_id="vs_1", batch_id="fb_1", **lasting("completed"))
+        yield stand_in
+
+
+def tasks(folder: Path) -> dict[str, dict[str, Any]]:
+    (folder / "in.jsonl").write_text(json.dumps(REQUEST) + "\n")
+    run = {"thread_id": "thread_1", "run_id": "run_1"}
+    return {
+        "PortkeyRunSensor": run,
+        "PortkeyThreadRunsSensor": {"thread_id": "thread_1", "run_ids": ["run_1", "run_2"]},
+        "PortkeyResponseSensor": {"response_id": "resp_1"},
+        "PortkeyBatchSensor": {"batch_id": "batch_1"},
+        "PortkeyLogExportSensor": {"export_id": "exp_1"},
+        "PortkeyFineTuningJobSensor": {"job_id": "ft_1"},
+        "PortkeyJobSensor": {"job": FILE_BATCH, "ids": {"vector_store_id": "vs_1", "batch_id": "fb_1"}},
+        "PortkeyCreateRunOperator": {"assistant_id": "asst_1", "thread_id": "thread_1"},
+        "PortkeyCancelRunOperator": {**run, "wait_for_completion": True},
+        "PortkeyCreateResponseOperator": {"model": "m", "input": "Why?"},
+        "PortkeyCreateBatchOperator": {"input_path": str(folder / "in.jsonl")},
+        "PortkeyLogExportOperator": {"path": str(folder / "logs.jsonl"), **WINDOW},
+        "PortkeyRunStepsOperator": run,
+        "PortkeyResponseItemsOperator": {"response_id": "resp_1"},
+        "PortkeyRunStepsToObjectStorageOperator": {**run, "path": str(folder / "steps"), "include_messages": True},
+        "PortkeyThreadStepsToObjectStorageOperator": {"thread_ids": ["thread_1"], "path": str(folder), **WINDOW},
+        "PortkeyResponseItemsToObjectStorageOperator": {"response_id": "resp_1", "path": str(folder / "items")},
+        "PortkeyBatchOutputToObjectStorageOperator": {"batch_id": "batch_2", "path": str(folder / "output")},
+        "PortkeyFineTuningEventsToObjectStorageOperator": {"job_id": "ft_1", "path": str(folder / "events")},
+        "PortkeyFineTuningCheckpointsToObjectStorageOperator": {"job_id": "ft_1", "path": str(folder / "points")},
+        "PortkeySubmitToolOutputsOperator": {
+            "thread_id": "thread_1",
+            "run_id": "run_asks",
+            "tool_outputs": {"call_1": "sunny"},
+        },
+    }
+
+
+def task_classes() -> dict[str, type[BaseOperator]]:
+    info = get_provider_info()
+    names = [name for room in ("sensors", "operators") for entry in info[room] for name in entry["python-modules"]]
+    modules = [importlib.import_module(name) for name in (*names, *(one["python-module"] for one in info["transfers"]))]
+    return {
+        name: value
+        for module in modules
+        for name, value in vars(module).items()
+        if name.startswith("Portkey") and value.__module__ == module.__name__ and issubclass(value, BaseOperator)
+    }
+
+
+def test_no_task_is_left_out(tmp_path: Path) -> None:
+    assert task_classes().keys() <= tasks(tmp_path).keys()
+
+
+def context(**changes: Any) -> dict[str, Any]:
+    ti = SimpleNamespace(**KEY | changes, max_tries=3, get_first_reschedule_date=lambda context: None)
+    return {"ti": ti, "task_state_store": Store()}
+
+
+def work(task: Any, given: dict[str, Any]) -> int:
+    """Run a task as workers and the triggerer do, and return how often it deferred."""
+    deferred = 0
+    step, arguments = task.execute, {}
+    while True:
+        try:
+            step(given, **arguments)
+            return deferred
+        except TaskDeferred as deferral:
+            deferred += 1
+            classpath, kwargs = deferral.trigger.serialize()
+            module, _, name = classpath.rpartition(".")
+            trigger = getattr(importlib.import_module(module), name)(**json.loads(json.dumps(kwargs)))
+            step, arguments = getattr(task, deferral.method_name), {"event": asyncio.run(event_of(trigger))}
+
+
+async def event_of(trigger: Any) -> Any:
+    (event,) = [event async for event in trigger.run()]
+    return event.payload
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("name", sorted(task_classes()))
+def test_every_request_of_a_task_carries_its_trace_id(
+    stand_in: PortkeyStandIn, tmp_path: Path, name: str, deferrable: bool
+) -> None:
+    cls = task_classes()[name]
+    if name == "PortkeySubmitToolOutputsOperator":
+        stand_in.add_run(thread_id="thread_1", run_id="run_asks", statuses="requires_action", tool_calls=[TOOL_CALL])
+    waits = hasattr(cls, "execute_complete")
+    how = {"deferrable": deferrable, "poke_interval": 0} if waits else {}
+
+    deferred = work(cls(task_id="task", **tasks(tmp_path)[name], **how), context())
+
+    assert len(stand_in.requests) >= 1
+    assert {request.headers.get("x-portkey-trace-id") for request in stand_in.requests} == {ID}
+    assert {request.headers.get("x-portkey-trace-id") for request in stand_in.storage_requests} <= {None}
+    # A run that was cancelled has ended by the next look.
+    assert bool(deferred) == (deferrable and waits and name != "PortkeyCancelRunOperator")
+    assert bool(stand_in.storage_requests) == (name == "PortkeyLogExportOperator")
+
+
+def test_each_try_has_its_own_trace_also_with_one_operator(stand_in: PortkeyStandIn) -> None:
+    cls = task_classes()["PortkeyRunSensor"]
+    sensor: Any = cls(task_id="task", thread_id="thread_1", run_id="run_2")
+    sensor.execute(context())
+    sensor.execute(context(try_number=3))
+
+    found = [request.headers["x-portkey-trace-id"] for request in stand_in.requests]
+    assert found == [ID, trace_id_of(SimpleNamespace(**KEY | {"try_number": 3}))]
+
+
+def test_a_task_that_is_killed_cancels_with_its_trace_id(stand_in: PortkeyStandIn) -> None:
+    stand_in.add_run(thread_id="thread_1", run_id="run_long", statuses="in_progress")
+    cls = task_classes()["PortkeyRunSensor"]
+    sensor: Any = cls(task_id="task", thread_id="thread_1", run_id="run_long", cancel_on_kill=True, deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor.execute(context())
+    sensor.on_kill()
+    asyncio.run(deferred.value.trigger.on_kill())
+
+    sent = [(request.method, request.headers["x-portkey-trace-id"]) for request in stand_in.requests]
+    assert sent == [("GET", ID), ("POST", ID), ("POST", ID)]
+
+
+def test_a_connection_with_a_trace_id_of_its_own_keeps_it(
+    stand_in: PortkeyStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = stand_in.connection()
+    connection["extra"] = {**connection["extra"], "headers": {"X-Portkey-Trace-Id": "ours"}}
+    monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(connection))
+    cls = task_classes()["PortkeyRunSensor"]
+
+    assert work(cls(task_id="task", thread_id="thread_1", run_id="run_1", deferrable=True), context()) == 1
+    assert {request.headers["x-portkey-trace-id"] for request in stand_in.requests} == {"ours"}
+
+
+def test_a_hook_of_somebody_elses_code_sends_none(stand_in: PortkeyStandIn) -> None:
+    PortkeyHook().get_run("thread_1", "run_2")
+
+    assert "x-portkey-trace-id" not in stand_in.requests[0].headers
+
+
+def test_an_error_names_the_trace_id_that_was_sent(stand_in: PortkeyStandIn) -> None:
+    stand_in.fault(status=400, headers={"x-portkey-trace-id": ""})
+    with pytest.raises(PortkeyBadRequest, match=f"trace id {ID}") as refused:
+        PortkeyHook(trace_id=ID).get_run("thread_1", "run_2")
+    assert refused.value.trace_id == ID
+
+    stand_in.fault(disconnect=True)
+    with pytest.raises(PortkeyUnreachable) as broken_off:
+        PortkeyHook(trace_id=ID).get_job(RUN, {"thread_id": "thread_1", "run_id": "run_2"}, max_retries=0)
+    assert broken_off.value.trace_id == ID
+
+
+def test_the_links_of_tasks_that_ran_lead_to_their_requests(stand_in: PortkeyStandIn, tmp_path: Path) -> None:
+    from airflow.utils.db import initdb
+
+    try:
+        from airflow.dag_processing.dagbag import DagBag
+    except ImportError:  # before Airflow 3.2
+        from airflow.models.dagbag import DagBag
+
+    initdb()
+    dag = DagBag(dag_folder=EXAMPLES).dags["portkey_gate_and_export"]
+    stand_in.add_run(thread_id="thread_demo", run_id="run_demo", steps=3, **lasting("completed"))
+    dag_run = dag.test(run_conf={"path": str(tmp_path / "steps.jsonl")})
+
+    encoded = json.loads(json.dumps(DagSerialization.to_dict(dag)))
+    stored = DagSerialization.from_dict(encoded)  # what the web server has of a DAG
+    links = set()
+    for ti in dag_run.get_task_instances():
+        assert (ti.state, stored.get_task(ti.task_id).extra_links) == ("success", ["Portkey trace"])
+        links.add(stored.get_task(ti.task_id).get_extra_links(ti, "Portkey trace"))
+    sent = {request.headers["x-portkey-trace-id"] for request in stand_in.requests}
+    assert len(links) == 2
+    assert links == {f"https://app.portkey.ai/logs?trace_id={one}" for one in sent}

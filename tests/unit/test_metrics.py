@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import Stats, TaskDeferred
+from airflow.utils.db import initdb
+
+from airflow_provider_portkey.exceptions import PortkeyError
+from airflow_provider_portkey.jobs.batch import BATCH
+from airflow_provider_portkey.jobs.run import RUN, RUNS
+from airflow_provider_portkey.metrics import count_tokens
+from airflow_provider_portkey.operators.run import PortkeyCreateRunOperator
+from airflow_provider_portkey.sensors.run import PortkeyRunSensor, PortkeyThreadRunsSensor
+from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.triggers import base as trigger_module
+
+USAGE = {"prompt_tokens": 30, "completion_tokens": 12, "total_tokens": 42}
+ENDS = ("completed", "failed", "cancelled", "expired", "incomplete")
+
+
+class Store(dict):
+    """Airflow's task state store, as far as it is used."""
+
+    set = dict.__setitem__
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, dict[str, str]]]:
+    """What was added to metrics, in order."""
+    found: list[tuple[str, int, dict[str, str]]] = []
+
+    def incr(stat: str, count: int = 1, rate: float = 1, *, tags: dict[str, str] | None = None) -> None:
+        found.append((stat, count, tags or {}))
+
+    monkeypatch.setattr(Stats, "incr", incr, raising=False)
+    return found
+
+
+@pytest.mark.parametrize("status", ENDS)
+def test_a_run_that_has_ended_counts(counted: list[Any], status: str) -> None:
+    count_tokens(RUN, {"status": status, "usage": USAGE})
+
+    assert counted == [("portkey.run.tokens", 42, {"status": status})]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"status": "requires_action", "usage": USAGE},
+        {"status": "in_progress", "usage": None},
+        {"status": "cancelled", "usage": None},
+        {"status": "completed", "usage": {"total_tokens": "many"}},
+        {"status": "completed"},
+        {},
+    ],
+)
+def test_what_has_not_ended_or_tells_no_tokens_counts_nothing(counted: list[Any], answer: dict[str, Any]) -> None:
+    count_tokens(RUN, answer)
+
+    assert counted == []
+
+
+def test_jobs_of_other_kinds_are_not_counted(counted: list[Any]) -> None:
+    count_tokens(BATCH, {"status": "completed", "usage": USAGE})
+
+    assert counted == []
+
+
+def test_many_runs_count_for_each_status(counted: list[Any]) -> None:
+    count_tokens(RUNS, {"tokens_by_status": {"completed": 84, "failed": 1}})
+
+    assert counted == [
+        ("portkey.run.tokens", 84, {"status": "completed"}),
+        ("portkey.run.tokens", 1, {"status": "failed"}),
+    ]
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyStandIn]:
+    async def asleep(seconds: float) -> None:
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(trigger_module, "_sleep", asleep)
+    monkeypatch.setattr("airflow_provider_portkey.sensors.base.time.sleep", lambda seconds: None)
+    with PortkeyStandIn(run_seconds=0) as stand_in:
+        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(stand_in.connection()))
+        yield stand_in
+
+
+def work(task: Any) -> tuple[int, Any]:
+    """Run a task as workers and the triggerer do; return how often it deferred, and its XCom or its error."""
+    key = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "try_number": 1, "max_tries": 0}
+    ti = SimpleNamespace(**key, get_first_reschedule_date=lambda context: None)
+    context = {"ti": ti, "task_state_store": Store()}
+    deferred = 0
+    step, arguments = task.execute, {}
+    while True:
+        try:
+            return deferred, step(context, **arguments)
+        except TaskDeferred as deferral:
+            deferred += 1
+            step, arguments = task.execute_complete, {"event": asyncio.run(event_of(deferral.trigger))}
+        except PortkeyError as error:
+            return deferred, error
+
+
+async def event_of(trigger: Any) -> Any:
+    (event,) = [event async for event in trigger.run()]
+    return event.payload
+
+
+@pytest.mark.parametrize("how", [{}, {"mode": "reschedule"}, {"deferrable": True}])
+@pytest.mark.parametrize("status", ["completed", "failed"])
+def test_a_wait_for_a_run_counts_it_once_in_each_mode(
+    stand_in: PortkeyStandIn, counted: list[Any], how: dict[str, Any], status: str
+) -> None:
+    if "mode" in how:
+        initdb()  # Airflow 2 looks there for the beginning of the wait
+    statuses = [status] if "mode" in how else ["in_progress", "in_progress", "in_progress", status]
+    stand_in.add_run(thread_id="t", run_id="r", statuses=statuses, advance="per_poll", fields={"usage": USAGE})
+
+    deferred, end = work(PortkeyRunSensor(task_id="wait", thread_id="t", run_id="r", poke_interval=0, **how))
+
+    assert deferred == len(how.keys() & {"deferrable"})
+    assert counted == [("portkey.run.tokens", 42, {"status": status})]
+    assert (end if status == "completed" else end.job)["usage"] == USAGE
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_wait_for_many_runs_counts_each_once(stand_in: PortkeyStandIn, counted: list[Any], deferrable: bool) -> None:
+    for number, status in enumerate(("completed", "failed", "completed")):
+        statuses = [("in_progress", 0), (status, 0.2 + number / 10)]
+        stand_in.add_run(thread_id="t", run_id=f"r{number}", statuses=statuses, fields={"usage": USAGE})
+
+    task = PortkeyThreadRunsSensor(
+        task_id="wait", thread_id="t", run_ids=["r0", "r1", "r2"], allowed_bad_ends=1, poke_interval=0,
+        deferrable=deferrable,
+    )  # fmt: skip
+    deferred, end = work(task)
+
+    assert deferred == deferrable
+    assert end["tokens_by_status"] == {"completed": 84, "failed": 42}
+    assert sorted(counted, key=str) == [
+        ("portkey.run.tokens", 42, {"status": "failed"}),
+        ("portkey.run.tokens", 84, {"status": "completed"}),
+    ]
+
+
+def test_a_run_that_a_task_starts_itself_counts(stand_in: PortkeyStandIn, counted: list[Any]) -> None:
+    stand_in.add_run(thread_id="t", run_id="r", statuses="completed")
+    _, run = work(PortkeyCreateRunOperator(task_id="ask", assistant_id="a", thread_id="t", poke_interval=0))
+
+    assert counted == [("portkey.run.tokens", run["usage"]["total_tokens"], {"status": "completed"})]
