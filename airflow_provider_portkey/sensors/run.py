@@ -1,14 +1,25 @@
-"""Waiting for a run."""
+"""Waiting for a run, and for many runs of a thread."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from airflow.providers.common.compat.sdk import PokeReturnValue
+
+from airflow_provider_portkey.exceptions import PortkeyRequestError
 from airflow_provider_portkey.sensors.base import BasePortkeySensor, declared
 
 if TYPE_CHECKING:
-    from airflow_provider_portkey.triggers.run import PortkeyRunTrigger
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_portkey.client.pagination import Item
+    from airflow_provider_portkey.jobs.polling import Decision
+    from airflow_provider_portkey.jobs.roll_call import Pages
+    from airflow_provider_portkey.jobs.run_group import RunGroup
+    from airflow_provider_portkey.operators.memory import JobMemory
+    from airflow_provider_portkey.triggers.run import PortkeyRunTrigger, PortkeyThreadRunsTrigger
 
 
 class PortkeyRunSensor(BasePortkeySensor):
@@ -36,3 +47,159 @@ class PortkeyRunSensor(BasePortkeySensor):
         from airflow_provider_portkey.triggers.run import PortkeyRunTrigger
 
         return PortkeyRunTrigger(thread_id=self.thread_id, run_id=self.run_id, **wait)
+
+
+class PortkeyThreadRunsSensor(BasePortkeySensor):
+    """
+    Wait in one task for many runs of a thread, a hundred of them with each request.
+
+    It returns an account of them, not the runs: ``thread_id``, ``total``, ``counts`` by status, the ids of those that
+    ended badly (``ended_badly``) or wait for their caller (``requires_action``), the run that ended ``first`` where any
+    is waited for, and the tokens that those that have ended used together (``usage``)
+    and for each status (``tokens_by_status``).
+
+    :param thread_id: The thread (templated).
+    :param run_ids: The runs (templated): a list, or a text with JSON or with ids divided by commas or line breaks;
+        ``None`` for all runs of the thread that are active at the first look. With none to wait for it succeeds.
+    :param wait_for: ``"all"``; or ``"any"``: succeed as soon as one has ended well, fail when all have ended badly.
+    :param allowed_bad_ends: With ``wait_for="all"``, how many runs may end badly; one more fails the task at once.
+        ``None`` for any number.
+    :param created_within: Without ``run_ids``: seconds before the first look. The search for active runs ends at the
+        first page whose runs were all created earlier. Runs expire about ten minutes after their creation.
+    :param cancel_on_kill: Cancel every run that is still active when the task is killed or marked.
+    :param kwargs: The arguments of :class:`BasePortkeySensor` and of Airflow's sensors. With
+        ``on_requires_action="return"`` a run that waits for its caller counts as one that has ended well.
+    """
+
+    template_fields: Sequence[str] = ("portkey_conn_id", "thread_id", "run_ids")
+    ui_color = "#e8e4f8"
+    job = declared("run", "RUN")
+    _poller: RunGroup
+    _memory: JobMemory | None = None
+    _known: dict[str, Any] | None = None
+
+    def __init__(
+        self,
+        *,
+        thread_id: str,
+        run_ids: Sequence[str] | str | None = None,
+        wait_for: str = "all",
+        allowed_bad_ends: int | None = 0,
+        created_within: float = 3600.0,
+        **kwargs: Any,
+    ) -> None:
+        from airflow_provider_portkey.jobs.run_group import check_group
+
+        super().__init__(**kwargs)
+        self.thread_id = thread_id
+        self.run_ids = run_ids
+        self.wait_for = wait_for
+        self.allowed_bad_ends = allowed_bad_ends
+        self.created_within = created_within
+        check_group(wait_for=wait_for, allowed_bad_ends=allowed_bad_ends, created_within=created_within)
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once, and keep for the process of the next look which runs it is about."""
+        before = self._poller.to_dict()
+        ended = super().poke(context)
+        if self._memory and not ended and (known := self._poller.to_dict()) != before:
+            self._memory.write({"try": context["ti"].try_number, "runs": known})
+        return ended
+
+    def on_kill(self) -> None:
+        """Cancel every run that is still active, if it was asked for, when the task is killed on the worker."""
+        if not self.cancel_on_kill or not (waiting := self._poller.waiting):
+            return
+        self.log.info("Cancelling %d runs of thread %r, because the task was killed.", len(waiting), self.thread_id)
+        for run_id in waiting:
+            try:
+                self.hook.cancel_run(self.thread_id, run_id)
+            except PortkeyRequestError as error:  # one that has ended meanwhile keeps none of the others
+                self.log.warning("%s", error)
+
+    def _start(self, context: Context) -> RunGroup:
+        if self.reschedule and not self.deferrable:
+            from airflow_provider_portkey.operators.memory import JobMemory
+
+            self._memory = JobMemory(context)
+            remembered = self._memory.read()
+            if remembered.get("try") == context["ti"].try_number:
+                self._known = remembered.get("runs")
+        with self._skipping():
+            return cast("RunGroup", super()._start(context))
+
+    def _new_poller(self, started: float) -> RunGroup:
+        from airflow_provider_portkey.jobs.run_group import RunGroup
+        from airflow_provider_portkey.jobs.run_ids import read_run_ids
+
+        return RunGroup(
+            self.thread_id,
+            read_run_ids(self.run_ids),
+            wait_for=self.wait_for,
+            allowed_bad_ends=self.allowed_bad_ends,
+            created_within=self.created_within,
+            known=self._known,
+            started=started,
+            deadline=started + self.timeout,
+            poke_interval=self.poke_interval,
+            max_consecutive_failures=None if self.silent_fail else self.max_consecutive_failures,
+            on_requires_action=self.on_requires_action,
+        )
+
+    def _conclude(self, context: Context, event: Any) -> dict[str, Any]:
+        from airflow_provider_portkey.jobs.run import RUNS
+
+        if self._memory:
+            self._memory.finish()
+        return self._counted(RUNS, event)
+
+    def _look(self) -> Decision:
+        group = self._poller
+        try:
+            # One try each: the group itself decides whether and when to look again.
+            found = self._read(group.pages(time.time()))
+            failed: dict[str, PortkeyRequestError] = {}
+            for run_id in group.unanswered(found):
+                try:
+                    found[run_id] = self.hook.get_job(
+                        self.job, {"thread_id": self.thread_id, "run_id": run_id}, max_retries=0
+                    )
+                except PortkeyRequestError as error:
+                    failed[run_id] = error
+                    break  # the look has failed; the others would only take their time
+            decision = group.on_look(found, failed, time.time())
+        except PortkeyRequestError as error:
+            decision = group.on_failure(error, time.time())
+        decision.tell(self.log)
+        return decision
+
+    def _read(self, pages: Pages) -> dict[str, Item]:
+        """Ask for the pages of the thread's list of runs that are wanted, and return the runs that were found."""
+        from airflow_provider_portkey.client.pagination import MAX_LIMIT, page_query
+        from airflow_provider_portkey.jobs.run import RUNS_PATH
+
+        client, ids = self.hook.get_conn(), {"thread_id": self.thread_id}
+        try:
+            after = next(pages)
+            while True:
+                try:
+                    page = client.get(RUNS_PATH, ids, page_query(limit=MAX_LIMIT, after=after), max_retries=0)
+                except PortkeyRequestError as error:
+                    after = pages.throw(error)
+                else:
+                    after = pages.send(page)
+        except StopIteration as end:
+            found: dict[str, Item] = end.value
+            return found
+
+    def _new_trigger(self, **wait: Any) -> PortkeyThreadRunsTrigger:
+        from airflow_provider_portkey.triggers.run import PortkeyThreadRunsTrigger
+
+        return PortkeyThreadRunsTrigger(
+            thread_id=self.thread_id,
+            wait_for=self.wait_for,
+            allowed_bad_ends=self.allowed_bad_ends,
+            created_within=self.created_within,
+            known=self._poller.to_dict(),
+            **wait,
+        )

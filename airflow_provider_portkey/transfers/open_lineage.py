@@ -33,7 +33,7 @@ def operator_lineage(inputs: Iterable[str], manifest: Mapping[str, Any], columns
 
     schema = _schema(columns, is_table=manifest["format"] in ("csv", "parquet"))
     return OperatorLineage(
-        inputs=[Dataset(**_named(uri)) for uri in inputs],
+        inputs=[Dataset(*_named(uri)) for uri in inputs],
         outputs=[
             _output(manifest[f"{of}uri"], manifest[f"{of}rows"], manifest[f"{of}bytes"], schema)
             for of in ("", "error_")
@@ -46,7 +46,7 @@ def _output(uri: str, rows: int, size: int, schema: Any) -> Any:
     from airflow.providers.common.compat.openlineage.facet import OutputDataset, OutputStatisticsOutputDatasetFacet
 
     statistics = OutputStatisticsOutputDatasetFacet(rowCount=rows, size=size)
-    return OutputDataset(**_named(uri), facets={"schema": schema}, outputFacets={"outputStatistics": statistics})
+    return OutputDataset(*_named(uri), facets={"schema": schema}, outputFacets={"outputStatistics": statistics})
 
 
 def _schema(columns: Columns, *, is_table: bool) -> Any:
@@ -59,10 +59,10 @@ def _schema(columns: Columns, *, is_table: bool) -> Any:
     return SchemaDatasetFacet(fields=fields)
 
 
-def _named(uri: str) -> dict[str, str]:
-    """Split a URI as OpenLineage names datasets: ``s3://bucket`` and ``key``, ``file`` and ``/path``."""
+def _named(uri: str) -> tuple[str, str]:
+    """Split a URI into namespace and name as OpenLineage has them: ``s3://bucket`` and ``key``."""
     parts = urlsplit(uri)
     if parts.scheme == "file":
-        return {"namespace": "file", "name": uri.removeprefix("file://")}
+        return "file", uri.removeprefix("file://")
     namespace = f"{_SCHEMES.get(parts.scheme, parts.scheme)}://{parts.netloc}"
-    return {"namespace": namespace, "name": uri.partition(parts.netloc)[2].lstrip("/") or "/"}
+    return namespace, uri.partition(parts.netloc)[2].lstrip("/") or "/"

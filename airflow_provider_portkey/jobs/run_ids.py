@@ -1,0 +1,44 @@
+"""Which runs a task was given, in any of the forms in which a template or XCom hands over a list."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from airflow_provider_portkey.client.paths import checked_id
+from airflow_provider_portkey.exceptions import PortkeyInvalidArgument
+
+_EXPECTED = "a list of run ids, or text with them: JSON, or ids divided by commas or line breaks"
+
+
+def read_run_ids(value: object) -> list[str] | None:
+    """
+    Return the ids in their order, each once; ``None`` for ``None``.
+
+    :param value: A list or anything else that holds ids one by one, or a text: JSON, a list as Python writes it (a
+        template that is no native object renders one so), or ids divided by commas or line breaks.
+    :raises PortkeyInvalidArgument: for anything else, and for a text that holds no id: an empty list is no accident, a
+        template that rendered to nothing is one.
+    """
+    if value is None:
+        return None
+    ids = _in_text(value) if isinstance(value, str) else value
+    if isinstance(ids, Mapping) or not isinstance(ids, Iterable):
+        raise PortkeyInvalidArgument("run_ids", value, _EXPECTED)
+    return list(dict.fromkeys(checked_id("run_ids", run_id) for run_id in ids))
+
+
+def _in_text(text: str) -> Any:
+    stripped = text.strip()
+    if stripped.startswith("["):
+        for read in (json.loads, ast.literal_eval):
+            try:
+                return read(stripped)
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
+                continue
+    elif stripped and stripped[0] not in "{(\"'" and stripped != "None":
+        return [part.strip() for part in re.split(r"[,\n]", stripped) if part.strip()]
+    raise PortkeyInvalidArgument("run_ids", text, _EXPECTED)

@@ -1,0 +1,59 @@
+"""Wait for many runs of one thread: in one task, and in a mapped task for each run."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, Param, task
+
+from airflow_provider_portkey.hooks.portkey import PortkeyHook
+from airflow_provider_portkey.sensors.run import PortkeyRunSensor, PortkeyThreadRunsSensor
+
+with DAG(
+    dag_id="portkey_many_runs",
+    schedule=None,
+    doc_md=__doc__,
+    tags=["portkey", "example"],
+    params={
+        "thread_id": Param("thread_demo", type="string"),
+        "runs": Param(200, type="integer", minimum=1, description="The latest so many runs of the thread"),
+    },
+):
+
+    @task
+    def latest_runs(params: dict) -> list[str]:
+        """Return the ids of the thread's latest runs."""
+        runs = PortkeyHook().iter_runs(params["thread_id"], max_items=params["runs"])
+        return [run["id"] for run in runs]
+
+    run_ids = latest_runs()
+
+    # One task for all: two hundred runs cost two requests at each look. XCom is an account of them.
+    wait_for_all = PortkeyThreadRunsSensor(
+        task_id="wait_for_all",
+        thread_id="{{ params.thread_id }}",
+        run_ids=run_ids,
+        allowed_bad_ends=5,
+        deferrable=True,
+        poke_interval=5,
+        timeout=timedelta(hours=1),
+    )
+
+    # A task for each run, where each has work of its own to do afterwards. The triggerer looks at all of them together.
+    PortkeyRunSensor.partial(
+        task_id="wait_for_each",
+        thread_id="{{ params.thread_id }}",
+        deferrable=True,
+        poke_interval=5,
+        timeout=timedelta(hours=1),
+    ).expand(run_id=run_ids)
+
+    @task
+    def report(account: dict) -> str:
+        """Say in one line how the runs ended."""
+        counts = ", ".join(f"{count} {status}" for status, count in account["counts"].items())
+        line = f"{account['total']} runs: {counts}; {account['usage']['total_tokens']} tokens"
+        print(line)
+        return line
+
+    report(wait_for_all.output)
