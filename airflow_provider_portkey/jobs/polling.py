@@ -119,14 +119,13 @@ class Poller:
             return Decision(event=self._timed_out(now, error))
         limit = self.max_consecutive_failures
         if limit is not None:
-            if _is_final(error):
+            if is_final(error):
                 return Decision(event=self._event(events.REFUSED, str(error), error=error))
             if self.failures >= limit:
                 looks = "1 look" if limit == 1 else f"{limit} looks in a row"
                 message = f"Gave up waiting for {self._named}: {looks} failed. {self._left_running} Last: {error}"
                 return Decision(event=self._event(events.GAVE_UP, message, error=error))
-        wait = max(min(self.poke_interval, LONGEST_WAIT_AFTER_FAILURE), error.retry_after or 0.0)
-        wait = self._wait(wait, now)
+        wait = self._wait(wait_after_failure(self.poke_interval, error), now)
         count = f"{self.failures} of {limit}" if limit else str(self.failures)
         return Decision(wait, report=f"Look failed ({count} in a row), next one in {wait:.1f} s: {error}", warn=True)
 
@@ -207,6 +206,11 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min"
 
 
-def _is_final(error: PortkeyRequestError) -> bool:
+def wait_after_failure(interval: float, error: Exception) -> float:
+    """Return the seconds until the look after one that failed: not long, unless the answer asked for more."""
+    return max(min(interval, LONGEST_WAIT_AFTER_FAILURE), getattr(error, "retry_after", None) or 0.0)
+
+
+def is_final(error: PortkeyRequestError) -> bool:
     """A refusal that the next look would only meet again: a redirect, or a 4xx that is not transient."""
     return not error.transient and error.status_code is not None and 300 <= error.status_code < 500

@@ -98,7 +98,7 @@ class PortkeyStandIn:
             self._world, run_seconds=run_seconds, run_steps=run_steps, planned=lambda: desk.planned("runs")
         )
         control = control_routes(
-            actions={"faults": self.fault, "runs": self.add_run, **rooms.actions()},
+            actions={"faults": self.fault, "runs": self.add_run, "go_on": self.go_on, **rooms.actions()},
             recorded={"requests": lambda: self.requests, "storage_requests": lambda: self.storage_requests},
         )
         routes = chain(
@@ -210,6 +210,18 @@ class PortkeyStandIn:
     def add_runs(self, *, thread_id: str, count: int, **run: Any) -> list[dict[str, Any]]:
         """Start several runs that are alike; the parameters are those of :meth:`add_run`."""
         return [self.add_run(thread_id=thread_id, **run) for _ in range(count)]
+
+    def go_on(self, *, thread_id: str, run_id: str, statuses: Statuses) -> dict[str, Any]:
+        """Give a run another way to go from now on: for a test that knows only later when a run is to end.
+
+        :param statuses: as of :meth:`add_run`, the seconds counted from now.
+        :return: the run's object.
+        :raises ValueError: for a script that makes no sense.
+        """
+        with self._lock:
+            run = self._world.run(thread_id, run_id)
+            run.script.replace(statuses, self._clock())
+            return run_object(run)
 
     def add_steps(
         self, *, thread_id: str, run_id: str, steps: int | Iterable[Mapping[str, Any]]

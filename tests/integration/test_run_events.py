@@ -33,7 +33,7 @@ def test_the_watcher_survives_the_trip_through_the_database(dag):
 
     from airflow_provider_portkey.triggers.run_event import PortkeyRunEventTrigger
 
-    (asset,) = dag.schedule.objects if hasattr(dag.schedule, "objects") else dag.schedule
+    (asset,) = dag.schedule
     (watcher,) = asset.watchers
     row = encode_trigger(watcher.trigger)
     stored = Trigger(classpath=row["classpath"], kwargs=row["kwargs"])

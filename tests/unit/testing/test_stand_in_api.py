@@ -149,6 +149,62 @@ def test_tool_outputs_go_on_with_the_rest_of_the_script(stand_in: PortkeyStandIn
     assert call("GET", "/threads/t/runs/r")["status"] == "failed"
 
 
+def test_a_run_asks_for_tool_outputs_as_often_as_it_was_told_to(
+    stand_in: PortkeyStandIn, call: Caller, clock: Clock
+) -> None:
+    rounds = [[{"id": f"call_{n}", "type": "function", "function": {"name": "f", "arguments": "{}"}}] for n in "abc"]
+    stand_in.add_run(
+        thread_id="t",
+        run_id="r",
+        statuses=[("requires_action", 0), ("in_progress", 100), ("failed", 103)],
+        tool_calls=rounds[0],
+        further_tool_calls=rounds[1:],
+    )
+    path = "/threads/t/runs/r/submit_tool_outputs"
+    for number, calls in enumerate(rounds, start=1):
+        run = call("GET", "/threads/t/runs/r")
+        assert (run["status"], run["required_action"]["submit_tool_outputs"]["tool_calls"]) == (
+            "requires_action",
+            calls,
+        )
+        outputs = [{"tool_call_id": calls[0]["id"], "output": "1"}]
+        assert call("POST", path, json={"tool_outputs": outputs})["status"] == "in_progress", number
+        call("POST", path, status=400, json={"tool_outputs": outputs})
+        clock.now += 2
+    assert call("GET", "/threads/t/runs/r")["status"] == "in_progress"
+    clock.now += 1
+    assert call("GET", "/threads/t/runs/r")["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        [],
+        ["call_000001"],
+        [{"tool_call_id": "call_000001", "output": 1}],
+        [{"tool_call_id": "call_000001"}],
+        [{"tool_call_id": "call_000001", "output": "1"}] * 2,
+        [{"tool_call_id": "call_000001", "output": "1"}, {"tool_call_id": "call_000002", "output": "1"}],
+    ],
+)
+def test_tool_outputs_that_are_not_what_the_run_waits_for_are_refused(
+    stand_in: PortkeyStandIn, call: Caller, outputs: list[Any]
+) -> None:
+    stand_in.add_run(thread_id="t", run_id="r", statuses="requires_action")
+    refused = call("POST", "/threads/t/runs/r/submit_tool_outputs", status=400, json={"tool_outputs": outputs})
+    assert refused["error"]["param"] == "tool_outputs"
+    assert call("GET", "/threads/t/runs/r")["status"] == "requires_action"
+
+
+def test_a_run_made_over_http_does_what_was_planned(stand_in: PortkeyStandIn, call: Caller) -> None:
+    stand_in.plan("runs", statuses="requires_action", steps=5)
+    body = {"assistant_id": "a", "thread": {}, "metadata": {"k": "v"}}
+    run = call("POST", "/threads/runs", json=body)
+    assert (run["status"], run["metadata"]) == ("requires_action", {"k": "v"})
+    assert len(call("GET", f"/threads/{run['thread_id']}/runs/{run['id']}/steps")["data"]) == 5
+    assert call("POST", f"/threads/{run['thread_id']}/runs", json=body)["status"] == "queued", "the plan was for one"
+
+
 def test_steps_page_and_stand_alone(stand_in: PortkeyStandIn, call: Caller) -> None:
     stand_in.add_run(thread_id="t", run_id="r", steps=2345)
     ids: list[str] = []
@@ -191,6 +247,15 @@ def test_the_connection_names_the_stand_in(stand_in: PortkeyStandIn) -> None:
     assert (connection["conn_type"], connection["host"]) == ("portkey", stand_in.url)
     assert stand_in.url.startswith("http://127.0.0.1:")
     assert connection["extra"] == {"provider": "openai", "provider_api_key": "stand-in-provider-key"}
+
+
+def test_a_run_may_be_told_later_how_to_go_on(stand_in: PortkeyStandIn, call: Caller, clock: Clock) -> None:
+    stand_in.add_run(thread_id="t", run_id="r", statuses="in_progress")
+    clock.now += 500
+    statuses = [("in_progress", 0), ("failed", 5)]
+    assert stand_in.go_on(thread_id="t", run_id="r", statuses=statuses)["status"] == "in_progress"
+    clock.now += 5
+    assert call("GET", "/threads/t/runs/r")["status"] == "failed"
 
 
 def test_several_runs_alike(stand_in: PortkeyStandIn, call: Caller) -> None:

@@ -136,7 +136,7 @@ def test_what_will_be_created_follows_its_plan(stand_in: PortkeyStandIn, call: A
     assert call("GET", f"/responses/{first['id']}")["error"] == {"code": "x", "message": "y"}
     assert [call("POST", "/responses", json=body)["status"] for _ in range(2)] == ["incomplete"] * 2
     with pytest.raises(ValueError, match="kind"):
-        stand_in.plan("runs")
+        stand_in.plan("threads")
 
 
 def test_there_is_no_list_of_responses_and_an_id_is_taken_once(stand_in: PortkeyStandIn, call: Any) -> None:

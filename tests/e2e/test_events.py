@@ -1,0 +1,81 @@
+"""Asset events for the ends of runs, while the triggerer is killed again and again."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+
+import pytest
+
+from tests.e2e.waiting import until
+
+#: How often the triggerer is killed. Forty take a quarter of an hour.
+RESTARTS = 3
+
+
+def told(airflow) -> list[str]:
+    """Return the runs of all asset events so far, none of them while Airflow cannot say."""
+    events: list[str] = []
+    while True:
+        path = f"/assets/events?name_pattern=ended_runs_e2e&limit=100&offset={len(events)}&order_by=timestamp"
+        page = (airflow.api.try_get(path) or {"asset_events": []})["asset_events"]
+        events += [event["extra"]["payload"]["id"] for event in page]
+        if len(page) < 100:
+            return events
+
+
+def handled(airflow) -> list[str]:
+    """Return the runs that the DAG's tasks were handed so far."""
+    dag_runs = airflow.api.get("/dags/on_run_end/dagRuns", limit=100)["dag_runs"]
+    ended = [each["dag_run_id"] for each in dag_runs if each["state"] == "success"]
+    return [run_id for dag_run_id in ended for run_id in airflow.api.xcom("on_run_end", dag_run_id, "keep")]
+
+
+@pytest.fixture
+def watched(airflow, provider):
+    """Have the DAG's watcher look at its thread, and wait until it has told something."""
+    provider.add_run(thread_id="thread_events", run_id="run_before")
+    airflow.wait_for_dag("on_run_end")
+    airflow.api.unpause("on_run_end")
+    probes: list[str] = []
+
+    def first_told() -> bool:
+        probes.append(provider.add_run(thread_id="thread_events")["id"])
+        time.sleep(2)
+        return bool(told(airflow))
+
+    until(first_told, 120, "event")
+    # Those before the first look are no news; those after it are told like any others.
+    until(lambda: probes[-1] in told(airflow), 60, "event of the last run")
+    yield probes[probes.index(told(airflow)[0]) :]
+    airflow.api.call("PATCH", "/dags/on_run_end", {"is_paused": True})
+
+
+@pytest.mark.timeout(300 + 60 * RESTARTS)
+def test_no_run_is_lost_however_often_the_triggerer_is_killed(airflow, provider, watched):
+    chance = random.Random(1)
+    ended = list(watched)
+
+    def begin(latest_end: float) -> str:
+        statuses = [("queued", 0), (chance.choice(["completed", "failed", "cancelled"]), chance.uniform(0, latest_end))]
+        ended.append(provider.add_run(thread_id="thread_events", statuses=statuses)["id"])
+        return ended[-1]
+
+    for _ in range(RESTARTS):
+        for latest_end in (1, 3, 6):
+            begin(latest_end)
+        time.sleep(chance.uniform(0.5, 4))
+        airflow.kill("triggerer")
+        # What ends while nobody looks is told as well.
+        begin(2)
+        airflow.start_component("triggerer")
+        last = begin(4)
+        until(lambda last=last: last in told(airflow), 120, "event after the restart")
+    until(lambda: set(told(airflow)) >= set(ended), 60, "event of every run")
+    # A kill between the two transactions of an event and of the state repeats what was handed over then, nothing else.
+    events = Counter(told(airflow))
+    assert set(events) == set(ended)
+    assert sum(events.values()) - len(ended) <= RESTARTS
+    until(lambda: handled(airflow), 120, "DAG run for an event")
+    assert set(handled(airflow)) <= set(ended)

@@ -1,0 +1,45 @@
+"""Two hundred deferred waits on one thread, on a real triggerer."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import pytest
+
+from tests.e2e.waiting import succeed, until
+
+#: As in the example DAG.
+INTERVAL = 5.0
+RUNS = 200
+#: Seconds until two hundred tasks have looked once and deferred, four at a time, on a machine with two cores.
+PATIENCE = 600
+
+
+@pytest.mark.timeout(3 * PATIENCE)
+def test_two_hundred_waits_look_together(airflow, provider):
+    runs = [run["id"] for run in provider.add_runs(thread_id="thread_many", count=RUNS, statuses="in_progress")]
+    dag_run_id = airflow.api.trigger("portkey_many_runs", {"thread_id": "thread_many", "runs": RUNS})
+
+    def states() -> Counter[str]:
+        path = f"/dags/portkey_many_runs/dagRuns/{dag_run_id}/taskInstances"
+        pages = (airflow.api.get(path, limit=100, offset=offset) for offset in range(0, RUNS + 100, 100))
+        return Counter(each["state"] for page in pages for each in page["task_instances"])
+
+    until(lambda: states()["deferred"] == RUNS + 1, PATIENCE, "two hundred deferred waits and one for all")
+    # The triggerer starts the last ones within seconds; from their second look on they are in step.
+    until(lambda: per_interval(provider) <= 6, 60, "waits in step")
+    asked = per_interval(provider)
+    print(f"{RUNS} mapped waits and one sensor for {RUNS} runs: {asked:.1f} requests in {INTERVAL:g} s")
+    for run_id in runs:
+        provider.go_on(thread_id="thread_many", run_id=run_id, statuses="completed")
+    succeed(airflow, "portkey_many_runs", dag_run_id, seconds=PATIENCE)
+    account = airflow.api.xcom("portkey_many_runs", dag_run_id, "wait_for_all")
+    assert (account["total"], account["counts"]) == (RUNS, {"completed": RUNS})
+
+
+def per_interval(provider, intervals: int = 2) -> float:
+    """Count the requests for the thread, now and for some intervals."""
+    before = len(provider.requests)
+    time.sleep(intervals * INTERVAL)
+    return sum("/thread_many/" in request.path for request in provider.requests[before:]) / intervals
