@@ -16,7 +16,7 @@ class Tally:
     """Counts rows and pages as they go by, and remembers the first and the last id."""
 
     def __init__(self) -> None:
-        self.started_at = _now()
+        self.started_at = moment_now()
         self.rows = 0
         self.pages = 0
         self.first_id: str | None = None
@@ -52,10 +52,11 @@ class Tally:
             "last_id": self.last_id,
             "pages": self.pages,
             "started_at": self.started_at,
-            "finished_at": _now(),
+            "finished_at": moment_now(),
             "schema_version": SCHEMA_VERSION,
         }
 
 
-def _now() -> str:
+def moment_now() -> str:
+    """Return the time in the way that manifests write it."""
     return datetime.now(tz=UTC).isoformat(timespec="milliseconds")

@@ -70,6 +70,7 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         "error_path",
         "input_path",
     )
+    rows_from = "/batches/{batch_id}/output"
 
     def __init__(
         self,
@@ -111,6 +112,7 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         from airflow_provider_portkey.export.landing import refuse_existing, uri_of
         from airflow_provider_portkey.export.manifest import Tally
         from airflow_provider_portkey.hooks.portkey import PortkeyHook
+        from airflow_provider_portkey.links import trace_id_of
 
         path = self._path("path", self.path)
         error_path = self._path("error_path", self.error_path) if self.error_path is not None else None
@@ -120,7 +122,7 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         for destination in filter(None, (path, error_path)):
             refuse_existing(destination, overwrite=self.overwrite)
         tally = Tally()
-        hook = PortkeyHook(self.portkey_conn_id)
+        hook = PortkeyHook(self.portkey_conn_id, trace_id=trace_id_of(context.get("ti")))
         batch = self._ended_batch(hook)
         outcomes = self._outcomes(hook, batch)
         with ExitStack() as files:
@@ -146,7 +148,10 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
             batch_status=batch.get("status"),
             **outcomes.counts(),
         )
-        return self._judged({name: value for name, value in manifest.items() if name not in _OF_PAGES}, outcomes)
+        manifest = {name: value for name, value in manifest.items() if name not in _OF_PAGES}
+        requests = [uri_of(self._path("input_path", self.input_path))] if self.reconcile and self.input_path else []
+        self._note_lineage(hook, manifest, *requests)
+        return self._judged(manifest, outcomes)
 
     def columns(self) -> Columns:
         """Return the declared columns of a table of outcomes."""

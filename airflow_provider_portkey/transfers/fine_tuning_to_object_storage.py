@@ -34,6 +34,8 @@ class PortkeyFineTuningEventsToObjectStorageOperator(_OfFineTuningJob):
     :param kwargs: ``path`` and the other arguments of :class:`BasePortkeyToObjectStorageOperator`.
     """
 
+    rows_from = "/fine_tuning/jobs/{job_id}/events"
+
     def columns(self) -> Columns:
         """Return the columns of a table of events."""
         from airflow_provider_portkey.jobs.fine_tuning import EVENT_COLUMNS
@@ -52,6 +54,8 @@ class PortkeyFineTuningCheckpointsToObjectStorageOperator(_OfFineTuningJob):
     :param job_id: The fine-tuning job (templated).
     :param kwargs: ``path`` and the other arguments of :class:`BasePortkeyToObjectStorageOperator`.
     """
+
+    rows_from = "/fine_tuning/jobs/{job_id}/checkpoints"
 
     def columns(self) -> Columns:
         """Return the columns of a table of checkpoints."""

@@ -28,6 +28,7 @@ class PortkeyResponseItemsToObjectStorageOperator(BasePortkeyToObjectStorageOper
     """
 
     template_fields: Sequence[str] = (*BasePortkeyToObjectStorageOperator.template_fields, "response_id")
+    rows_from = "/responses/{response_id}"
 
     def __init__(self, *, response_id: str, include_input: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)

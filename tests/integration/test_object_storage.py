@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import gzip
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
+import requests
 
 from airflow_provider_portkey.exceptions import PortkeyDestinationExists, PortkeyUnexpectedAnswer
 from airflow_provider_portkey.testing import PortkeyStandIn
-from airflow_provider_portkey.transfers.steps_to_object_storage import PortkeyRunStepsToObjectStorageOperator
+from airflow_provider_portkey.transfers.steps_to_object_storage import (
+    PortkeyRunStepsToObjectStorageOperator,
+    PortkeyThreadStepsToObjectStorageOperator,
+)
 
 
 @pytest.fixture
@@ -93,3 +98,49 @@ def test_is_replaced_where_it_may(stand_in, s3):
     s3.put_object(Bucket="exports", Key="day/steps.jsonl.gz", Body=b"earlier")
     manifest = export()
     assert s3.head_object(Bucket="exports", Key="day/steps.jsonl.gz")["ContentLength"] == manifest["bytes"]
+
+
+def test_windows_land_in_the_bucket_and_land_again(stand_in, s3):
+    """What is left unfinished goes from one window to the next by way of the bucket, too."""
+    s3.put_object(Bucket="exports", Key="threads.txt", Body=b"thread/1\n\nthread_2\n")
+    night = datetime(2026, 11, 1, tzinfo=UTC)
+
+    def export_night(number: int, **arguments) -> dict:
+        return PortkeyThreadStepsToObjectStorageOperator(
+            task_id="export",
+            thread_ids_path="s3://exports/threads.txt",
+            window_start=night + timedelta(days=number),
+            window_end=night + timedelta(days=number + 1),
+            path="s3://exports/steps/",
+            object_storage_conn_id="object_store",
+            **arguments,
+        ).execute({})
+
+    def add(thread_id: str, run_id: str, hour: int, statuses) -> None:
+        created_at = int((night + timedelta(hours=hour)).timestamp())
+        run = {"thread_id": thread_id, "run_id": run_id, "created_at": created_at, "statuses": statuses}
+        stand_in.add_run(**run, steps=3, advance="per_poll")
+
+    add("thread/1", "run_1", 3, "completed")
+    add("thread_2", "run_2", 23, ["in_progress", "completed"])
+    first = export_night(0)
+    # The first look sees the first status, the next one the second.
+    run = f"{stand_in.url}/threads/thread_2/runs/run_2"
+    requests.get(run, headers={"Authorization": "Bearer x"}, timeout=10)
+    second = export_night(1)
+    landed = {key: s3.get_object(Bucket="exports", Key=key)["Body"].read() for key in keys(s3)}
+    export_night(0, file_format="csv", compression="gzip")
+    for number in (1, 0):
+        export_night(number)
+
+    assert (first["runs"]["skipped"], second["runs"]["picked_up"]) == (1, 1)
+    assert {key: s3.get_object(Bucket="exports", Key=key)["Body"].read() for key in keys(s3)} == landed
+    assert sorted(landed) == [
+        "steps/_unfinished/window_end=20261102T000000Z.json",
+        "steps/_unfinished/window_end=20261103T000000Z.json",
+        "steps/window_start=20261101T000000Z/_manifest.json",
+        "steps/window_start=20261101T000000Z/thread%2F1.jsonl",
+        "steps/window_start=20261102T000000Z/_manifest.json",
+        "steps/window_start=20261102T000000Z/thread_2.jsonl",
+        "threads.txt",
+    ]

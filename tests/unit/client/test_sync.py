@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_portkey import exceptions
+from airflow_provider_portkey.client import sessions
 from airflow_provider_portkey.client.credentials import read_credentials
 from airflow_provider_portkey.client.sync import PortkeyClient
 
@@ -323,3 +324,26 @@ def test_a_closed_client_opens_a_new_connection_when_it_is_used_again(loopback: 
 
     assert one.get("/models", {}) == {"id": "run_1"}
     assert server.connections == 2
+
+
+def test_threads_that_use_a_client_at_once_share_one_session(
+    loopback: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = loopback(whole)
+    opened = []
+    new_session = sessions.new_session
+    monkeypatch.setattr(sessions, "new_session", lambda *given, **more: opened.append(1) or new_session(*given, **more))
+    one, together, answers = client(server.url), threading.Barrier(16), []
+
+    def get() -> None:
+        together.wait(10)
+        answers.append(one.get("/models", {}))
+
+    threads = [threading.Thread(target=get) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+
+    assert len(answers) == 16
+    assert opened == [1]

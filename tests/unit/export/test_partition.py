@@ -52,7 +52,7 @@ def test_a_moment_is_written_without_characters_that_anything_minds() -> None:
 
 @pytest.mark.parametrize("value", ["", " ", "/", "s3://", "file:///"])
 def test_what_is_no_folder_is_refused(value: str) -> None:
-    with pytest.raises(PortkeyInvalidArgument, match="^path="):
+    with pytest.raises(PortkeyInvalidArgument, match=r"^path="):
         folder_path(value, None)
 
 
