@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_portkey.jobs.polling import Poller
     from airflow_provider_portkey.operators.log_plan import LogPlan, LogRequest
-    from airflow_provider_portkey.triggers.base import BasePortkeyTrigger
+    from airflow_provider_portkey.triggers.job import BasePortkeyTrigger
 
 #: Seconds after which a log is taken to have arrived: collectors of Portkey's logs wait as long.
 _ARRIVAL = 300.0

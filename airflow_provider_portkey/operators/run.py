@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_portkey.jobs.polling import Decision, Poller
     from airflow_provider_portkey.operators.memory import JobMemory
-    from airflow_provider_portkey.triggers.base import BasePortkeyTrigger
+    from airflow_provider_portkey.triggers.job import BasePortkeyTrigger
 
 #: What a run's metadata may hold: pairs, characters of a key, characters of a value (Portkey's schema).
 _PAIRS, _KEY_LENGTH, _VALUE_LENGTH = 16, 64, 512

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_portkey.hooks.portkey import PortkeyHook
     from airflow_provider_portkey.jobs.base import Job
     from airflow_provider_portkey.jobs.polling import Decision, Poller
-    from airflow_provider_portkey.triggers.base import BasePortkeyTrigger
+    from airflow_provider_portkey.triggers.job import BasePortkeyTrigger
 
 #: Seconds that Airflow's own time-out of a deferral comes after the trigger's deadline: the trigger's event says
 #: what it last saw, so it should win where the triggerer is alive.

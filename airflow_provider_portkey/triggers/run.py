@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.exceptions import PortkeyRequestError
-from airflow_provider_portkey.triggers.base import BasePortkeyTrigger
+from airflow_provider_portkey.triggers.job import BasePortkeyTrigger
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.client.aio import AsyncPortkeyClient

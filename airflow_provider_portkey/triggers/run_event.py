@@ -18,7 +18,7 @@ from airflow_provider_portkey.exceptions import (
     PortkeyPollingGaveUp,
     PortkeyRequestError,
 )
-from airflow_provider_portkey.triggers.base import _sleep, open_portkey
+from airflow_provider_portkey.triggers.job import open_portkey, sleep_to_grid
 
 try:
     from airflow.triggers.base import BaseEventTrigger, TriggerEvent
@@ -125,7 +125,7 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
         """
         run_watch, _ = await asyncio.to_thread(_load)
         thread_id, interval = kwargs["thread_id"], kwargs["poll_interval"]
-        await _sleep(cls._not_before.get(_stream_key(kwargs), 0.0) - time.monotonic())
+        await sleep_to_grid(cls._not_before.get(_stream_key(kwargs), 0.0) - time.monotonic())
         need = run_watch.Need(time.time() - run_watch.LOOK_BACK)
         while True:
             try:
@@ -135,12 +135,12 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
                         look = await _read(client, thread_id, need)
                         need = need.following(look)
                         yield look
-                        await _sleep(interval)
+                        await sleep_to_grid(interval)
             except Exception as error:
                 wait = cls._pause(kwargs, error)
                 log.warning("Look at the runs of thread %r failed, next one in %.1f s: %s", thread_id, wait, error)
                 yield error
-                await _sleep(wait)
+                await sleep_to_grid(wait)
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Look | Exception]) -> AsyncIterator[TriggerEvent]:
         """
@@ -256,7 +256,7 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
             raise PortkeyPollingGaveUp(message) from error
         if own:
             self.log.warning("Look failed (%d of %d in a row): %s", failures, limit, error)
-            await _sleep(getattr(error, "retry_after", None) or 0)
+            await sleep_to_grid(getattr(error, "retry_after", None) or 0)
 
     @classmethod
     def _pause(cls, kwargs: Mapping[str, Any], error: Exception) -> float:

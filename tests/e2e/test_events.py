@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.waiting import until
 
 #: How often the triggerer is killed. Forty take a quarter of an hour.
-RESTARTS = int(os.environ.get("PORTKEY_KILLS", "3"))
+RESTARTS = int(os.environ.get("E2E_KILLS", "3"))
 
 
 def told(airflow) -> list[str]:

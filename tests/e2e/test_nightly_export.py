@@ -14,7 +14,7 @@ import requests
 from tests.e2e.waiting import succeed, until
 
 #: Each costs some twenty seconds until Airflow has noticed; more of them by hand.
-KILLS = int(os.environ.get("PORTKEY_KILLS", "4"))
+KILLS = int(os.environ.get("E2E_KILLS", "4"))
 VICTIMS = ("task", "scheduler", "triggerer")
 THREADS = ["nightly_a", "nightly_b", "nightly_c"]
 FIRST_NIGHT = datetime(2026, 10, 1, tzinfo=UTC)

@@ -27,7 +27,7 @@ from airflow_provider_portkey.exceptions import (
 from airflow_provider_portkey.jobs.log_windows import make_plan
 from airflow_provider_portkey.operators.log_export import PortkeyLogExportOperator
 from airflow_provider_portkey.testing import PortkeyStandIn
-from airflow_provider_portkey.triggers import base as trigger_module
+from airflow_provider_portkey.triggers import job as trigger_module
 
 START, END = "2026-07-25T00:00:00Z", "2026-07-25T01:00:00Z"
 MODES = ("poke", "reschedule", "deferred")
@@ -51,7 +51,7 @@ def portkey(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyStandIn]:
     async def asleep(seconds: float) -> None:
         pass
 
-    monkeypatch.setattr(trigger_module, "_sleep", asleep)
+    monkeypatch.setattr(trigger_module, "sleep_to_grid", asleep)
     monkeypatch.setattr("airflow_provider_portkey.client.downloads.wait_before_retry", lambda *args: 0.0)
     with PortkeyStandIn(job_seconds=0) as stand_in:
         monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(stand_in.connection()))

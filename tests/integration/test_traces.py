@@ -20,7 +20,7 @@ from airflow_provider_portkey.jobs.base import Job
 from airflow_provider_portkey.jobs.run import RUN
 from airflow_provider_portkey.links import trace_id_of
 from airflow_provider_portkey.testing import PortkeyStandIn
-from airflow_provider_portkey.triggers import base as trigger_module
+from airflow_provider_portkey.triggers import job as trigger_module
 
 try:
     from airflow.serialization.serialized_objects import DagSerialization
@@ -60,7 +60,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyStandIn]:
     async def asleep(seconds: float) -> None:
         await asyncio.sleep(0)
 
-    monkeypatch.setattr(trigger_module, "_sleep", asleep)
+    monkeypatch.setattr(trigger_module, "sleep_to_grid", asleep)
     monkeypatch.setattr("airflow_provider_portkey.sensors.base.time.sleep", lambda seconds: None)
     with PortkeyStandIn(job_seconds=0.2, run_seconds=0.2) as stand_in:
         monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(stand_in.connection()))

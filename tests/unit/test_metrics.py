@@ -17,7 +17,7 @@ from airflow_provider_portkey.metrics import count_tokens
 from airflow_provider_portkey.operators.run import PortkeyCreateRunOperator
 from airflow_provider_portkey.sensors.run import PortkeyRunSensor, PortkeyThreadRunsSensor
 from airflow_provider_portkey.testing import PortkeyStandIn
-from airflow_provider_portkey.triggers import base as trigger_module
+from airflow_provider_portkey.triggers import job as trigger_module
 
 USAGE = {"prompt_tokens": 30, "completion_tokens": 12, "total_tokens": 42}
 ENDS = ("completed", "failed", "cancelled", "expired", "incomplete")
@@ -85,7 +85,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyStandIn]:
     async def asleep(seconds: float) -> None:
         await asyncio.sleep(0)
 
-    monkeypatch.setattr(trigger_module, "_sleep", asleep)
+    monkeypatch.setattr(trigger_module, "sleep_to_grid", asleep)
     monkeypatch.setattr("airflow_provider_portkey.sensors.base.time.sleep", lambda seconds: None)
     with PortkeyStandIn(run_seconds=0) as stand_in:
         monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(stand_in.connection()))

@@ -521,7 +521,7 @@ class Clock:
     now = 1_800_000_000.0
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for module in ("sensors.base", "operators.run", "triggers.base"):
+        for module in ("sensors.base", "operators.run", "triggers.job"):
             time = SimpleNamespace(time=lambda: self.now, sleep=lambda seconds: None)
             monkeypatch.setattr(f"airflow_provider_portkey.{module}.time", time)
 

@@ -39,7 +39,7 @@ from airflow_provider_portkey.sensors.job import PortkeyJobSensor
 from airflow_provider_portkey.sensors.log_export import PortkeyLogExportSensor
 from airflow_provider_portkey.sensors.response import PortkeyResponseSensor
 from airflow_provider_portkey.sensors.run import PortkeyRunSensor
-from airflow_provider_portkey.triggers import base as trigger_module
+from airflow_provider_portkey.triggers import job as trigger_module
 
 GET_JOB = PortkeyHook.get_job
 MODES = ("poke", "reschedule", "deferred")
@@ -138,7 +138,7 @@ def portkey(monkeypatch: pytest.MonkeyPatch, portkey_connection: object) -> Port
     monkeypatch.setattr(PortkeyHook, "get_job", lambda self, job, ids, max_retries=None: fake.look())
     monkeypatch.setattr(PortkeyHook, "cancel_job", lambda self, job, ids: fake.cancelled.append(dict(ids)))
     monkeypatch.setattr(aio.AsyncPortkeyClient, "get", aget)
-    monkeypatch.setattr(trigger_module, "_sleep", asleep)
+    monkeypatch.setattr(trigger_module, "sleep_to_grid", asleep)
     monkeypatch.setattr(trigger_module, "time", Time)
     monkeypatch.setattr("airflow_provider_portkey.sensors.base.time", Time)
     base = next(cls for cls in BasePortkeySensor.__mro__ if cls.__name__ == "BaseSensorOperator")

@@ -32,7 +32,7 @@ from airflow_provider_portkey.exceptions import (
 )
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
 from airflow_provider_portkey.sensors.run import PortkeyThreadRunsSensor
-from airflow_provider_portkey.triggers import base as trigger_module
+from airflow_provider_portkey.triggers import job as trigger_module
 from airflow_provider_portkey.triggers import run as run_triggers
 
 BEGAN = 1_800_000_000.0
@@ -118,7 +118,7 @@ def portkey(monkeypatch: pytest.MonkeyPatch, portkey_connection: object) -> Port
         sync.PortkeyClient, "get", lambda self, path, ids, query=None, *, max_retries: fake.get(path, ids, query)
     )
     monkeypatch.setattr(aio.AsyncPortkeyClient, "get", aget)
-    monkeypatch.setattr(trigger_module, "_sleep", asleep)
+    monkeypatch.setattr(trigger_module, "sleep_to_grid", asleep)
     base = next(cls for cls in PortkeyThreadRunsSensor.__mro__ if cls.__name__ == "BaseSensorOperator")
     sensors = "airflow_provider_portkey.sensors"
     for module in (f"{sensors}.base", f"{sensors}.run", base.__module__, trigger_module, run_triggers):

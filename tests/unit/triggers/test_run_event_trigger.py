@@ -54,7 +54,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         asked.append(round(seconds, 1))
         await asyncio.sleep(0.001)
 
-    monkeypatch.setattr(run_event, "_sleep", pause)
+    monkeypatch.setattr(run_event, "sleep_to_grid", pause)
     monkeypatch.setattr(PortkeyRunEventTrigger, "_not_before", {})
     monkeypatch.setattr("airflow_provider_portkey.triggers.handover._TAKE_BACK_TIMEOUT", 0.01)
     return asked

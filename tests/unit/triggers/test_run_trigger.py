@@ -9,10 +9,10 @@ from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_portkey.client import aio
 from airflow_provider_portkey.testing import PortkeyStandIn
-from airflow_provider_portkey.triggers import base as trigger_module
+from airflow_provider_portkey.triggers import job as trigger_module
 from airflow_provider_portkey.triggers.run import PortkeyRunTrigger
 
-PAUSE = trigger_module._sleep
+PAUSE = trigger_module.sleep_to_grid
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         pauses.append(seconds)
         await asyncio.sleep(0)
 
-    monkeypatch.setattr(trigger_module, "_sleep", pause)
+    monkeypatch.setattr(trigger_module, "sleep_to_grid", pause)
     return pauses
 
 

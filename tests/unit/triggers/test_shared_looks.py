@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_portkey.client import aio
 from airflow_provider_portkey.testing import PortkeyStandIn
-from airflow_provider_portkey.triggers import base as trigger_module
+from airflow_provider_portkey.triggers import job as trigger_module
 from airflow_provider_portkey.triggers import shared_looks
 from airflow_provider_portkey.triggers.run import PortkeyRunTrigger
 
@@ -84,7 +84,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
             clock.moves += 1
 
     monkeypatch.setattr(trigger_module, "time", Time)
-    monkeypatch.setattr(trigger_module, "_sleep", clock.sleep)
+    monkeypatch.setattr(trigger_module, "sleep_to_grid", clock.sleep)
     monkeypatch.setattr(shared_looks, "time", Time)
     monkeypatch.setattr(aio.AsyncPortkeyClient, "_send", counted)
     return clock

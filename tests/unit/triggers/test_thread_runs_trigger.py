@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_portkey.testing import PortkeyStandIn
-from airflow_provider_portkey.triggers import base as trigger_module
+from airflow_provider_portkey.triggers import job as trigger_module
 from airflow_provider_portkey.triggers.run import PortkeyThreadRunsTrigger
 
 LIST = "/v1/threads/thread_1/runs"
@@ -32,7 +32,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         pauses.append(seconds)
         await asyncio.sleep(0)
 
-    monkeypatch.setattr(trigger_module, "_sleep", pause)
+    monkeypatch.setattr(trigger_module, "sleep_to_grid", pause)
     return pauses
 
 
