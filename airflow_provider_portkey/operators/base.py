@@ -18,7 +18,7 @@ from airflow_provider_portkey.sensors.base import BasePortkeySensor
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_portkey.operators.memory import JobMemory
+    from airflow_provider_portkey.sensors.memory import JobMemory
 
 #: The key of a job's metadata under which an operator finds its own job again.
 MARKER_KEY = "airflow_marker"
@@ -91,7 +91,7 @@ class BasePortkeySubmitOperator(BasePortkeySensor):
         :return: The job without its bulky fields; without waiting, as it was when it was submitted.
         :raises PortkeySubmissionUnknown: where an earlier try may have submitted it and nobody can tell.
         """
-        from airflow_provider_portkey.operators.memory import JobMemory
+        from airflow_provider_portkey.sensors.memory import JobMemory
 
         self._trace(context)
         memory = JobMemory(context)
@@ -190,7 +190,7 @@ class BasePortkeySubmitOperator(BasePortkeySensor):
         return {name: str(value) for name, value in ids.items()}
 
     def _conclude(self, context: Context, event: Any) -> dict[str, Any]:
-        from airflow_provider_portkey.operators.memory import JobMemory
+        from airflow_provider_portkey.sensors.memory import JobMemory
 
         job = super()._conclude(context, event)
         JobMemory(context).finish()

@@ -20,7 +20,7 @@ from airflow_provider_portkey.sensors.base import declared
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.operators.batch_file import BatchFile
-    from airflow_provider_portkey.operators.memory import JobMemory
+    from airflow_provider_portkey.sensors.memory import JobMemory
 
 #: Files that are looked through for an upload whose outcome is not known.
 _FILES_LOOKED_AT = 1_000

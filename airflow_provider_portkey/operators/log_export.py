@@ -173,7 +173,7 @@ class PortkeyLogExportOperator(BasePortkeySensor):
         """Turn from an export that has ended well to the next one."""
         if exports.current:
             exports.done(exports.current)
-        self._poller = self._new_poller(exports.since)
+        self._poller = self._poller_since(exports.since)
 
     @property
     def _job_ids(self) -> dict[str, str]:
@@ -189,7 +189,7 @@ class PortkeyLogExportOperator(BasePortkeySensor):
 
     def _new_plan(self, context: Context) -> LogPlan:
         from airflow_provider_portkey.operators.log_plan import LogPlan
-        from airflow_provider_portkey.operators.memory import JobMemory
+        from airflow_provider_portkey.sensors.memory import JobMemory
 
         try_number = getattr(context.get("ti"), "try_number", None)
         return LogPlan(hook=self.hook, memory=JobMemory(context), try_number=try_number)
@@ -204,7 +204,7 @@ class PortkeyLogExportOperator(BasePortkeySensor):
                     "Airflow 3.3: in its Variable). See Portkey's list of exports, and clear the task to export anew."
                 )
             self._exports = exports
-            self._poller = self._new_poller(exports.since)
+            self._poller = self._poller_since(exports.since)
         return self._exports
 
     def _request(self, context: Context) -> LogRequest:
@@ -239,7 +239,7 @@ class PortkeyLogExportOperator(BasePortkeySensor):
         from airflow_provider_portkey.export.lineage import report
         from airflow_provider_portkey.export.manifest import SCHEMA_VERSION
         from airflow_provider_portkey.jobs.log_windows import read_window
-        from airflow_provider_portkey.operators.memory import JobMemory
+        from airflow_provider_portkey.sensors.memory import JobMemory
         from airflow_provider_portkey.transfers.log_rows import write_rows
 
         written = write_rows(

@@ -16,7 +16,7 @@ from airflow_provider_portkey.jobs.log_windows import DONE, DRAFT, STARTED, Part
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.hooks.portkey import PortkeyHook
-    from airflow_provider_portkey.operators.memory import JobMemory
+    from airflow_provider_portkey.sensors.memory import JobMemory
 
 log = logging.getLogger(__name__)
 

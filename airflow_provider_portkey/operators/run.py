@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_portkey.jobs.polling import Decision, Poller
-    from airflow_provider_portkey.operators.memory import JobMemory
+    from airflow_provider_portkey.sensors.memory import JobMemory
     from airflow_provider_portkey.triggers.job import BasePortkeyTrigger
 
 #: What a run's metadata may hold: pairs, characters of a key, characters of a value (Portkey's schema).
@@ -196,7 +196,7 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
 
     def _start(self, context: Context) -> Poller:
         """The wait begins once in each try, however many processes share it."""
-        from airflow_provider_portkey.operators.memory import JobMemory
+        from airflow_provider_portkey.sensors.memory import JobMemory
 
         memory, poller = JobMemory(context), super()._start(context)
         known = memory.read()
@@ -352,8 +352,8 @@ class PortkeySubmitToolOutputsOperator(BaseOperator):
         from airflow_provider_portkey.jobs.run import RUN
         from airflow_provider_portkey.jobs.tool_calls import awaited, read_outputs
         from airflow_provider_portkey.links import trace_id_of
-        from airflow_provider_portkey.operators.memory import JobMemory
         from airflow_provider_portkey.operators.tool_outputs import hand_in
+        from airflow_provider_portkey.sensors.memory import JobMemory
 
         outputs = read_outputs(self.tool_outputs)
         given = sorted(output["tool_call_id"] for output in outputs)

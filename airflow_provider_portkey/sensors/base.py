@@ -162,7 +162,7 @@ class BasePortkeySensor(BaseSensorOperator):
 
     @cached_property
     def _poller(self) -> Poller:
-        return self._new_poller(time.time())
+        return self._poller_since(time.time())
 
     @property
     def _seen(self) -> dict[str, str | None]:
@@ -171,27 +171,28 @@ class BasePortkeySensor(BaseSensorOperator):
     def _start(self, context: Context) -> Poller:
         """Return the poller; in reschedule mode the wait began with the first of the processes that share it."""
         if not self.reschedule or self.deferrable:
-            return self._new_poller(time.time())
+            return self._poller_since(time.time())
         first = getattr(context["ti"], "get_first_reschedule_date", lambda _: None)(context)
-        poller = self._new_poller(first.timestamp() if first else time.time())
+        poller = self._poller_since(first.timestamp() if first else time.time())
         if first and (store := context.get("task_state_store")):
             seen: Any = store.get(_SEEN) or {}
             if seen.get("try") == context["ti"].try_number:
                 poller.status, poller.progress = seen["status"], seen["progress"]
         return poller
 
-    def _new_poller(self, started: float) -> Poller:
-        from airflow_provider_portkey.jobs.polling import Poller
-
-        return Poller(
-            self.job,
-            self._job_ids,
+    def _poller_since(self, started: float) -> Poller:
+        return self._new_poller(
             started=started,
             deadline=started + self.timeout,
             poke_interval=self.poke_interval,
             max_consecutive_failures=None if self.silent_fail else self.max_consecutive_failures,
             on_requires_action=self.on_requires_action,
         )
+
+    def _new_poller(self, **wait: Any) -> Poller:
+        from airflow_provider_portkey.jobs.polling import Poller
+
+        return Poller(self.job, self._job_ids, **wait)
 
     def _conclude(self, context: Context, event: Any) -> dict[str, Any]:
         return self._counted(self.job, event)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from airflow_provider_portkey.jobs.polling import Decision
     from airflow_provider_portkey.jobs.roll_call import Pages
     from airflow_provider_portkey.jobs.run_group import RunGroup
-    from airflow_provider_portkey.operators.memory import JobMemory
+    from airflow_provider_portkey.sensors.memory import JobMemory
     from airflow_provider_portkey.triggers.run import PortkeyRunTrigger, PortkeyThreadRunsTrigger
 
 
@@ -119,7 +119,7 @@ class PortkeyThreadRunsSensor(BasePortkeySensor):
 
     def _start(self, context: Context) -> RunGroup:
         if self.reschedule and not self.deferrable:
-            from airflow_provider_portkey.operators.memory import JobMemory
+            from airflow_provider_portkey.sensors.memory import JobMemory
 
             self._memory = JobMemory(context)
             remembered = self._memory.read()
@@ -128,7 +128,7 @@ class PortkeyThreadRunsSensor(BasePortkeySensor):
         with self._skipping():
             return cast("RunGroup", super()._start(context))
 
-    def _new_poller(self, started: float) -> RunGroup:
+    def _new_poller(self, **wait: Any) -> RunGroup:
         from airflow_provider_portkey.jobs.run_group import RunGroup
         from airflow_provider_portkey.jobs.run_ids import read_run_ids
 
@@ -139,11 +139,7 @@ class PortkeyThreadRunsSensor(BasePortkeySensor):
             allowed_bad_ends=self.allowed_bad_ends,
             created_within=self.created_within,
             known=self._known,
-            started=started,
-            deadline=started + self.timeout,
-            poke_interval=self.poke_interval,
-            max_consecutive_failures=None if self.silent_fail else self.max_consecutive_failures,
-            on_requires_action=self.on_requires_action,
+            **wait,
         )
 
     def _conclude(self, context: Context, event: Any) -> dict[str, Any]:

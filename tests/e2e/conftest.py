@@ -17,6 +17,9 @@ ROOT = Path(__file__).parents[2]
 #: Told from every other text in a log or a database.
 PORTKEY_KEY = "pk-e2e-7f3a9c51d2e84b06"
 PROVIDER_KEY = "sk-e2e-c0ffee5e17beef42"
+#: What the nightly example exports; its first run is older than every night of the tests.
+NIGHTLY_THREAD = "thread_nightly"
+NIGHTLY_THREAD_SINCE = 1_700_000_000
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +46,8 @@ def airflow(
     connection: dict[str, Any], provider: PortkeyStandIn, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Standalone]:
     folder = tmp_path_factory.mktemp("airflow")
+    # The nightly example exports the last night as soon as Airflow has parsed it.
+    provider.add_run(thread_id=NIGHTLY_THREAD, created_at=NIGHTLY_THREAD_SINCE)
     dags = folder / "dags"
     # Without the scheduled one, which would start at once.
     shutil.copytree(ROOT / "example_dags", dags, ignore=shutil.ignore_patterns("*scheduled*"))
@@ -53,6 +58,8 @@ def airflow(
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
         "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+        "PORTKEY_EXAMPLE_THREAD_ID": NIGHTLY_THREAD,
+        "PORTKEY_EXAMPLE_EXPORTS": str(folder / "exports"),
     }
     home = folder / "home"
     connections = {"portkey_default": connection, "portkey_direct": connection | {"host": provider.url}}

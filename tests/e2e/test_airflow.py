@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_portkey.links import trace_id
 from tests.e2e.waiting import succeed, until
 
 
@@ -36,6 +37,9 @@ def test_gate_and_export(airflow, provider, tmp_path, connection):
     written = (tmp_path / "steps.jsonl").read_bytes()
     assert (manifest["rows"], manifest["sha256"]) == (150, hashlib.sha256(written).hexdigest())
     assert json.loads(written.splitlines()[0])["id"] == manifest["first_id"]
+    for task_id in ("wait_for_run", "export_steps"):
+        links = airflow.api.links("portkey_gate_and_export", dag_run_id, task_id)
+        assert trace_id("portkey_gate_and_export", dag_run_id, task_id, -1, 1) in links["Portkey trace"]
     log = airflow.api.log("portkey_gate_and_export", dag_run_id, "wait_for_run")
     assert "went from in_progress to completed" in log
 

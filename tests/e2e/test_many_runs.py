@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from airflow_provider_portkey.links import trace_id
 from tests.e2e.waiting import succeed, until
 
 #: As in the example DAG.
@@ -36,6 +37,8 @@ def test_two_hundred_waits_look_together(airflow, provider):
     succeed(airflow, "portkey_many_runs", dag_run_id, seconds=PATIENCE)
     account = airflow.api.xcom("portkey_many_runs", dag_run_id, "wait_for_all")
     assert (account["total"], account["counts"]) == (RUNS, {"completed": RUNS})
+    links = airflow.api.links("portkey_many_runs", dag_run_id, "wait_for_each", map_index=7)
+    assert trace_id("portkey_many_runs", dag_run_id, "wait_for_each", 7, 1) in links["Portkey trace"]
 
 
 def per_interval(provider, intervals: int = 2) -> float:

@@ -1,4 +1,4 @@
-"""Nights exported one after the other, while parts of Airflow are killed."""
+"""Nights exported one after the other: backfilled, cleared, and while parts of Airflow are killed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import json
 import os
 import random
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import pytest
 import requests
 
 from tests.e2e.waiting import succeed, until
@@ -18,10 +21,84 @@ KILLS = int(os.environ.get("E2E_KILLS", "4"))
 VICTIMS = ("task", "scheduler", "triggerer")
 THREADS = ["nightly_a", "nightly_b", "nightly_c"]
 FIRST_NIGHT = datetime(2026, 10, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def ask(provider, path: str, **query: Any) -> dict[str, Any]:
+    """Ask the provider itself."""
+    keys = {"Authorization": "Bearer stand-in-provider-key"}
+    return requests.get(f"{provider.url}{path}", params=query, headers=keys, timeout=10).json()
+
+
+def items_of(provider, path: str) -> list[dict[str, Any]]:
+    """Ask the provider itself for every item of a list."""
+    found: list[dict[str, Any]] = []
+    more = True
+    while more:
+        page = ask(provider, path, limit=100, **({"after": found[-1]["id"]} if found else {}))
+        found += page["data"]
+        more = page["has_more"]
+    return found
+
+
+def steps_of(provider, thread_id: str, *, since: datetime) -> set[str]:
+    """Return the ids of all steps that a thread has got since."""
+    runs = [run for run in items_of(provider, f"/threads/{thread_id}/runs") if run["created_at"] >= since.timestamp()]
+    return {step["id"] for run in runs for step in items_of(provider, f"/threads/{thread_id}/runs/{run['id']}/steps")}
+
+
+def landed(folder: Path) -> Counter[str]:
+    """Return how often each step stands in the files."""
+    return Counter(json.loads(line)["id"] for file in folder.rglob("*.jsonl") for line in file.open())
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Return the files of a window."""
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+@pytest.mark.timeout(600)
+def test_a_week_is_backfilled_and_a_cleared_night_is_the_same(airflow, provider):
+    for night in (FIRST_NIGHT + day * DAY for day in range(7)):
+        for hour in (1, 13):
+            created_at = int((night + timedelta(hours=hour)).timestamp())
+            provider.add_run(thread_id="thread_nightly", created_at=created_at, statuses="completed", steps=120)
+    airflow.wait_for_dag("portkey_nightly_export")
+    week = {"from_date": FIRST_NIGHT.isoformat(), "to_date": (FIRST_NIGHT + 6 * DAY).isoformat()}
+    body = {"dag_id": "portkey_nightly_export", **week, "max_active_runs": 1}
+    backfill = airflow.api.call("POST", "/backfills", body)["id"]
+    until(lambda: airflow.api.get(f"/backfills/{backfill}")["completed_at"], 400, "end of the backfill")
+
+    steps = airflow.folder.parent / "exports" / "steps"
+    nights = [steps / f"window_start={FIRST_NIGHT + day * DAY:%Y%m%dT%H%M%SZ}" for day in range(7)]
+    for night in nights:
+        manifest = json.loads((night / "_manifest.json").read_text())
+        assert (manifest["runs"]["seen"], manifest["runs"]["exported"], manifest["rows"]) == (2, 2, 240)
+    truth = steps_of(provider, "thread_nightly", since=FIRST_NIGHT)
+    exported = landed(steps)
+    assert truth <= exported.keys()
+    assert set(exported.values()) == {1}
+
+    before = content(nights[3])
+    runs = airflow.api.get("/dags/portkey_nightly_export/dagRuns", limit=100)["dag_runs"]
+    (cleared,) = (run["dag_run_id"] for run in runs if run["data_interval_start"] == f"{nights_start(3)}")
+    airflow.api.call(
+        "POST",
+        "/dags/portkey_nightly_export/clearTaskInstances",
+        {"dry_run": False, "only_failed": False, "dag_run_id": cleared},
+    )
+    succeed(airflow, "portkey_nightly_export", cleared)
+    assert airflow.api.task_instances("portkey_nightly_export", cleared)["export_steps"]["try_number"] == 2
+    assert content(nights[3]) == before
+
+
+def nights_start(day: int) -> str:
+    """Return the beginning of a night as Airflow's API writes it."""
+    return f"{FIRST_NIGHT + day * DAY:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def add_night(provider, night: datetime, *, unfinished_for: float) -> None:
-    """Each thread gets four runs that have ended, and one that has not yet."""
+    """Give each thread four runs that have ended, and one that has not yet."""
     for thread_id in THREADS:
         for hour in range(0, 20, 5):
             created_at = int((night + timedelta(hours=hour)).timestamp())
@@ -34,51 +111,31 @@ def add_night(provider, night: datetime, *, unfinished_for: float) -> None:
         )
 
 
-def steps_of(provider, thread_id: str) -> set[str]:
-    """Ask the provider itself for the ids of all steps."""
-    keys = {"Authorization": "Bearer stand-in-provider-key"}
-
-    def ids(path: str) -> list[str]:
-        found: list[str] = []
-        while True:
-            after = {"after": found[-1]} if found else {}
-            page = requests.get(
-                f"{provider.url}{path}", params={"limit": 100, **after}, headers=keys, timeout=10
-            ).json()
-            found += [item["id"] for item in page["data"]]
-            if not page["has_more"]:
-                return found
-
-    runs = ids(f"/threads/{thread_id}/runs")
-    return {step for run in runs for step in ids(f"/threads/{thread_id}/runs/{run}/steps")}
-
-
-def landed(path: Path) -> Counter[str]:
-    return Counter(json.loads(line)["id"] for file in path.rglob("*.jsonl") for line in file.read_text().splitlines())
-
-
+@pytest.mark.timeout(300 + 90 * KILLS)
 def test_every_step_stands_exactly_once_whatever_was_killed(airflow, provider, tmp_path):
     chance = random.Random(20261001)
-    provider.fault(delay=0.3, path="*/threads/nightly_*", times=None)
+    # Else a night would be over before anything is killed.
+    provider.fault(delay=0.2, path="*/threads/nightly_*", times=None)
+    folder, night, dag_run_id = tmp_path / "steps", FIRST_NIGHT, None
     kills = Counter[str]()
-    night, path, dag_run_id = FIRST_NIGHT, tmp_path / "steps", None
 
     def export(night: datetime) -> str:
-        start, end = (each.isoformat() for each in (night, night + timedelta(days=1)))
-        return airflow.api.trigger("nightly", {"start": start, "end": end, "path": str(path), "thread_ids": THREADS})
+        window = {"start": night.isoformat(), "end": (night + DAY).isoformat()}
+        conf: Mapping[str, Any] = {**window, "path": str(folder), "thread_ids": THREADS}
+        return airflow.api.trigger("nightly", conf)
 
     def asked() -> int:
         return sum("/threads/nightly_" in request.path for request in provider.requests)
 
-    def over() -> bool:
-        return airflow.api.run_state("nightly", dag_run_id) == "success"
+    def is_over() -> bool:
+        return (airflow.api.try_get(f"/dags/nightly/dagRuns/{dag_run_id}") or {"state": None})["state"] == "success"
 
     while kills.total() < KILLS:
-        if dag_run_id is None or over():
+        if dag_run_id is None or is_over():
             add_night(provider, night, unfinished_for=60)
-            dag_run_id, night = export(night), night + timedelta(days=1)
+            dag_run_id, night = export(night), night + DAY
         moment = asked() + chance.randint(1, 40)
-        until(lambda at=moment: asked() >= at or over(), 120, "next moment")
+        until(lambda at=moment: asked() >= at or is_over(), 120, "next moment")
         victim = VICTIMS[kills.total() % len(VICTIMS)]
         if airflow.processes_of(victim):
             airflow.kill(victim)
@@ -86,15 +143,15 @@ def test_every_step_stands_exactly_once_whatever_was_killed(airflow, provider, t
             if victim != "task":
                 airflow.start_component(victim)
     succeed(airflow, "nightly", dag_run_id, seconds=300)
-    # Two nights more: the first of them has nothing but what the night before had left unfinished.
-    until(lambda: all(b'"in_progress"' not in listing(provider, each) for each in THREADS), 120, "end of every run")
+
+    def all_ended() -> bool:
+        listings = [ask(provider, f"/threads/{thread_id}/runs", limit=100) for thread_id in THREADS]
+        return all(run["status"] == "completed" for listing in listings for run in listing["data"])
+
+    until(all_ended, 120, "end of every run")
+    # A night without runs of its own, for what the last one has left.
     succeed(airflow, "nightly", export(night), seconds=300)
-    truth = Counter({step: 1 for thread_id in THREADS for step in steps_of(provider, thread_id)})
-    assert truth.total() > 0
-    assert landed(path) == truth
-    assert not list(path.rglob("*.part"))
-
-
-def listing(provider, thread_id: str) -> bytes:
-    keys = {"Authorization": "Bearer stand-in-provider-key"}
-    return requests.get(f"{provider.url}/threads/{thread_id}/runs?limit=100", headers=keys, timeout=10).content
+    truth = Counter(step for thread_id in THREADS for step in steps_of(provider, thread_id, since=FIRST_NIGHT))
+    print(f"{kills.total()} kills, {(night - FIRST_NIGHT).days} nights, {truth.total()} steps")
+    assert landed(folder) == truth
+    assert not list(folder.rglob("*.part"))
