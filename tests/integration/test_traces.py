@@ -22,11 +22,6 @@ from airflow_provider_portkey.links import trace_id_of
 from airflow_provider_portkey.testing import PortkeyStandIn
 from airflow_provider_portkey.triggers import job as trigger_module
 
-try:
-    from airflow.serialization.serialized_objects import DagSerialization
-except ImportError:  # before Airflow 3.2
-    pass
-
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 KEY = {"dag_id": "reports", "run_id": "manual__1", "task_id": "task", "map_index": 3, "try_number": 2}
 ID = trace_id_of(SimpleNamespace(**KEY))
