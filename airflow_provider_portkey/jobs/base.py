@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 from airflow_provider_portkey.exceptions import PortkeyJobFailed
@@ -70,6 +71,11 @@ class Job:
         if not self.path.startswith("/") or not self.id_names:
             expected = "a path that begins with '/' and has a {name} for the job's id"
             raise ValueError(f"Job {self.kind!r}: path={self.path!r} is not {expected}.")
+
+    @cached_property
+    def ended(self) -> Collection[str]:
+        """Statuses after which nothing changes any more, well or badly."""
+        return frozenset((*self.ended_well, *self.ended_badly))
 
     @property
     def id_names(self) -> tuple[str, ...]:

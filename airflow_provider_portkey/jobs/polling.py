@@ -186,13 +186,22 @@ def check_wait(*, poke_interval: float, max_consecutive_failures: int, on_requir
     """
     if on_requires_action not in ON_REQUIRES_ACTION:
         raise PortkeyInvalidArgument("on_requires_action", on_requires_action, "'fail', 'wait' or 'return'")
+    check_failures(max_consecutive_failures)
+    if not poke_interval >= 0:
+        raise PortkeyInvalidArgument("poke_interval", poke_interval, "seconds, at least 0")
+
+
+def check_failures(max_consecutive_failures: int) -> None:
+    """
+    Check how many looks may fail in a row.
+
+    :raises PortkeyInvalidArgument: where it is no number of looks.
+    """
     if isinstance(max_consecutive_failures, bool) or (
         not isinstance(max_consecutive_failures, int) or max_consecutive_failures < 1
     ):
         expected = "a whole number of at least 1"
         raise PortkeyInvalidArgument("max_consecutive_failures", max_consecutive_failures, expected)
-    if not poke_interval >= 0:
-        raise PortkeyInvalidArgument("poke_interval", poke_interval, "seconds, at least 0")
 
 
 def duration(seconds: float) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from airflow_provider_portkey.exceptions import PortkeyRunFailed, PortkeyRunsFailed
 from airflow_provider_portkey.jobs.base import Job
@@ -26,6 +28,9 @@ RUNS_PATH = "/threads/{thread_id}/runs"
 #: Many runs of one thread, waited for together.
 RUNS = replace(RUN, kind="runs", bulky=(), failure=PortkeyRunsFailed)
 
+#: What a run says that it used.
+TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
+
 #: The columns of a table of steps: ``"text"``, ``"integer"`` (times are epoch seconds) or ``"json"``.
 STEP_COLUMNS = {
     "id": "text",
@@ -45,3 +50,10 @@ STEP_COLUMNS = {
     "metadata": "json",
     "usage": "json",
 }
+
+
+def tokens_of(run: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return what a run used, in the order of :data:`TOKENS`, and 0 for what it does not say."""
+    usage = run.get("usage")
+    usage = usage if isinstance(usage, Mapping) else {}
+    return tuple(value if type(value := usage.get(name)) is int else 0 for name in TOKENS)

@@ -11,12 +11,11 @@ from airflow_provider_portkey.exceptions import PortkeyInvalidArgument, PortkeyR
 from airflow_provider_portkey.jobs import events
 from airflow_provider_portkey.jobs.polling import Decision, Poller, duration, is_final
 from airflow_provider_portkey.jobs.roll_call import Pages, RollCall
-from airflow_provider_portkey.jobs.run import RUN, RUNS
+from airflow_provider_portkey.jobs.run import RUN, RUNS, TOKENS, tokens_of
 
 #: Bad ends whose reasons a message tells: more than a handful nobody reads.
 _REASONS_TOLD = 5
-_ENDED = frozenset({*RUN.ended_well, *RUN.ended_badly})
-_TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
+_ENDED = RUN.ended
 
 
 class RunGroup(Poller):
@@ -59,7 +58,7 @@ class RunGroup(Poller):
         self._bad: list[str] = list(known.get("ended_badly", ()))
         self._reasons: list[str] = list(known.get("reasons", ()))
         self._handed_over: list[str] = list(known.get("requires_action", ()))
-        self._usage = {name: int(known.get("usage", {}).get(name, 0)) for name in _TOKENS}
+        self._usage = {name: int(known.get("usage", {}).get(name, 0)) for name in TOKENS}
         self._tokens = Counter[str](known.get("tokens_by_status", {}))
         self._roll_call = RollCall(known.get("pages"))
         self._warned: set[str] = set()
@@ -141,9 +140,8 @@ class RunGroup(Poller):
         del self._waiting[run_id]
         self._ended[status] += 1
         usage = run.get("usage")
-        for name in _TOKENS:
-            tokens = usage.get(name) if isinstance(usage, Mapping) else None
-            self._usage[name] += tokens if isinstance(tokens, int) else 0
+        for name, tokens in zip(TOKENS, tokens_of(run), strict=True):
+            self._usage[name] += tokens
         if isinstance(usage, Mapping) and isinstance(total := usage.get("total_tokens"), int):
             self._tokens[status] += total
         if status in RUN.waits_for_caller:

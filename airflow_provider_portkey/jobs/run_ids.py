@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -31,14 +32,25 @@ def read_run_ids(value: object) -> list[str] | None:
     return list(dict.fromkeys(checked_id("run_ids", run_id) for run_id in ids))
 
 
+def read_list(text: str) -> Any:
+    """
+    Return what a text in brackets means: JSON, or what Python writes, which a template without ``| tojson`` gives.
+
+    :raises ValueError: where it means neither.
+    """
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    raise ValueError("neither JSON nor Python")
+
+
 def _in_text(text: str) -> Any:
     stripped = text.strip()
     if stripped.startswith("["):
-        for read in (json.loads, ast.literal_eval):
-            try:
-                return read(stripped)
-            except (ValueError, SyntaxError, RecursionError, MemoryError):
-                continue
+        with contextlib.suppress(ValueError):
+            return read_list(stripped)
     elif stripped and stripped[0] not in "{(\"'" and stripped != "None":
         return [part.strip() for part in re.split(r"[,\n]", stripped) if part.strip()]
     raise PortkeyInvalidArgument("run_ids", text, _EXPECTED)

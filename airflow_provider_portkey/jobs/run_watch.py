@@ -18,7 +18,7 @@ from airflow_provider_portkey.jobs.run import RUN
 Run = dict[str, Any]
 
 #: The statuses of a run that has ended.
-ENDED = frozenset((*RUN.ended_well, *RUN.ended_badly))
+ENDED = frozenset(RUN.ended)
 #: Seconds within which runs may show up in the list in another order than that of their creation: a server stamps
 #: a run before it shows it, and has more than one process.
 OVERLAP = 10.0

@@ -9,13 +9,12 @@ from typing import Any
 
 from airflow_provider_portkey.exceptions import PortkeyUnexpectedAnswer
 from airflow_provider_portkey.jobs.log_windows import Window
-from airflow_provider_portkey.jobs.run import RUN
+from airflow_provider_portkey.jobs.run import RUN, TOKENS, tokens_of
 
 CREATED, ENDED = "created", "ended"
 
 #: Where a run says when it ended. ``expires_at`` is when one expired; other runs may still have it.
 _ENDS = ("completed_at", "failed_at", "cancelled_at", "expired_at", "incomplete_at")
-_TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class SeenRun:
     @property
     def ended(self) -> bool:
         """Whether it adds no more steps. A status that nobody knows is no end."""
-        return self.status in RUN.ended_well or self.status in RUN.ended_badly
+        return self.status in RUN.ended
 
     @property
     def place(self) -> tuple[float, str]:
@@ -44,15 +43,12 @@ def seen(run: Mapping[str, Any]) -> SeenRun:
 
     :raises PortkeyUnexpectedAnswer: where it does not say when it was created.
     """
-    usage = run.get("usage")
-    usage = usage if isinstance(usage, Mapping) else {}
-    tokens = tuple(value if type(value := usage.get(name)) is int else 0 for name in _TOKENS)
-    return SeenRun(str(run["id"]), _created_at(run), str(run.get("status")), tokens)
+    return SeenRun(str(run["id"]), _created_at(run), str(run.get("status")), tokens_of(run))
 
 
 def total_usage(usages: Iterable[tuple[int, ...]]) -> dict[str, int]:
     """Return the tokens of several runs by name."""
-    return dict(zip(_TOKENS, map(sum, zip((0, 0, 0), *usages, strict=True)), strict=True))
+    return dict(zip(TOKENS, map(sum, zip((0, 0, 0), *usages, strict=True)), strict=True))
 
 
 def runs_of_window(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.exceptions import (
     PortkeyError,
+    PortkeyInvalidArgument,
     PortkeyNotFound,
     PortkeyRequestError,
     PortkeySubmissionUnknown,
@@ -26,6 +27,16 @@ MARKER_KEY = "airflow_marker"
 _CLOCK_SKEW = 3600.0
 #: Jobs in a row older than the first try after which a list has nothing more to say, if the newest come first.
 _OLD_IN_A_ROW = 20
+
+
+def refuse_marker(metadata: Mapping[str, Any]) -> None:
+    """
+    Leave the marker's place in a job's metadata to the operator.
+
+    :raises PortkeyInvalidArgument: where a caller has taken it.
+    """
+    if MARKER_KEY in metadata:
+        raise PortkeyInvalidArgument("metadata", metadata, f"no key {MARKER_KEY!r}: the operator sets it")
 
 
 def marker_of(job: Mapping[str, Any]) -> object:

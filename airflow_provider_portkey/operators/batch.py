@@ -15,7 +15,13 @@ from airflow_provider_portkey.exceptions import (
     PortkeyRequestError,
     PortkeyUnexpectedAnswer,
 )
-from airflow_provider_portkey.operators.base import MARKER_KEY, BasePortkeySubmitOperator, find_own, marker_of
+from airflow_provider_portkey.operators.base import (
+    MARKER_KEY,
+    BasePortkeySubmitOperator,
+    find_own,
+    marker_of,
+    refuse_marker,
+)
 from airflow_provider_portkey.sensors.base import declared
 
 if TYPE_CHECKING:
@@ -145,8 +151,7 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         for name in ("metadata", "extra_body"):
             if not isinstance(value := getattr(self, name), Mapping | None):
                 raise PortkeyInvalidArgument(name, value, "a dict, or None")
-        if MARKER_KEY in (self.metadata or {}):
-            raise PortkeyInvalidArgument("metadata", self.metadata, f"no key {MARKER_KEY!r}: the operator sets it")
+        refuse_marker(self.metadata or {})
         if own := sorted(_OWN_FIELDS & set(self.extra_body or {})):
             expected = f"nothing that has an argument of its own, as {', '.join(own)} has or the operator sets"
             raise PortkeyInvalidArgument("extra_body", self.extra_body, expected)

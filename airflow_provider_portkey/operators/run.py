@@ -19,7 +19,13 @@ from airflow_provider_portkey.exceptions import (
     PortkeyRunFailed,
     PortkeyToolCallFailed,
 )
-from airflow_provider_portkey.operators.base import MARKER_KEY, BasePortkeySubmitOperator, find_own, marker_of
+from airflow_provider_portkey.operators.base import (
+    MARKER_KEY,
+    BasePortkeySubmitOperator,
+    find_own,
+    marker_of,
+    refuse_marker,
+)
 from airflow_provider_portkey.sensors.base import declared
 from airflow_provider_portkey.sensors.run import PortkeyRunSensor
 
@@ -297,7 +303,7 @@ class PortkeyCancelRunOperator(PortkeyRunSensor):
 
     def _goes_on(self, run: Mapping[str, Any]) -> bool:
         status = run.get("status")
-        if gone := status == "cancelling" or status in self.job.ended_well | self.job.ended_badly:
+        if gone := status == "cancelling" or status in self.job.ended:
             self.log.info("%s is %s; there is nothing to cancel.", self.job.named(self._job_ids), status)
         return not gone
 
@@ -381,8 +387,7 @@ class PortkeySubmitToolOutputsOperator(BaseOperator):
 
 
 def _checked(metadata: Mapping[str, Any]) -> Mapping[str, str]:
-    if MARKER_KEY in metadata:
-        raise PortkeyInvalidArgument("metadata", metadata, f"no key {MARKER_KEY!r}: the operator sets it")
+    refuse_marker(metadata)
     if len(metadata) >= _PAIRS:
         raise PortkeyInvalidArgument("metadata", metadata, f"at most {_PAIRS - 1} pairs: the operator adds one")
     for key, value in metadata.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_portkey.client.paths import checked_id
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgument
+from airflow_provider_portkey.jobs.run_ids import read_list
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -56,12 +56,10 @@ def _split(text: str, field: str) -> Any:
         raise PortkeyInvalidArgument(field, text, f"{_EXPECTED}; what its template reads seems to be empty")
     if not text.strip().startswith("["):
         return text.replace(",", " ").split()
-    for parse in (json.loads, ast.literal_eval):  # a template without "| tojson" gives Python's own form of a list
-        try:
-            return parse(text.strip())
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-    raise PortkeyInvalidArgument(field, text[:100], _EXPECTED)
+    try:
+        return read_list(text.strip())
+    except ValueError:
+        raise PortkeyInvalidArgument(field, text[:100], _EXPECTED) from None
 
 
 class ThreadBook:

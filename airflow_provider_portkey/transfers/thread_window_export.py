@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -148,12 +149,8 @@ class ThreadWindowExport:
                     return
 
     def _list(self, lanes: Lanes, thread_id: str) -> tuple[list[SeenRun], list[SeenRun]]:
-        def on_page(count: int) -> None:
-            self._page(count)
-            lanes.on_page(count)
-
         plan = self._plan
-        runs = self._hook.iter_runs(thread_id, order="desc", on_page=on_page)
+        runs = self._hook.iter_runs(thread_id, order="desc", on_page=partial(self._page, lanes))
         found = runs_of_window(runs, plan.window, window_by=plan.window_by, max_run_seconds=plan.max_run_seconds)
         fetch = self._ledger.record.to_fetch(thread_id)
         return list(found), [seen(self._hook.get_run(thread_id, run_id)) for run_id in fetch]
@@ -170,15 +167,12 @@ class ThreadWindowExport:
         return Chosen(thread_id, exported, len(known | decision.left.keys()), decision.picked_up, decision.left)
 
     def _rows(self, lanes: Lanes, chosen: Chosen, run: SeenRun) -> Iterator[Row]:
-        def on_page(count: int) -> None:
-            self._page(count)
-            lanes.on_page(count)
+        return self._plan.rows_of(chosen.thread_id, run.id, partial(self._page, lanes))
 
-        return self._plan.rows_of(chosen.thread_id, run.id, on_page)
-
-    def _page(self, _: int) -> None:
+    def _page(self, lanes: Lanes, count: int) -> None:
         with self._lock:
             self._totals.pages += 1
+        lanes.on_page(count)
 
     def _export(self, chosen: Chosen, queue: Queue) -> None:
         totals, name = self._totals, file_name(chosen.thread_id, self._plan.file_format, self._plan.compression)

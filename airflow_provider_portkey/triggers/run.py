@@ -112,7 +112,7 @@ class PortkeyThreadRunsTrigger(BasePortkeyTrigger):
         return self._group
 
     async def _look(self, client: AsyncPortkeyClient, poller: RunGroup, wait: float) -> Decision:
-        from airflow_provider_portkey.triggers.shared_looks import read_pages
+        from airflow_provider_portkey.triggers.run_reading import read_pages
 
         await self._pause(wait)
         found = await read_pages(client, self.ids["thread_id"], poller.pages(time.time()))

@@ -32,8 +32,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from airflow_provider_portkey.client.aio import AsyncPortkeyClient
-    from airflow_provider_portkey.jobs.run_watch import Look, Need, Page, Run, RunWatch, Single
+    from airflow_provider_portkey.jobs.run_watch import Look, Need, Run, RunWatch
     from airflow_provider_portkey.triggers.handover import Keeper
 
 log = logging.getLogger(__name__)
@@ -82,6 +81,7 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         from airflow_provider_portkey.client.paths import checked_id
+        from airflow_provider_portkey.jobs.polling import check_failures
 
         self.thread_id = checked_id("thread_id", thread_id)
         self.statuses = _checked_statuses(statuses)
@@ -90,11 +90,7 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
         self.portkey_conn_id = portkey_conn_id
         self.poll_interval = _checked_seconds("poll_interval", poll_interval, least=0.1)
         self.max_consecutive_failures = max_consecutive_failures
-        if isinstance(max_consecutive_failures, bool) or (
-            not isinstance(max_consecutive_failures, int) or max_consecutive_failures < 1
-        ):
-            expected = "a whole number of at least 1"
-            raise PortkeyInvalidArgument("max_consecutive_failures", max_consecutive_failures, expected)
+        check_failures(max_consecutive_failures)
         self.look_back = _checked_seconds("look_back", look_back, least=0)
         self._next_own_look = 0.0
 
@@ -124,6 +120,8 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
         :param kwargs: Arguments of one of the triggers that share it.
         """
         run_watch, _ = await asyncio.to_thread(_load)
+        from airflow_provider_portkey.triggers.run_reading import read_look
+
         thread_id, interval = kwargs["thread_id"], kwargs["poll_interval"]
         await sleep_to_grid(cls._not_before.get(_stream_key(kwargs), 0.0) - time.monotonic())
         need = run_watch.Need(time.time() - run_watch.LOOK_BACK)
@@ -132,7 +130,7 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
                 # Opened anew after each failure, so that a connection that was put right is noticed.
                 async with open_portkey(kwargs["portkey_conn_id"]) as client:
                     while True:
-                        look = await _read(client, thread_id, need)
+                        look = await read_look(client, thread_id, need)
                         need = need.following(look)
                         yield look
                         await sleep_to_grid(interval)
@@ -237,8 +235,10 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
         if (now := time.monotonic()) < self._next_own_look:
             return None
         self._next_own_look = now + self.poll_interval / 2
+        from airflow_provider_portkey.triggers.run_reading import read_look
+
         async with open_portkey(self.portkey_conn_id) as client:
-            return await _read(client, self.thread_id, need, seen)
+            return await read_look(client, self.thread_id, need, seen)
 
     async def _after_failure(self, error: Exception, failures: int, *, own: bool) -> None:
         """Give up where it is time to; else wait where the failure was this watcher's own and asks for it."""
@@ -275,42 +275,10 @@ def _stream_key(kwargs: Mapping[str, Any]) -> Hashable:
     return "portkey-runs", kwargs["portkey_conn_id"], kwargs["thread_id"], kwargs["poll_interval"]
 
 
-async def _read(client: AsyncPortkeyClient, thread_id: str, need: Need, known: Look | None = None) -> Look:
-    """Ask for what is needed."""
-    from airflow_provider_portkey.jobs.run_watch import read
-
-    reading = read(need, known)
-    try:
-        question = next(reading)
-        while True:
-            try:
-                answer = await _answer(client, thread_id, question)
-            except PortkeyRequestError as error:
-                question = reading.throw(error)
-            else:
-                question = reading.send(answer)
-    except StopIteration as done:
-        look: Look = done.value
-        return look
-
-
-async def _answer(client: AsyncPortkeyClient, thread_id: str, question: Page | Single) -> Any:
-    from airflow_provider_portkey.client.pagination import items_of, page_query
-    from airflow_provider_portkey.jobs.run import RUN
-    from airflow_provider_portkey.jobs.run_watch import Single
-
-    if isinstance(question, Single):
-        return await client.get(RUN.path, {"thread_id": thread_id, "run_id": question.run_id})
-    query = page_query(limit=question.limit, after=question.after)
-    page = await client.get(RUN.path.rpartition("/")[0], {"thread_id": thread_id}, query)
-    return items_of(page), page.get("has_more") is not False
-
-
 def _load() -> tuple[ModuleType, ModuleType]:
     """Import what watching needs, in a thread: it would hold up the event loop."""
-    from airflow_provider_portkey.client import pagination  # noqa: F401
     from airflow_provider_portkey.jobs import polling, run_watch  # noqa: F401
-    from airflow_provider_portkey.triggers import handover
+    from airflow_provider_portkey.triggers import handover, run_reading  # noqa: F401
 
     return run_watch, handover
 

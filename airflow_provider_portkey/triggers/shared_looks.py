@@ -17,10 +17,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_portkey.client.pagination import MAX_LIMIT, page_query
 from airflow_provider_portkey.exceptions import PortkeyRequestError
-from airflow_provider_portkey.jobs.roll_call import Pages, RollCall
-from airflow_provider_portkey.jobs.run import RUNS_PATH
+from airflow_provider_portkey.jobs.roll_call import RollCall
+from airflow_provider_portkey.triggers.run_reading import read_pages
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.client.aio import AsyncPortkeyClient
@@ -173,19 +172,3 @@ async def join(client: AsyncPortkeyClient, thread_id: str, run_id: str) -> Async
         if company.leave(run_id):
             del companies[thread_id]
             await company.end()
-
-
-async def read_pages(client: AsyncPortkeyClient, thread_id: str, pages: Pages) -> dict[str, dict[str, Any]]:
-    """Ask for the pages of a thread's list of runs that are wanted, and return the runs that were found."""
-    try:
-        after = next(pages)
-        while True:
-            try:
-                page = await client.get(RUNS_PATH, {"thread_id": thread_id}, page_query(limit=MAX_LIMIT, after=after))
-            except PortkeyRequestError as error:
-                after = pages.throw(error)
-            else:
-                after = pages.send(page)
-    except StopIteration as end:
-        found: dict[str, dict[str, Any]] = end.value
-        return found

@@ -8,31 +8,15 @@ import pytest
 from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_portkey.client import aio
-from airflow_provider_portkey.testing import PortkeyStandIn
 from airflow_provider_portkey.triggers import job as trigger_module
 from airflow_provider_portkey.triggers.run import PortkeyRunTrigger
 
 PAUSE = trigger_module.sleep_to_grid
 
 
-@pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch):
-    with PortkeyStandIn() as stand_in:
-        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(stand_in.connection()))
-        yield stand_in
-
-
 @pytest.fixture(autouse=True)
-def no_pause(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Let every pause be over at once, and keep how long it would have been."""
-    pauses: list[float] = []
-
-    async def pause(seconds: float) -> None:
-        pauses.append(seconds)
-        await asyncio.sleep(0)
-
-    monkeypatch.setattr(trigger_module, "sleep_to_grid", pause)
-    return pauses
+def no_pause(pauses: list[float]) -> None:
+    """No wait of these tests is slept."""
 
 
 def trigger(**changes) -> PortkeyRunTrigger:
@@ -64,7 +48,7 @@ def test_carries_no_credential(stand_in):
     assert connection["extra"]["provider_api_key"] not in shown
 
 
-def test_looks_until_the_run_has_ended(stand_in, no_pause):
+def test_looks_until_the_run_has_ended(stand_in, pauses):
     stand_in.add_run(
         thread_id="thread_1",
         run_id="run_1",
@@ -74,25 +58,25 @@ def test_looks_until_the_run_has_ended(stand_in, no_pause):
     event = asyncio.run(event_of(trigger()))
     assert (event["reason"], event["job"]["status"]) == ("ended_well", "completed")
     assert len(stand_in.requests) == 3
-    assert no_pause[1:] == [pytest.approx(7.0, abs=1)] * 2
+    assert pauses[1:] == [pytest.approx(7.0, abs=1)] * 2
 
 
-def test_there_is_a_pause_between_any_two_looks(stand_in, no_pause):
+def test_there_is_a_pause_between_any_two_looks(stand_in, pauses):
     stand_in.add_run(thread_id="thread_1", run_id="run_1", statuses="in_progress")
     stand_in.fault(status=500, times=3)
     stand_in.fault(status=200, body="<html>", content_type="text/html", times=1)
     event = asyncio.run(event_of(trigger(max_consecutive_failures=3)))
     assert event["reason"] == "gave_up"
     assert len(stand_in.requests) == 3
-    assert len(no_pause) == 3
-    assert all(pause > 0 for pause in no_pause[1:])
+    assert len(pauses) == 3
+    assert all(pause > 0 for pause in pauses[1:])
 
 
-def test_honours_retry_after(stand_in, no_pause):
+def test_honours_retry_after(stand_in, pauses):
     stand_in.add_run(thread_id="thread_1", run_id="run_1", statuses="completed")
     stand_in.fault(status=429, headers={"Retry-After": "31"})
     assert asyncio.run(event_of(trigger()))["reason"] == "ended_well"
-    assert no_pause[1] == 31.0
+    assert pauses[1] == 31.0
 
 
 def test_says_which_of_the_two_refused(stand_in):

@@ -10,30 +10,14 @@ from typing import Any
 import pytest
 
 from airflow_provider_portkey.testing import PortkeyStandIn
-from airflow_provider_portkey.triggers import job as trigger_module
 from airflow_provider_portkey.triggers.run import PortkeyThreadRunsTrigger
 
 LIST = "/v1/threads/thread_1/runs"
 
 
-@pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch):
-    with PortkeyStandIn() as stand_in:
-        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(stand_in.connection()))
-        yield stand_in
-
-
 @pytest.fixture(autouse=True)
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Let every pause be over at once, and keep how long it would have been."""
-    pauses: list[float] = []
-
-    async def pause(seconds: float) -> None:
-        pauses.append(seconds)
-        await asyncio.sleep(0)
-
-    monkeypatch.setattr(trigger_module, "sleep_to_grid", pause)
-    return pauses
+def no_pause(pauses: list[float]) -> None:
+    """No wait of these tests is slept."""
 
 
 def add_runs(stand_in: PortkeyStandIn, count: int, statuses: Any = "completed") -> list[str]:
