@@ -79,6 +79,19 @@ def serve_list(requests_mock: Any) -> Callable[..., Any]:
 
 
 @pytest.fixture
+def stored_dag(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Any]:
+    """Write a DAG as Airflow's database holds it, and read it as a web server does."""
+    try:
+        from airflow.serialization.serialized_objects import DagSerialization
+    except ImportError:  # before Airflow 3.2
+        from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization
+
+    # Airflow turns this off for the whole process when anything in it clears a task; a web server has it on.
+    monkeypatch.setattr(DagSerialization, "_load_operator_extra_links", True)
+    return lambda dag: DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag))))
+
+
+@pytest.fixture
 def memory_store() -> Iterator[str]:
     """The URL of an object store that lives in memory, for ``ObjectStoragePath``; emptied afterwards."""
     from fsspec.implementations.memory import MemoryFileSystem

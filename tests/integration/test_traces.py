@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,11 +21,6 @@ from airflow_provider_portkey.jobs.run import RUN
 from airflow_provider_portkey.links import trace_id_of
 from airflow_provider_portkey.testing import PortkeyStandIn
 from airflow_provider_portkey.triggers import job as trigger_module
-
-try:
-    from airflow.serialization.serialized_objects import DagSerialization
-except ImportError:  # before Airflow 3.2
-    from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 KEY = {"dag_id": "reports", "run_id": "manual__1", "task_id": "task", "map_index": 3, "try_number": 2}
@@ -225,7 +220,7 @@ def test_an_error_names_the_trace_id_that_was_sent(stand_in: PortkeyStandIn) -> 
 
 
 def test_the_links_of_tasks_that_ran_lead_to_their_requests(
-    stand_in: PortkeyStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stand_in: PortkeyStandIn, tmp_path: Path, stored_dag: Callable[[Any], Any]
 ) -> None:
     from airflow.utils.db import initdb
 
@@ -239,10 +234,7 @@ def test_the_links_of_tasks_that_ran_lead_to_their_requests(
     stand_in.add_run(thread_id="thread_demo", run_id="run_demo", steps=3, **lasting("completed"))
     dag_run = dag.test(run_conf={"path": str(tmp_path / "steps.jsonl")})
 
-    encoded = json.loads(json.dumps(DagSerialization.to_dict(dag)))
-    # Airflow turns this off for the whole process when anything in it clears a task; a web server has it on.
-    monkeypatch.setattr(DagSerialization, "_load_operator_extra_links", True)
-    stored = DagSerialization.from_dict(encoded)  # what the web server has of a DAG
+    stored = stored_dag(dag)
     links = set()
     for ti in dag_run.get_task_instances():
         assert (ti.state, stored.get_task(ti.task_id).extra_links) == ("success", ["Portkey trace"])

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import importlib
-import json
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,11 +10,6 @@ from airflow.providers.common.compat.sdk import DAG, BaseOperator, TaskInstanceK
 
 from airflow_provider_portkey.get_provider_info import get_provider_info
 from airflow_provider_portkey.links import TRACE_URL, PortkeyTraceLink, trace_id, trace_id_of
-
-try:
-    from airflow.serialization.serialized_objects import DagSerialization
-except ImportError:  # before Airflow 3.2
-    from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization
 
 KEY = TaskInstanceKey("reports", "wait", "manual__2026-11-22", 2, -1)
 ID = "515f1b00ef4e1c2002c9febc63aee584"
@@ -84,7 +79,7 @@ def test_every_task_has_the_link(cls: type[BaseOperator]) -> None:
 
 
 @pytest.mark.parametrize("mapped", [False, True])
-def test_the_link_survives_serialisation(mapped: bool) -> None:
+def test_the_link_survives_serialisation(mapped: bool, stored_dag: Callable[[Any], Any]) -> None:
     from airflow_provider_portkey.sensors.run import PortkeyRunSensor
     from airflow_provider_portkey.transfers.steps_to_object_storage import PortkeyRunStepsToObjectStorageOperator
 
@@ -96,8 +91,7 @@ def test_the_link_survives_serialisation(mapped: bool) -> None:
         else:
             PortkeyRunSensor(task_id="wait", thread_id="t", run_id="r")
             PortkeyRunStepsToObjectStorageOperator(task_id="keep", thread_id="t", run_id="r", path="/a")
-    encoded = json.loads(json.dumps(DagSerialization.to_dict(dag)))
-    found = DagSerialization.from_dict(encoded)
+    found = stored_dag(dag)
 
     for task_id in ("wait", "keep"):
         (one,) = found.get_task(task_id).operator_extra_links
