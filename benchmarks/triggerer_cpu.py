@@ -62,7 +62,7 @@ async def _wait_for_all(options: argparse.Namespace, threads: int) -> tuple[floa
 
 
 def main() -> None:
-    """Start the stand-in, wait for runs that do not end, and print the cost of a look."""
+    """Start the mock server, wait for runs that do not end, and print the cost of a look."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--waits", type=int, default=1000, help="how many runs are waited for, each by a trigger")
     parser.add_argument("--seconds", type=float, default=40.0, help=f"how long; a look every {POLL_INTERVAL:.0f} s")
@@ -73,17 +73,17 @@ def main() -> None:
     options = parser.parse_args()
     threads = 1 if options.together else options.threads or options.waits
     command = [sys.executable, "-m", "airflow_provider_portkey.testing", "--port", "0", "--seconds", "100000"]
-    stand_in = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    mock_server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        url = next(word for word in stand_in.stdout.readline().split() if word.startswith("http"))
-        control = url.removesuffix("/v1") + "/_stand_in"
+        url = next(word for word in mock_server.stdout.readline().split() if word.startswith("http"))
+        control = url.removesuffix("/v1") + "/_mock_server"
         with requests.Session() as session:
             for number in range(options.waits):
                 run = {"thread_id": f"thread_{number % threads}", "run_id": f"run_{number}", "statuses": "in_progress"}
                 session.post(f"{control}/runs", json=run, timeout=60).raise_for_status()
-        extra = {"provider": "openai", "provider_api_key": "stand-in"}
+        extra = {"provider": "openai", "provider_api_key": "mock-server"}
         os.environ["AIRFLOW_CONN_PORTKEY_DEFAULT"] = json.dumps(
-            {"conn_type": "portkey", "host": url, "password": "stand-in", "extra": extra}
+            {"conn_type": "portkey", "host": url, "password": "mock-server", "extra": extra}
         )
         cpu, since, looks = asyncio.run(_wait_for_all(options, threads))
         recorded = requests.get(f"{control}/requests", timeout=60).json()
@@ -96,8 +96,8 @@ def main() -> None:
             f"peak memory {peak:.0f} MB"
         )
     finally:
-        stand_in.terminate()
-        stand_in.wait()
+        mock_server.terminate()
+        mock_server.wait()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Which Portkey the demo talks to: a local gateway with a stand-in behind it, or the one that the environment names."""
+"""Which Portkey the demo talks to: a local gateway before a mock server, or the one that the environment names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dev.phases import phase
 from dev.places import ROOT, clean_environ
 from dev.processes import Child
 
-#: How long the stand-in's run takes: long enough to see that the waiting task is deferred.
+#: How long the mock server's run takes: long enough to see that the waiting task is deferred.
 RUN_SECONDS = 8
 STEPS = 12
 
@@ -64,14 +64,14 @@ def hosted(environ: Mapping[str, str] = os.environ) -> Target | None:
     return Target(connection, thread_id, run_id, f"your Portkey at {base}")
 
 
-def _stand_in_url(log: str) -> str | None:
+def _mock_server_url(log: str) -> str | None:
     urls = [word for word in log.split() if word.startswith("http://127.0.0.1:")]
     return urls[0].rstrip("/") if urls else None
 
 
 def local(folder: Path, running: ExitStack) -> Target:
     """
-    Start the real gateway, and behind it the stand-in for a provider.
+    Start the real gateway, and behind it the mock server for a provider.
 
     :param folder: For their logs.
     :param running: Gets what stops them, before they are started.
@@ -84,20 +84,20 @@ def local(folder: Path, running: ExitStack) -> Target:
         proxy = Gateway(log=folder / "gateway.log")
         running.callback(proxy.stop)
         proxy.start()
-    with phase("stand-in for the provider"):
+    with phase("mock server for the provider"):
         options = ["--port=0", f"--thread={thread_id}", f"--run={run_id}"]
         options += [f"--seconds={RUN_SECONDS}", f"--steps={STEPS}"]
         command = [sys.executable, "-m", "airflow_provider_portkey.testing", *options]
-        stand_in = Child("stand-in", command, log=folder / "stand-in.log", env=clean_environ(), cwd=ROOT)
-        running.callback(stand_in.stop)
-        stand_in.start()
-        url = stand_in.wait_for(lambda: _stand_in_url(stand_in.log_text()), seconds=30, what="URL in its log")
+        mock_server = Child("mock-server", command, log=folder / "mock-server.log", env=clean_environ(), cwd=ROOT)
+        running.callback(mock_server.stop)
+        mock_server.start()
+        url = mock_server.wait_for(lambda: _mock_server_url(mock_server.log_text()), seconds=30, what="URL in its log")
 
     def check() -> None:
         proxy.check()
-        stand_in.check()
+        mock_server.check()
 
     # The gateway asks for no key of its own, but the provider passes one along, as it does to a hosted Portkey.
-    extra = {"provider": "openai", "provider_api_key": "stand-in-provider-key", "custom_host": url}
+    extra = {"provider": "openai", "provider_api_key": "mock-provider-key", "custom_host": url}
     connection = {"conn_type": "portkey", "host": proxy.url, "password": "local-demo", "extra": extra}
     return Target(connection, thread_id, run_id, f"the open-source Portkey gateway at {proxy.url}", check)

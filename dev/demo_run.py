@@ -18,7 +18,7 @@ DAG_ID = "portkey_gate_and_export"
 WAITS = "wait_for_run"
 EXPORTS = "export_steps"
 
-#: For a run of the stand-in; several times what the DAG run takes on two busy cores.
+#: For a run of the mock server; several times what the DAG run takes on two busy cores.
 LOCAL_SECONDS = 180.0
 #: For a run of a hosted Portkey: the sensor's own time-out, and some more.
 HOSTED_SECONDS = 3_900.0

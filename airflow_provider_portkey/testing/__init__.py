@@ -1,4 +1,4 @@
-"""A local stand-in for the provider behind Portkey, for tests that need neither a key nor a network."""
+"""A local mock server for the provider behind Portkey, for tests that need neither a key nor a network."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.testing.faults import Fault
-    from airflow_provider_portkey.testing.stand_in import PortkeyStandIn
+    from airflow_provider_portkey.testing.server import PortkeyMockServer
 
-__all__ = ["Fault", "PortkeyStandIn"]
+__all__ = ["Fault", "PortkeyMockServer"]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,8 +17,8 @@ def __getattr__(name: str) -> Any:
         from airflow_provider_portkey.testing.faults import Fault
 
         return Fault
-    if name == "PortkeyStandIn":
-        from airflow_provider_portkey.testing.stand_in import PortkeyStandIn
+    if name == "PortkeyMockServer":
+        from airflow_provider_portkey.testing.server import PortkeyMockServer
 
-        return PortkeyStandIn
+        return PortkeyMockServer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

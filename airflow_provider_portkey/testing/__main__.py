@@ -1,4 +1,4 @@
-"""The stand-in as a process of its own: ``python -m airflow_provider_portkey.testing``."""
+"""The mock server as a process of its own: ``python -m airflow_provider_portkey.testing``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from airflow_provider_portkey.testing.course import Start
 from airflow_provider_portkey.testing.rooms.batches import batch_statuses
 from airflow_provider_portkey.testing.script import usual_statuses
-from airflow_provider_portkey.testing.stand_in import PortkeyStandIn
+from airflow_provider_portkey.testing.server import PortkeyMockServer
 
 #: Seconds over which the demo's logs are spread, up to now.
 _DAY = 24 * 3600
@@ -31,20 +31,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=12, help="how many steps a run has")
     parser.add_argument(
         "--start",
-        choices=["first-look", "now"],
-        default="first-look",
+        choices=["first-poll", "now"],
+        default="first-poll",
         help="when the run's seconds begin to count",
     )
     parser.add_argument("--allow-anonymous", action="store_true", help="answer without Authorization, too")
     return parser
 
 
-def _add_demo_jobs(stand_in: PortkeyStandIn, *, seconds: float, start: Start) -> None:
-    stand_in.add_response(response_id="response_demo", statuses=usual_statuses(seconds), start=start)
-    stand_in.add_batch(batch_id="batch_demo", count=12, statuses=batch_statuses(seconds), start=start)
-    stand_in.add_logs(1000, time.time() - _DAY, time.time())
+def _add_demo_jobs(mock_server: PortkeyMockServer, *, seconds: float, start: Start) -> None:
+    mock_server.add_response(response_id="response_demo", statuses=usual_statuses(seconds), start=start)
+    mock_server.add_batch(batch_id="batch_demo", count=12, statuses=batch_statuses(seconds), start=start)
+    mock_server.add_logs(1000, time.time() - _DAY, time.time())
     training = [("validating_files", 0.0), ("running", seconds / 4), ("succeeded", seconds)]
-    stand_in.add_fine_tuning_job(job_id="job_demo", statuses=training, start=start)
+    mock_server.add_fine_tuning_job(job_id="job_demo", statuses=training, start=start)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -53,22 +53,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Blocked before any thread starts, so that only the wait below takes them, whenever they come.
     signals = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    stand_in = PortkeyStandIn(
+    mock_server = PortkeyMockServer(
         port=options.port,
         require_authorization=not options.allow_anonymous,
         run_seconds=options.seconds,
         run_steps=options.steps,
     )
-    with stand_in:
-        stand_in.add_run(
+    with mock_server:
+        mock_server.add_run(
             thread_id=options.thread,
             run_id=options.run,
             statuses=usual_statuses(options.seconds),
             steps=options.steps,
             start=options.start,
         )
-        _add_demo_jobs(stand_in, seconds=options.seconds, start=options.start)
-        print(f"Portkey stand-in ready: {stand_in.url}", flush=True)
+        _add_demo_jobs(mock_server, seconds=options.seconds, start=options.start)
+        print(f"Portkey mock server ready: {mock_server.url}", flush=True)
         signal.sigwait(signals)
 
 

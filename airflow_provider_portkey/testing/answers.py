@@ -62,7 +62,7 @@ def scripted(fault: Fault) -> Response:
         return BrokenOff()
     status, body = fault.status or 200, fault.body
     if body is None and status >= 400:
-        body = ApiError(status, f"The stand-in was told to answer {status}.").as_dict()
+        body = ApiError(status, f"The mock server was told to answer {status}.").as_dict()
     if isinstance(body, dict | list):
         body = json.dumps(body)
         content_type = fault.content_type or "application/json"

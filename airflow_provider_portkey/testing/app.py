@@ -1,4 +1,4 @@
-"""The stand-in as a web application: what happens to every request before and after its endpoint."""
+"""The mock server as a web application: what happens to every request before and after its endpoint."""
 
 from __future__ import annotations
 

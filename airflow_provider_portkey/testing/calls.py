@@ -38,13 +38,13 @@ Endpoint: TypeAlias = Callable[[Call], dict[str, Any] | Content]
 
 @dataclass(frozen=True)
 class RecordedRequest:
-    """One request that reached the stand-in below ``/v1``, or its storage.
+    """One request that reached the mock server below ``/v1``, or its storage.
 
     :param path: as sent: still percent-encoded, with its ``/v1``, without the query.
     :param query: the query string as sent.
     :param headers: by names in lower case; a repeated header's values are joined with a comma.
     :param body: as sent; empty for a form, whose files may be too long to hold.
-    :param time: when it arrived, in seconds since the epoch, by the stand-in's clock.
+    :param time: when it arrived, in seconds since the epoch, by the mock server's clock.
     """
 
     method: str

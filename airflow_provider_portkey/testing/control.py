@@ -1,4 +1,4 @@
-"""The endpoints outside ``/v1`` by which another process scripts the stand-in and reads what it saw."""
+"""The endpoints outside ``/v1`` by which another process scripts the mock server and reads what it saw."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def control_routes(
     actions: Mapping[str, Callable[..., Any]],
     recorded: Mapping[str, Callable[[], list[RecordedRequest]]],
 ) -> Iterator[Route]:
-    """Make the control endpoints. None of them asks for a key: the stand-in is on loopback only.
+    """Make the control endpoints. None of them asks for a key: the mock server is on loopback only.
 
-    :param actions: what ``POST /_stand_in/<name>`` calls with the JSON object that it is sent.
-    :param recorded: what ``GET /_stand_in/<name>`` lists.
+    :param actions: what ``POST /_mock_server/<name>`` calls with the JSON object that it is sent.
+    :param recorded: what ``GET /_mock_server/<name>`` lists.
     """
     for name, action in actions.items():
-        yield Route(f"/_stand_in/{name}", _acting(action), methods=["POST"])
+        yield Route(f"/_mock_server/{name}", _acting(action), methods=["POST"])
     for name, listing in recorded.items():
-        yield Route(f"/_stand_in/{name}", _listing(listing), methods=["GET"])
+        yield Route(f"/_mock_server/{name}", _listing(listing), methods=["GET"])
 
 
 def _acting(action: Callable[..., Any]) -> Callable[[Request], Any]:

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 from airflow_provider_portkey.testing.script import Advance, Script, Statuses
 
-Start: TypeAlias = Literal["now", "first-look"]
+Start: TypeAlias = Literal["now", "first-poll"]
 
 
 class Course(TypedDict, total=False):
@@ -64,8 +64,8 @@ def begin(
     :param now: seconds since the epoch.
     :raises ValueError: for a script that makes no sense.
     """
-    if start not in ("now", "first-look"):
-        raise ValueError(f"start has to be 'now' or 'first-look', not {start!r}")
+    if start not in ("now", "first-poll"):
+        raise ValueError(f"start has to be 'now' or 'first-poll', not {start!r}")
     return {
         "created_at": int(now) if created_at is None else created_at,
         "script": Script(statuses, advance=advance, started=now if start == "now" else None),

@@ -1,4 +1,4 @@
-"""What the stand-in answers when it refuses a call."""
+"""What the mock server answers when it refuses a call."""
 
 from __future__ import annotations
 

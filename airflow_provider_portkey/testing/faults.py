@@ -24,7 +24,7 @@ class Fault:
         of 400 or more gets an error in the OpenAI shape.
     :param content_type: of the body; ``application/json`` or ``text/plain`` where not given.
     :param headers: more headers for the answer, a true one too: ``{"Retry-After": "1"}``.
-    :param delay: seconds to wait before anything else happens; ends early when the stand-in stops.
+    :param delay: seconds to wait before anything else happens; ends early when the mock server stops.
     :param disconnect: close the connection without an answer.
     :param cut_after: close the connection after this many bytes of the answer's body.
     :param ignore_after: answer as a server would that ignores ``after``: the first page again and again.

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from airflow_provider_portkey.testing.stand_in import PortkeyStandIn
+from airflow_provider_portkey.testing.server import PortkeyMockServer
 
 
 @pytest.fixture
-def portkey_stand_in() -> Iterator[PortkeyStandIn]:
-    """Run a stand-in of its own for each test, with an empty world."""
-    with PortkeyStandIn() as stand_in:
-        yield stand_in
+def portkey_mock_server() -> Iterator[PortkeyMockServer]:
+    """Run a mock server of its own for each test, with an empty world."""
+    with PortkeyMockServer() as mock_server:
+        yield mock_server

@@ -20,8 +20,8 @@ _STEP_USAGE = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25}
 
 
 def model_objects() -> list[dict[str, Any]]:
-    """Give the models that the stand-in claims to have."""
-    return [{"id": "stand-in-model", "object": "model", "created": 1700000000, "owned_by": "stand-in"}]
+    """Give the models that the mock server claims to have."""
+    return [{"id": "mock-model", "object": "model", "created": 1700000000, "owned_by": "mock-server"}]
 
 
 def thread_object(thread: Thread) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def run_object(run: Run) -> dict[str, Any]:
 
     last_error = run.last_error or {
         "code": "server_error",
-        "message": "The stand-in was told to fail this run.",
+        "message": "The mock server was told to fail this run.",
     }
     tool_outputs = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": run.tool_calls}}
     usage = {name: tokens * len(run.steps) for name, tokens in _STEP_USAGE.items()}
@@ -89,8 +89,8 @@ def run_object(run: Run) -> dict[str, Any]:
         "failed_at": run.reached_at("failed"),
         "completed_at": run.reached_at("completed"),
         "incomplete_details": {"reason": run.incomplete_reason} if status == "incomplete" else None,
-        "model": "stand-in-model",
-        "instructions": "Answer as a stand-in would.",
+        "model": "mock-model",
+        "instructions": "Answer as a mock server would.",
         "tools": [{"type": "code_interpreter"}],
         "metadata": {},
         "usage": usage if over else None,
@@ -155,7 +155,7 @@ def _code_interpreter(step: Step, with_content: bool) -> dict[str, Any]:
 
 
 def _file_search(step: Step, with_content: bool) -> dict[str, Any]:
-    result: dict[str, Any] = {"file_id": "file_000001", "file_name": "stand-in.txt", "score": 0.5}
+    result: dict[str, Any] = {"file_id": "file_000001", "file_name": "mock server.txt", "score": 0.5}
     if with_content:
         result["content"] = [{"type": "text", "text": f"Found for step {step.number}."}]
     return {"type": "file_search", "file_search": {"results": [result]}}

@@ -16,7 +16,7 @@ class Spool:
     """A file on disk without a name: it is gone when nobody holds it any more, however that comes about."""
 
     def __init__(self) -> None:
-        self._file, name = tempfile.mkstemp(prefix="portkey-stand-in-")
+        self._file, name = tempfile.mkstemp(prefix="portkey-mock server-")
         os.unlink(name)
         weakref.finalize(self, os.close, self._file)
         self.size = 0

@@ -194,4 +194,4 @@ def _refuse_unrunnable(body: Mapping[str, Any]) -> None:
     if not body.get("assistant_id"):
         raise bad_request("'assistant_id' is missing.", param="assistant_id")
     if body.get("stream"):
-        raise bad_request("The stand-in does not stream.", param="stream")
+        raise bad_request("The mock server does not stream.", param="stream")

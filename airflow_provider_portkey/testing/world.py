@@ -1,4 +1,4 @@
-"""What the stand-in knows: threads, their messages and runs, and the runs' steps. No HTTP and no clock."""
+"""What the mock server knows: threads, their messages and runs, and the runs' steps. No HTTP and no clock."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class World:
         further_tool_calls: Iterable[Iterable[Mapping[str, Any]]] = (),
         fields: Mapping[str, Any] | None = None,
     ) -> Run:
-        """Start a run on a thread. :meth:`PortkeyStandIn.add_run` says what each parameter does.
+        """Start a run on a thread. :meth:`PortkeyMockServer.add_run` says what each parameter does.
 
         :raises ValueError: for an id that the thread has already, and for a script that makes no sense.
         """
@@ -173,7 +173,7 @@ class World:
         return run
 
     def add_steps(self, run: Run, steps: int | Iterable[Mapping[str, Any]]) -> list[Step]:
-        """Put steps at the end of a run. :meth:`PortkeyStandIn.add_steps` says what each may hold."""
+        """Put steps at the end of a run. :meth:`PortkeyMockServer.add_steps` says what each may hold."""
         plans = [{} for _ in range(steps)] if isinstance(steps, int) else [dict(step) for step in steps]
         thread = self.thread(run.thread_id)
         taken = len(run.steps)
@@ -197,5 +197,5 @@ class World:
         return added
 
     def _tool_call(self) -> dict[str, Any]:
-        function = {"name": "look_up", "arguments": '{"question": "stand-in"}'}
+        function = {"name": "look_up", "arguments": '{"question": "mock-server"}'}
         return {"id": self._ids.new("call"), "type": "function", "function": function}

@@ -1,4 +1,4 @@
-"""The whole path for real: stand-in provider, Portkey's own gateway, Airflow with scheduler and triggerer."""
+"""The whole path for real: mock server provider, Portkey's own gateway, Airflow with scheduler and triggerer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 from dev.gateway import Gateway
 from dev.standalone import Standalone
 
@@ -23,8 +23,8 @@ NIGHTLY_THREAD_SINCE = 1_700_000_000
 
 
 @pytest.fixture(scope="session")
-def provider() -> Iterator[PortkeyStandIn]:
-    with PortkeyStandIn() as provider:
+def provider() -> Iterator[PortkeyMockServer]:
+    with PortkeyMockServer() as provider:
         yield provider
 
 
@@ -35,7 +35,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 
 @pytest.fixture(scope="session")
-def connection(provider: PortkeyStandIn, gateway: Gateway) -> dict[str, Any]:
+def connection(provider: PortkeyMockServer, gateway: Gateway) -> dict[str, Any]:
     """The connection to the provider through the gateway."""
     extra = {"provider": "openai", "provider_api_key": PROVIDER_KEY, "custom_host": provider.url}
     return {"conn_type": "portkey", "host": gateway.url, "password": PORTKEY_KEY, "extra": extra}
@@ -43,7 +43,7 @@ def connection(provider: PortkeyStandIn, gateway: Gateway) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def airflow(
-    connection: dict[str, Any], provider: PortkeyStandIn, tmp_path_factory: pytest.TempPathFactory
+    connection: dict[str, Any], provider: PortkeyMockServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Standalone]:
     folder = tmp_path_factory.mktemp("airflow")
     # The nightly example exports the last night as soon as Airflow has parsed it.

@@ -22,7 +22,7 @@ def polls(provider, run_id: str) -> int:
 
 def test_gate_and_export(airflow, provider, tmp_path, connection):
     statuses = [("queued", 0), ("in_progress", 2), ("completed", 8)]
-    provider.add_run(thread_id="thread_1", run_id="run_gate", statuses=statuses, steps=150, start="first-look")
+    provider.add_run(thread_id="thread_1", run_id="run_gate", statuses=statuses, steps=150, start="first-poll")
     conf = {"thread_id": "thread_1", "run_id": "run_gate", "path": str(tmp_path / "steps.jsonl")}
     dag_run_id = airflow.api.trigger("portkey_gate_and_export", conf)
     seen = set()
@@ -46,7 +46,7 @@ def test_gate_and_export(airflow, provider, tmp_path, connection):
 
 def test_steps_to_xcom_with_a_rescheduled_sensor(airflow, provider):
     provider.add_run(
-        thread_id="thread_1", run_id="run_xcom", statuses=[("queued", 0), ("completed", 3)], steps=4, start="first-look"
+        thread_id="thread_1", run_id="run_xcom", statuses=[("queued", 0), ("completed", 3)], steps=4, start="first-poll"
     )
     dag_run_id = airflow.api.trigger("portkey_steps_to_xcom", {"thread_id": "thread_1", "run_id": "run_xcom"})
     succeed(airflow, "portkey_steps_to_xcom", dag_run_id)
@@ -55,7 +55,7 @@ def test_steps_to_xcom_with_a_rescheduled_sensor(airflow, provider):
 
 def test_a_rescheduled_wait_logs_each_status_once_and_keeps_its_count(airflow, provider):
     statuses = [("queued", 0), ("in_progress", 8), ("completed", 20)]
-    provider.add_run(thread_id="thread_1", run_id="run_reschedule", statuses=statuses, start="first-look")
+    provider.add_run(thread_id="thread_1", run_id="run_reschedule", statuses=statuses, start="first-poll")
     dag_run_id = airflow.api.trigger("wait_rescheduled", {"thread_id": "thread_1", "run_id": "run_reschedule"})
     succeed(airflow, "wait_rescheduled", dag_run_id)
     log = airflow.api.log("wait_rescheduled", dag_run_id, "wait")

@@ -40,7 +40,7 @@ def test_a_call_of_a_function_is_answered_in_every_mode(airflow, provider, mode)
     assert len(posts(provider, thread_id, "/runs")) == 1
     outputs = [body["tool_outputs"] for body in posts(provider, thread_id, "/submit_tool_outputs")]
     assert [[json.loads(one["output"]) for one in each] for each in outputs] == [
-        [{"found": "stand-in"}],
+        [{"found": "mock-server"}],
         [{"found": "2"}],
     ]
 

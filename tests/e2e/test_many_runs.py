@@ -33,7 +33,7 @@ def test_two_hundred_waits_look_together(airflow, provider):
     asked = per_interval(provider)
     print(f"{RUNS} mapped waits and one sensor for {RUNS} runs: {asked:.1f} requests in {INTERVAL:g} s")
     for run_id in runs:
-        provider.go_on(thread_id="thread_many", run_id=run_id, statuses="completed")
+        provider.set_run_statuses(thread_id="thread_many", run_id=run_id, statuses="completed")
     succeed(airflow, "portkey_many_runs", dag_run_id, seconds=PATIENCE)
     account = airflow.api.xcom("portkey_many_runs", dag_run_id, "wait_for_all")
     assert (account["total"], account["counts"]) == (RUNS, {"completed": RUNS})

@@ -26,7 +26,7 @@ DAY = timedelta(days=1)
 
 def ask(provider, path: str, **query: Any) -> dict[str, Any]:
     """Ask the provider itself."""
-    keys = {"Authorization": "Bearer stand-in-provider-key"}
+    keys = {"Authorization": "Bearer mock-provider-key"}
     return requests.get(f"{provider.url}{path}", params=query, headers=keys, timeout=10).json()
 
 

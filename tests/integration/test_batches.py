@@ -1,4 +1,4 @@
-"""Batches on the stand-in over HTTP: made once whatever happens to the worker, exported whole, also large ones."""
+"""Batches on the mock server over HTTP: made once whatever happens to the worker, exported whole, also large ones."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from airflow_provider_portkey.exceptions import (
 )
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
 from airflow_provider_portkey.operators.batch import PortkeyCreateBatchOperator
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 from airflow_provider_portkey.transfers.batch_output_to_object_storage import PortkeyBatchOutputToObjectStorageOperator
 
 ENDPOINT = "/v1/chat/completions"
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch):
-    with PortkeyStandIn(job_seconds=0) as stand_in:
-        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(stand_in.connection()))
+def mock_server(monkeypatch: pytest.MonkeyPatch):
+    with PortkeyMockServer(job_seconds=0) as mock_server:
+        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
         monkeypatch.setattr("airflow_provider_portkey.sensors.base.time.sleep", lambda seconds: None)
         monkeypatch.setattr("airflow_provider_portkey.client.downloads.time.sleep", lambda seconds: None)
-        yield stand_in
+        yield mock_server
 
 
 @pytest.fixture
@@ -77,17 +77,17 @@ def export(batch: dict[str, Any], path: Path, **changes: Any) -> dict[str, Any]:
     ).execute({})
 
 
-def sent(stand_in: PortkeyStandIn, method: str, path: str) -> int:
-    return sum((request.method, request.path) == (method, path) for request in stand_in.requests)
+def sent(mock_server: PortkeyMockServer, method: str, path: str) -> int:
+    return sum((request.method, request.path) == (method, path) for request in mock_server.requests)
 
 
-def assert_once(stand_in: PortkeyStandIn) -> None:
-    assert (sent(stand_in, "POST", "/v1/files"), sent(stand_in, "POST", "/v1/batches")) == (1, 1)
+def assert_once(mock_server: PortkeyMockServer) -> None:
+    assert (sent(mock_server, "POST", "/v1/files"), sent(mock_server, "POST", "/v1/batches")) == (1, 1)
 
 
 @pytest.mark.parametrize("source", ["file", "portkey"])
-def test_a_batch_is_made_waited_for_and_exported(stand_in, input_path, context, tmp_path, source):
-    stand_in.plan("batches", failing={"q-3": 400, "q-4": 503}, missing=["q-7"], twice=["q-8"])
+def test_a_batch_is_made_waited_for_and_exported(mock_server, input_path, context, tmp_path, source):
+    mock_server.plan("batches", failing={"q-3": 400, "q-4": 503}, missing=["q-7"], twice=["q-8"])
 
     batch = create(input_path, context, metadata={"team": "data"})
 
@@ -107,9 +107,9 @@ def test_a_batch_is_made_waited_for_and_exported(stand_in, input_path, context, 
 
 
 @pytest.mark.parametrize("status", ["expired", "cancelled"])
-def test_what_a_batch_had_done_when_it_ended_is_exported(stand_in, tmp_path, status):
+def test_what_a_batch_had_done_when_it_ended_is_exported(mock_server, tmp_path, status):
     steps = ["in_progress", "cancelling", "cancelled"] if status == "cancelled" else ["in_progress", "expired"]
-    batch = stand_in.add_batch(count=100, statuses=steps, advance="per_poll", partial=0.4)
+    batch = mock_server.add_batch(count=100, statuses=steps, advance="per_poll", partial=0.4)
     hook = PortkeyHook()
     while batch["status"] != status:
         batch = hook.get_batch(batch["id"])
@@ -120,54 +120,54 @@ def test_what_a_batch_had_done_when_it_ended_is_exported(stand_in, tmp_path, sta
     assert manifest["failed"] + manifest["missing"] == 100 - done
 
 
-def test_bad_lines_never_reach_the_provider(stand_in, input_path, context):
+def test_bad_lines_never_reach_the_provider(mock_server, input_path, context):
     with input_path.open("a") as file:
         file.write("not JSON\n")
     with pytest.raises(PortkeyBatchInputInvalid, match=r"1 of 251 lines.*Line 251 is no JSON"):
         create(input_path, context)
-    assert stand_in.requests == []
+    assert mock_server.requests == []
 
 
-def test_a_batch_that_fails_says_why(stand_in, input_path, context):
+def test_a_batch_that_fails_says_why(mock_server, input_path, context):
     error = {"code": "token_limit_exceeded", "message": "Too many tokens are enqueued.", "line": None}
-    stand_in.plan("batches", statuses=["validating", "failed"], advance="per_poll", errors=[error])
+    mock_server.plan("batches", statuses=["validating", "failed"], advance="per_poll", errors=[error])
     with pytest.raises(PortkeyJobFailed, match=r"token_limit_exceeded: Too many tokens are enqueued\."):
         create(input_path, context)
 
 
-def test_downloads_that_are_cut_go_on(stand_in, input_path, context, tmp_path):
+def test_downloads_that_are_cut_go_on(mock_server, input_path, context, tmp_path):
     batch = create(input_path, context)
     whole = export(batch, tmp_path / "whole.jsonl")
     for after in (10, 1_000, 30_001):
-        stand_in.fault(cut_after=after, path="*/content")
+        mock_server.fault(cut_after=after, path="*/content")
     assert export(batch, tmp_path / "cut.jsonl")["sha256"] == whole["sha256"]
-    assert any("range" in request.headers for request in stand_in.requests)
+    assert any("range" in request.headers for request in mock_server.requests)
 
 
-def test_the_answer_to_a_submission_is_lost_and_the_batch_found(stand_in, input_path, context):
-    stand_in.fault(cut_after=5, method="POST", path="/v1/batches")
+def test_the_answer_to_a_submission_is_lost_and_the_batch_found(mock_server, input_path, context):
+    mock_server.fault(cut_after=5, method="POST", path="/v1/batches")
     with pytest.raises(PortkeyUnreachable):
         create(input_path, context)
     assert create(input_path, context)["id"] == "batch_000001"
-    assert_once(stand_in)
+    assert_once(mock_server)
 
 
-def test_a_submission_that_came_to_nothing_is_made_after_a_look(stand_in, input_path, context):
-    stand_in.fault(status=500, method="POST", path="/v1/batches")
+def test_a_submission_that_came_to_nothing_is_made_after_a_look(mock_server, input_path, context):
+    mock_server.fault(status=500, method="POST", path="/v1/batches")
     with pytest.raises(PortkeyServerError):
         create(input_path, context)
     assert create(input_path, context)["id"] == "batch_000001"
-    assert sent(stand_in, "GET", "/v1/batches") == 1
-    assert sent(stand_in, "POST", "/v1/files") == 1
+    assert sent(mock_server, "GET", "/v1/batches") == 1
+    assert sent(mock_server, "POST", "/v1/files") == 1
 
 
-def test_the_wait_may_go_on_without_the_worker(stand_in, input_path, context):
-    stand_in.plan("batches", statuses=["validating", "in_progress", "completed"], advance="per_poll")
+def test_the_wait_may_go_on_without_the_worker(mock_server, input_path, context):
+    mock_server.plan("batches", statuses=["validating", "in_progress", "completed"], advance="per_poll")
     with pytest.raises(TaskDeferred) as deferred:
         create(input_path, context, deferrable=True)
     assert deferred.value.trigger.serialize()[1]["ids"] == {"batch_id": "batch_000001"}
     assert create(input_path, context)["status"] == "completed"
-    assert_once(stand_in)
+    assert_once(mock_server)
 
 
 def run_until_killed(monkeypatch: pytest.MonkeyPatch, stage: str, path: Path, context: dict[str, Any]) -> None:
@@ -201,11 +201,11 @@ STAGES = [
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 @pytest.mark.parametrize("stages", [*[[stage] for stage in STAGES], STAGES], ids=", ".join)
-def test_a_worker_that_is_killed_leaves_one_upload_and_one_batch(stand_in, input_path, context, monkeypatch, stages):
+def test_a_worker_that_is_killed_leaves_one_upload_and_one_batch(mock_server, input_path, context, monkeypatch, stages):
     for stage in stages:
         run_until_killed(monkeypatch, stage, input_path, context)
     assert create(input_path, context)["status"] == "completed"
-    assert_once(stand_in)
+    assert_once(mock_server)
 
 
 LARGE = """
@@ -232,7 +232,7 @@ print(json.dumps({"seconds": time.monotonic() - began, "megabytes": peak() - bef
 """
 
 
-def test_two_hundred_thousand_requests_in_a_minute_and_in_bounded_memory(stand_in, tmp_path):
+def test_two_hundred_thousand_requests_in_a_minute_and_in_bounded_memory(mock_server, tmp_path):
     for name, count in (("small", 100), ("large", 200_000)):
         with (tmp_path / f"{name}.jsonl").open("w") as file:
             for number in range(count):
@@ -240,7 +240,7 @@ def test_two_hundred_thousand_requests_in_a_minute_and_in_bounded_memory(stand_i
                 line = {"custom_id": f"q-{number}", "method": "POST", "url": ENDPOINT, "body": body}
                 file.write(json.dumps(line) + "\n")
     failing = [f"q-{number}" for number in range(0, 200_000, 1_000)]
-    stand_in.plan("batches", times=2, failing=failing, missing=["q-17"], twice=["q-18"])
+    mock_server.plan("batches", times=2, failing=failing, missing=["q-17"], twice=["q-18"])
 
     script = [sys.executable, "-c", LARGE, str(tmp_path)]
     done = subprocess.run(script, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
@@ -253,14 +253,14 @@ def test_two_hundred_thousand_requests_in_a_minute_and_in_bounded_memory(stand_i
     assert measured["megabytes"] < 80, measured  # the files have 150
 
 
-def test_the_example_dag(stand_in, input_path, tmp_path):
+def test_the_example_dag(mock_server, input_path, tmp_path):
     dagbag = pytest.importorskip("airflow.dag_processing.dagbag", reason="the examples are for Airflow 3")
     from airflow.utils.db import initdb
 
     initdb()
     bag = dagbag.DagBag(dag_folder=Path(__file__).parents[2] / "example_dags" / "portkey_batch.py")
     assert bag.import_errors == {}
-    stand_in.plan("batches", failing=["q-3"])
+    mock_server.plan("batches", failing=["q-3"])
     conf = {
         "input_path": str(input_path),
         "output_path": f"{tmp_path}/out.jsonl",
@@ -271,4 +271,4 @@ def test_the_example_dag(stand_in, input_path, tmp_path):
     assert set(states.values()) == {"success"}, states
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 249
     assert len((tmp_path / "err.jsonl").read_text().splitlines()) == 1
-    assert_once(stand_in)
+    assert_once(mock_server)

@@ -1,4 +1,4 @@
-"""The example DAG that starts a run, on a real Airflow metadata database, against the stand-in over HTTP."""
+"""The example DAG that starts a run, on a real Airflow metadata database, against the mock server over HTTP."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 
 EXAMPLE = Path(__file__).parents[2] / "example_dags" / "portkey_create_run.py"
 
@@ -24,27 +24,27 @@ def dag():
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch):
-    with PortkeyStandIn(run_seconds=1) as stand_in:
-        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(stand_in.connection()))
-        stand_in.add_messages(thread_id="thread_demo", texts=["Hello."])
-        yield stand_in
+def mock_server(monkeypatch: pytest.MonkeyPatch):
+    with PortkeyMockServer(run_seconds=1) as mock_server:
+        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
+        mock_server.add_messages(thread_id="thread_demo", texts=["Hello."])
+        yield mock_server
 
 
 def asks(call_id: str, name: str, arguments: str) -> dict:
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-def posts(stand_in: PortkeyStandIn, path: str) -> list[dict]:
-    found = [request for request in stand_in.requests if (request.method, request.path) == ("POST", path)]
+def posts(mock_server: PortkeyMockServer, path: str) -> list[dict]:
+    found = [request for request in mock_server.requests if (request.method, request.path) == ("POST", path)]
     return [json.loads(request.body) for request in found]
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
-def test_a_run_is_started_answered_and_exported(dag, stand_in, tmp_path, monkeypatch, deferrable):
+def test_a_run_is_started_answered_and_exported(dag, mock_server, tmp_path, monkeypatch, deferrable):
     monkeypatch.setattr(dag.get_task("ask"), "deferrable", deferrable)
     monkeypatch.setattr(dag.get_task("ask"), "poke_interval", 0.2)
-    stand_in.plan(
+    mock_server.plan(
         "runs",
         statuses=[("queued", 0), ("in_progress", 0.5), ("requires_action", 1)],
         steps=4,
@@ -55,23 +55,23 @@ def test_a_run_is_started_answered_and_exported(dag, stand_in, tmp_path, monkeyp
     dag_run = dag.test(run_conf={"path": str(path), "question": "Which?"})
     states = {task.task_id: task.state for task in dag_run.get_task_instances()}
     assert states == {"ask": "success", "export_steps": "success"}
-    (body,) = posts(stand_in, "/v1/threads/thread_demo/runs")
+    (body,) = posts(mock_server, "/v1/threads/thread_demo/runs")
     assert body["additional_messages"] == [{"role": "user", "content": "Which?"}]
     assert body["tools"][0]["function"]["name"] == "in_stock"
     run = dag_run.get_task_instance("ask").xcom_pull(task_ids="ask")
     assert (run["status"], run["metadata"]) == ("completed", body["metadata"])
-    outputs = posts(stand_in, f"/v1/threads/thread_demo/runs/{run['id']}/submit_tool_outputs")
+    outputs = posts(mock_server, f"/v1/threads/thread_demo/runs/{run['id']}/submit_tool_outputs")
     assert [[json.loads(one["output"])["pieces"] for one in each["tool_outputs"]] for each in outputs] == [[12, 0], [0]]
     assert len(path.read_text().splitlines()) == 4
 
 
-def test_a_tool_that_the_dag_does_not_know_fails_the_task_and_cancels_the_run(dag, stand_in, tmp_path, monkeypatch):
+def test_a_tool_that_the_dag_does_not_know_fails_the_task_and_cancels_the_run(dag, mock_server, tmp_path, monkeypatch):
     monkeypatch.setattr(dag.get_task("ask"), "poke_interval", 0.2)
     statuses = [("queued", 0), ("requires_action", 0.5)]
-    stand_in.plan("runs", statuses=statuses, tool_calls=[asks("call_1", "order", "{}")])
+    mock_server.plan("runs", statuses=statuses, tool_calls=[asks("call_1", "order", "{}")])
     dag_run = dag.test(run_conf={"path": str(tmp_path / "steps.jsonl")})
     states = {task.task_id: task.state for task in dag_run.get_task_instances()}
     assert states == {"ask": "failed", "export_steps": "upstream_failed"}
-    assert [request.path for request in stand_in.requests if request.path.endswith("/cancel")] == [
+    assert [request.path for request in mock_server.requests if request.path.endswith("/cancel")] == [
         "/v1/threads/thread_demo/runs/run_000001/cancel"
     ]

@@ -1,4 +1,4 @@
-"""The example DAGs on a real Airflow metadata database, against the stand-in over HTTP."""
+"""The example DAGs on a real Airflow metadata database, against the mock server over HTTP."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 
@@ -24,13 +24,13 @@ def dags():
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch):
-    with PortkeyStandIn() as stand_in:
-        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(stand_in.connection()))
-        stand_in.add_run(
+def mock_server(monkeypatch: pytest.MonkeyPatch):
+    with PortkeyMockServer() as mock_server:
+        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
+        mock_server.add_run(
             thread_id="thread_demo", run_id="run_demo", statuses=[("queued", 0), ("completed", 3)], steps=7
         )
-        yield stand_in
+        yield mock_server
 
 
 def run(dag, **conf):
@@ -44,7 +44,7 @@ def xcom(dag_run, task_id: str):
     return dag_run.get_task_instance(task_id).xcom_pull(task_ids=task_id)
 
 
-def test_gate_and_export(dags, stand_in, tmp_path):
+def test_gate_and_export(dags, mock_server, tmp_path):
     path = tmp_path / "steps.jsonl"
     dag_run = run(dags["portkey_gate_and_export"], path=str(path))
     rows = [json.loads(line) for line in path.read_text().splitlines()]
@@ -57,16 +57,16 @@ def test_gate_and_export(dags, stand_in, tmp_path):
     assert "instructions" not in waited
 
 
-def test_steps_to_xcom(dags, stand_in):
+def test_steps_to_xcom(dags, mock_server):
     dag_run = run(dags["portkey_steps_to_xcom"])
     assert len(xcom(dag_run, "get_steps")) == 7
     assert xcom(dag_run, "count_tool_calls") == 3
 
 
-def test_scheduled_export(dags, stand_in, tmp_path, monkeypatch):
+def test_scheduled_export(dags, mock_server, tmp_path, monkeypatch):
     import pyarrow.parquet
 
-    stand_in.add_run(thread_id="thread_demo", run_id="run_latest", statuses="completed", steps=9)
+    mock_server.add_run(thread_id="thread_demo", run_id="run_latest", statuses="completed", steps=9)
     dag = dags["portkey_scheduled_export"]
     monkeypatch.setattr(dag.get_task("export_steps"), "path", str(tmp_path) + "/{{ ds }}/steps.parquet")
     run(dag)

@@ -1,4 +1,4 @@
-"""Responses, fine-tuning jobs and a user's own kind of job on the stand-in over HTTP."""
+"""Responses, fine-tuning jobs and a user's own kind of job on the mock server over HTTP."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from airflow_provider_portkey.operators.response import PortkeyCreateResponseOpe
 from airflow_provider_portkey.sensors.fine_tuning import PortkeyFineTuningJobSensor
 from airflow_provider_portkey.sensors.job import PortkeyJobSensor
 from airflow_provider_portkey.sensors.response import PortkeyResponseSensor
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 from airflow_provider_portkey.transfers.fine_tuning_to_object_storage import (
     PortkeyFineTuningCheckpointsToObjectStorageOperator,
     PortkeyFineTuningEventsToObjectStorageOperator,
@@ -26,25 +26,25 @@ from airflow_provider_portkey.transfers.response_items_to_object_storage import 
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch):
-    with PortkeyStandIn(job_seconds=0) as stand_in:
-        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(stand_in.connection()))
+def mock_server(monkeypatch: pytest.MonkeyPatch):
+    with PortkeyMockServer(job_seconds=0) as mock_server:
+        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
         monkeypatch.setattr("airflow_provider_portkey.sensors.base.time.sleep", lambda seconds: None)
-        yield stand_in
+        yield mock_server
 
 
-def posts(stand_in, path: str) -> list[dict]:
-    found = [request for request in stand_in.requests if (request.method, request.path) == ("POST", path)]
+def posts(mock_server, path: str) -> list[dict]:
+    found = [request for request in mock_server.requests if (request.method, request.path) == ("POST", path)]
     return [json.loads(request.body) for request in found]
 
 
-def test_a_response_is_made_waited_for_and_read(stand_in):
+def test_a_response_is_made_waited_for_and_read(mock_server):
     made = PortkeyCreateResponseOperator(
         task_id="ask", model="gpt-5-mini", input="Why?", instructions="Be short.", poke_interval=0
     ).execute({})
     assert made["status"] == "completed"
     assert not {"output", "instructions", "tools"} & made.keys()
-    (body,) = posts(stand_in, "/v1/responses")
+    (body,) = posts(mock_server, "/v1/responses")
     assert body == {"model": "gpt-5-mini", "input": "Why?", "instructions": "Be short.", "background": True}
     items = PortkeyResponseItemsOperator(task_id="answer", response_id=made["id"]).execute({})
     assert items[-1]["type"] == "message"
@@ -52,22 +52,22 @@ def test_a_response_is_made_waited_for_and_read(stand_in):
         PortkeyResponseItemsOperator(task_id="answer", response_id=made["id"], max_bytes=50).execute({})
 
 
-def test_a_failed_response_fails_with_its_error(stand_in):
+def test_a_failed_response_fails_with_its_error(mock_server):
     error = {"code": "server_error", "message": "The model stumbled."}
-    stand_in.add_response(response_id="resp_bad", statuses=["queued", "failed"], advance="per_poll", error=error)
+    mock_server.add_response(response_id="resp_bad", statuses=["queued", "failed"], advance="per_poll", error=error)
     with pytest.raises(PortkeyJobFailed, match=r"server_error: The model stumbled\."):
         PortkeyResponseSensor(task_id="wait", response_id="resp_bad", poke_interval=0).execute({})
 
 
-def test_a_response_defers_with_everything_that_its_trigger_needs(stand_in):
-    stand_in.add_response(response_id="resp_slow", statuses="in_progress")
+def test_a_response_defers_with_everything_that_its_trigger_needs(mock_server):
+    mock_server.add_response(response_id="resp_slow", statuses="in_progress")
     with pytest.raises(TaskDeferred) as deferred:
         PortkeyResponseSensor(task_id="wait", response_id="resp_slow", deferrable=True).execute({})
     json.dumps(deferred.value.trigger.serialize())
 
 
-def test_the_items_of_a_response_land_input_first(stand_in, tmp_path):
-    stand_in.add_response(response_id="resp_1", input=250, output=3)
+def test_the_items_of_a_response_land_input_first(mock_server, tmp_path):
+    mock_server.add_response(response_id="resp_1", input=250, output=3)
     path = tmp_path / "items.jsonl"
     operator = PortkeyResponseItemsToObjectStorageOperator(
         task_id="keep", response_id="resp_1", path=str(path), include_input=True
@@ -84,8 +84,8 @@ def test_the_items_of_a_response_land_input_first(stand_in, tmp_path):
     assert path.read_bytes() == first
 
 
-def test_only_the_output_lands_where_nothing_else_was_asked_for(stand_in, tmp_path):
-    stand_in.add_response(response_id="resp_1", input=5, output=2)
+def test_only_the_output_lands_where_nothing_else_was_asked_for(mock_server, tmp_path):
+    mock_server.add_response(response_id="resp_1", input=5, output=2)
     path = tmp_path / "items.csv"
     PortkeyResponseItemsToObjectStorageOperator(
         task_id="keep", response_id="resp_1", path=str(path), file_format="csv"
@@ -95,9 +95,9 @@ def test_only_the_output_lands_where_nothing_else_was_asked_for(stand_in, tmp_pa
     assert json.loads(rows[-1]["content"])[0]["type"] == "output_text"
 
 
-def test_a_fine_tuning_job_with_its_events_and_checkpoints(stand_in, tmp_path):
+def test_a_fine_tuning_job_with_its_events_and_checkpoints(mock_server, tmp_path):
     statuses = ["validating_files", "queued", "running", "succeeded"]
-    stand_in.add_fine_tuning_job(job_id="ftjob_1", statuses=statuses, advance="per_poll", events=230, checkpoints=4)
+    mock_server.add_fine_tuning_job(job_id="ftjob_1", statuses=statuses, advance="per_poll", events=230, checkpoints=4)
     done = PortkeyFineTuningJobSensor(task_id="wait", job_id="ftjob_1", poke_interval=0).execute({})
     assert done["status"] == "succeeded"
     for operator, rows in (
@@ -123,8 +123,8 @@ FILE_BATCH = Job(
 IDS = {"vector_store_id": "vs_1", "batch_id": "vsfb_1"}
 
 
-def test_a_users_own_kind_of_job_shows_its_progress(stand_in, caplog, capsys):
-    stand_in.add_file_batch(**IDS, files=3, statuses=["in_progress", "in_progress", "completed"], advance="per_poll")
+def test_a_users_own_kind_of_job_shows_its_progress(mock_server, caplog, capsys):
+    mock_server.add_file_batch(**IDS, files=3, statuses=["in_progress", "in_progress", "completed"], advance="per_poll")
     with caplog.at_level("INFO"):
         done = PortkeyJobSensor(task_id="wait", job=FILE_BATCH, ids=IDS, poke_interval=0).execute({})
     assert done["status"] == "completed"
@@ -132,7 +132,7 @@ def test_a_users_own_kind_of_job_shows_its_progress(stand_in, caplog, capsys):
     assert "completed 3" in shown
 
 
-def test_a_users_own_kind_of_job_is_cancelled_on_a_kill(stand_in):
-    stand_in.add_file_batch(**IDS, statuses="in_progress")
+def test_a_users_own_kind_of_job_is_cancelled_on_a_kill(mock_server):
+    mock_server.add_file_batch(**IDS, statuses="in_progress")
     PortkeyJobSensor(task_id="wait", job=FILE_BATCH, ids=IDS, cancel_on_kill=True).on_kill()
-    assert stand_in.requests[-1].path == "/v1/vector_stores/vs_1/file_batches/vsfb_1/cancel"
+    assert mock_server.requests[-1].path == "/v1/vector_stores/vs_1/file_batches/vsfb_1/cancel"

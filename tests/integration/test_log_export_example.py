@@ -1,4 +1,4 @@
-"""The example DAG of log exports on a real Airflow metadata database, against the stand-in over HTTP."""
+"""The example DAG of log exports on a real Airflow metadata database, against the mock server over HTTP."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 
 EXAMPLE = Path(__file__).parents[2] / "example_dags" / "portkey_log_export.py"
 
@@ -29,10 +29,10 @@ def test_the_hour_before_the_run_is_exported(dag, tmp_path, monkeypatch):
     path = str(tmp_path) + "/{{ ds }}.jsonl.gz"
     monkeypatch.setattr(dag.get_task("export_logs"), "path", path)
     monkeypatch.setattr(dag.get_task("export_logs"), "poke_interval", 1.0)
-    with PortkeyStandIn(job_seconds=1) as stand_in:
-        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(stand_in.connection()))
-        stand_in.log_exports.settings(end_included=False)
-        stand_in.add_logs(3_000, "2026-07-25T11:00:00Z", "2026-07-25T14:00:00Z")
+    with PortkeyMockServer(job_seconds=1) as mock_server:
+        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
+        mock_server.log_exports.settings(end_included=False)
+        mock_server.add_logs(3_000, "2026-07-25T11:00:00Z", "2026-07-25T14:00:00Z")
         dag_run = dag.test(logical_date=datetime(2026, 7, 25, 13, 10, tzinfo=UTC))
     tasks = {one.task_id: one for one in dag_run.get_task_instances()}
     assert {one.state for one in tasks.values()} == {"success"}

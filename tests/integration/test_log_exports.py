@@ -1,4 +1,4 @@
-"""Log exports over HTTP, against the stand-in: cut in time, resumed, and gone on with after a crash anywhere."""
+"""Log exports over HTTP, against the mock server: cut in time, resumed, and gone on with after a crash anywhere."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from airflow_provider_portkey.exceptions import (
 )
 from airflow_provider_portkey.jobs.log_windows import make_plan
 from airflow_provider_portkey.operators.log_export import PortkeyLogExportOperator
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 from airflow_provider_portkey.triggers import job as trigger_module
 
 START, END = "2026-07-25T00:00:00Z", "2026-07-25T01:00:00Z"
@@ -45,17 +45,17 @@ class Store(dict):
 
 
 @pytest.fixture
-def portkey(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyStandIn]:
-    """A stand-in whose exports take no time, and nobody waits between two looks."""
+def portkey(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyMockServer]:
+    """A mock server whose exports take no time, and nobody waits between two looks."""
 
     async def asleep(seconds: float) -> None:
         pass
 
     monkeypatch.setattr(trigger_module, "sleep_to_grid", asleep)
     monkeypatch.setattr("airflow_provider_portkey.client.downloads.wait_before_retry", lambda *args: 0.0)
-    with PortkeyStandIn(job_seconds=0) as stand_in:
-        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(stand_in.connection()))
-        yield stand_in
+    with PortkeyMockServer(job_seconds=0) as mock_server:
+        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
+        yield mock_server
 
 
 class Task:
@@ -108,7 +108,7 @@ class Task:
         return {"ti": ti, "task_state_store": self.store, "task_reschedule_count": 0 if first is None else 1}
 
 
-def starts(portkey: PortkeyStandIn) -> list[str]:
+def starts(portkey: PortkeyMockServer) -> list[str]:
     """Return the ids of the exports that were asked to start."""
     return [one.path.split("/")[-2] for one in portkey.requests if one.path.endswith("/start")]
 
@@ -216,7 +216,7 @@ def test_the_storage_sees_no_credential_and_no_query_of_the_connection(portkey, 
     Task("poke", tmp_path / "logs.jsonl").run()
     (request,) = portkey.storage_requests
     assert not [name for name in request.headers if name.startswith("x-") or name in ("authorization", "cookie")]
-    assert "stand-in" not in json.dumps(dict(request.headers))
+    assert "mock-server" not in json.dumps(dict(request.headers))
     assert "api-version" not in request.query
     assert all("api-version" in one.query for one in portkey.requests)
 

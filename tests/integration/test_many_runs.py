@@ -1,4 +1,4 @@
-"""Waiting for many runs in example and mapped tasks, on a real Airflow metadata database and the stand-in over HTTP."""
+"""Waiting for many runs in example and mapped tasks, on a real metadata database and the mock server over HTTP."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 
@@ -24,10 +24,10 @@ def dags():
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch):
-    with PortkeyStandIn() as stand_in:
-        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(stand_in.connection()))
-        yield stand_in
+def mock_server(monkeypatch: pytest.MonkeyPatch):
+    with PortkeyMockServer() as mock_server:
+        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
+        yield mock_server
 
 
 def states_of(dag_run) -> dict[tuple[str, int], str]:
@@ -38,9 +38,9 @@ def xcom(dag_run, task_id: str, map_index: int = -1):
     return dag_run.get_task_instance(task_id, map_index=map_index).xcom_pull(task_ids=task_id, map_indexes=map_index)
 
 
-def test_the_example_waits_for_all_in_one_task_and_for_each_in_its_own(dags, stand_in):
+def test_the_example_waits_for_all_in_one_task_and_for_each_in_its_own(dags, mock_server):
     for number in range(4):
-        stand_in.add_run(
+        mock_server.add_run(
             thread_id="thread_demo",
             run_id=f"run_{number}",
             statuses=[("queued", 0), ("completed", 1 + number)],
@@ -81,11 +81,11 @@ with DAG({dag_id!r}, schedule=None):
     return make
 
 
-def test_a_mapped_task_for_each_thread_waits_for_its_active_runs(mapped, stand_in):
+def test_a_mapped_task_for_each_thread_waits_for_its_active_runs(mapped, mock_server):
     for thread_id in ("thread_a", "thread_b"):
-        stand_in.add_run(thread_id=thread_id, run_id="run_over", statuses="completed")
-        stand_in.add_run(
-            thread_id=thread_id, run_id="run_1", statuses=[("queued", 0), ("completed", 1)], start="first-look"
+        mock_server.add_run(thread_id=thread_id, run_id="run_over", statuses="completed")
+        mock_server.add_run(
+            thread_id=thread_id, run_id="run_1", statuses=[("queued", 0), ("completed", 1)], start="first-poll"
         )
     dag_run = mapped("portkey_each_thread", "", 'thread_id=["thread_a", "thread_b"]').test()
     accounts = [xcom(dag_run, "wait", index) for index in (0, 1)]
@@ -93,10 +93,10 @@ def test_a_mapped_task_for_each_thread_waits_for_its_active_runs(mapped, stand_i
     assert [account["counts"] for account in accounts] == [{"completed": 1}] * 2
 
 
-def test_a_mapped_task_for_each_list_of_runs(mapped, stand_in):
-    stand_in.add_run(thread_id="thread_a", run_id="run_1")
-    stand_in.add_run(thread_id="thread_a", run_id="run_2")
-    stand_in.add_run(thread_id="thread_a", run_id="run_3", statuses="failed")
+def test_a_mapped_task_for_each_list_of_runs(mapped, mock_server):
+    mock_server.add_run(thread_id="thread_a", run_id="run_1")
+    mock_server.add_run(thread_id="thread_a", run_id="run_2")
+    mock_server.add_run(thread_id="thread_a", run_id="run_3", statuses="failed")
     lists = 'run_ids=[["run_1", "run_2"], ["run_2", "run_3"]]'
     dag_run = mapped("portkey_each_list", 'thread_id="thread_a"', lists).test()
     assert states_of(dag_run) == {("wait", 0): "success", ("wait", 1): "failed"}

@@ -1,4 +1,4 @@
-"""Nights on a real Airflow metadata database, against the stand-in over HTTP."""
+"""Nights on a real Airflow metadata database, against the mock server over HTTP."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 
 AIRFLOW_V_3_3_PLUS = Version(version("apache-airflow")) >= Version("3.3.0")
 EXAMPLE = Path(__file__).parents[2] / "example_dags" / "portkey_nightly_export.py"
@@ -20,7 +20,7 @@ DAY = timedelta(days=1)
 
 
 class Clock:
-    """Tells the stand-in the time at which a night is exported."""
+    """Tells the mock server the time at which a night is exported."""
 
     now = 0.0
 
@@ -48,16 +48,16 @@ def export(dag, night: datetime) -> dict:
     return tasks["export_steps"].xcom_pull(task_ids="export_steps")
 
 
-def fill(stand_in: PortkeyStandIn, clock: Clock, night: datetime) -> None:
+def fill(mock_server: PortkeyMockServer, clock: Clock, night: datetime) -> None:
     """Give each thread three runs that have ended, and one that ends after the export."""
     clock.now = (night + DAY + timedelta(minutes=1)).timestamp()
     for thread_id in ("thread_a", "thread_b"):
         for hour in (0, 8, 16):
             moment = int((night + timedelta(hours=hour)).timestamp())
-            stand_in.add_run(thread_id=thread_id, created_at=moment, statuses="completed", steps=5)
+            mock_server.add_run(thread_id=thread_id, created_at=moment, statuses="completed", steps=5)
         statuses = [("in_progress", 0), ("completed", 300)]
         moment = int((night + timedelta(hours=23, minutes=59)).timestamp())
-        stand_in.add_run(thread_id=thread_id, created_at=moment, statuses=statuses, steps=2)
+        mock_server.add_run(thread_id=thread_id, created_at=moment, statuses=statuses, steps=2)
 
 
 @pytest.mark.parametrize(("count", "asset"), [(7, True), (4, False)])
@@ -68,11 +68,11 @@ def test_nights_and_a_clear(dag, tmp_path, monkeypatch, count, asset):
         monkeypatch.setattr(task, "outlets", [])
     clock = Clock()
     nights = [MONDAY + number * DAY for number in range(count)]
-    with PortkeyStandIn(clock=clock) as stand_in:
-        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(stand_in.connection()))
+    with PortkeyMockServer(clock=clock) as mock_server:
+        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
         manifests = []
         for night in nights:
-            fill(stand_in, clock, night)
+            fill(mock_server, clock, night)
             manifests.append(export(dag, night))
         before = {file: file.read_bytes() for file in tmp_path.glob("window_start=*/*")}
         again = export(dag, nights[2])

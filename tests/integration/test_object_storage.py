@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from airflow_provider_portkey.exceptions import PortkeyDestinationExists, PortkeyUnexpectedAnswer
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 from airflow_provider_portkey.transfers.steps_to_object_storage import (
     PortkeyRunStepsToObjectStorageOperator,
     PortkeyThreadStepsToObjectStorageOperator,
@@ -18,11 +18,11 @@ from airflow_provider_portkey.transfers.steps_to_object_storage import (
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch):
-    with PortkeyStandIn() as stand_in:
-        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(stand_in.connection()))
-        stand_in.add_run(thread_id="thread_1", run_id="run_1", statuses="completed", steps=2_345)
-        yield stand_in
+def mock_server(monkeypatch: pytest.MonkeyPatch):
+    with PortkeyMockServer() as mock_server:
+        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
+        mock_server.add_run(thread_id="thread_1", run_id="run_1", statuses="completed", steps=2_345)
+        yield mock_server
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def keys(s3) -> list[str]:
     return [entry["Key"] for entry in s3.list_objects_v2(Bucket="exports").get("Contents", ())]
 
 
-def test_lands_in_the_bucket(stand_in, s3):
+def test_lands_in_the_bucket(mock_server, s3):
     manifest = export()
     body = s3.get_object(Bucket="exports", Key="day/steps.jsonl.gz")["Body"].read()
     rows = [json.loads(line) for line in gzip.decompress(body).splitlines()]
@@ -79,28 +79,28 @@ def test_lands_in_the_bucket(stand_in, s3):
     assert keys(s3) == ["day/steps.jsonl.gz"]
 
 
-def test_nothing_lands_where_the_steps_break_off(stand_in, s3):
-    stand_in.fault(status=200, body="<html>Sign in</html>", content_type="text/html", path="*/steps", times=None)
+def test_nothing_lands_where_the_steps_break_off(mock_server, s3):
+    mock_server.fault(status=200, body="<html>Sign in</html>", content_type="text/html", path="*/steps", times=None)
     with pytest.raises(PortkeyUnexpectedAnswer):
         export()
     assert keys(s3) == []
 
 
-def test_an_earlier_export_stays_where_it_must(stand_in, s3):
+def test_an_earlier_export_stays_where_it_must(mock_server, s3):
     s3.put_object(Bucket="exports", Key="day/steps.jsonl.gz", Body=b"earlier")
     with pytest.raises(PortkeyDestinationExists):
         export(overwrite=False)
-    assert stand_in.requests == []
+    assert mock_server.requests == []
     assert s3.get_object(Bucket="exports", Key="day/steps.jsonl.gz")["Body"].read() == b"earlier"
 
 
-def test_is_replaced_where_it_may(stand_in, s3):
+def test_is_replaced_where_it_may(mock_server, s3):
     s3.put_object(Bucket="exports", Key="day/steps.jsonl.gz", Body=b"earlier")
     manifest = export()
     assert s3.head_object(Bucket="exports", Key="day/steps.jsonl.gz")["ContentLength"] == manifest["bytes"]
 
 
-def test_windows_land_in_the_bucket_and_land_again(stand_in, s3):
+def test_windows_land_in_the_bucket_and_land_again(mock_server, s3):
     """What is left unfinished goes from one window to the next by way of the bucket, too."""
     s3.put_object(Bucket="exports", Key="threads.txt", Body=b"thread/1\n\nthread_2\n")
     night = datetime(2026, 11, 1, tzinfo=UTC)
@@ -119,13 +119,13 @@ def test_windows_land_in_the_bucket_and_land_again(stand_in, s3):
     def add(thread_id: str, run_id: str, hour: int, statuses) -> None:
         created_at = int((night + timedelta(hours=hour)).timestamp())
         run = {"thread_id": thread_id, "run_id": run_id, "created_at": created_at, "statuses": statuses}
-        stand_in.add_run(**run, steps=3, advance="per_poll")
+        mock_server.add_run(**run, steps=3, advance="per_poll")
 
     add("thread/1", "run_1", 3, "completed")
     add("thread_2", "run_2", 23, ["in_progress", "completed"])
     first = export_night(0)
     # The first look sees the first status, the next one the second.
-    run = f"{stand_in.url}/threads/thread_2/runs/run_2"
+    run = f"{mock_server.url}/threads/thread_2/runs/run_2"
     requests.get(run, headers={"Authorization": "Bearer x"}, timeout=10)
     second = export_night(1)
     landed = {key: s3.get_object(Bucket="exports", Key=key)["Body"].read() for key in keys(s3)}

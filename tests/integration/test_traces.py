@@ -19,7 +19,7 @@ from airflow_provider_portkey.hooks.portkey import PortkeyHook
 from airflow_provider_portkey.jobs.base import Job
 from airflow_provider_portkey.jobs.run import RUN
 from airflow_provider_portkey.links import trace_id_of
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 from airflow_provider_portkey.triggers import job as trigger_module
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
@@ -49,26 +49,26 @@ def lasting(end: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyStandIn]:
-    """A stand-in with one job of each kind, and nobody waits between two looks."""
+def mock_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyMockServer]:
+    """A mock server with one job of each kind, and nobody waits between two looks."""
 
     async def asleep(seconds: float) -> None:
         await asyncio.sleep(0)
 
     monkeypatch.setattr(trigger_module, "sleep_to_grid", asleep)
     monkeypatch.setattr("airflow_provider_portkey.sensors.base.time.sleep", lambda seconds: None)
-    with PortkeyStandIn(job_seconds=0.2, run_seconds=0.2) as stand_in:
-        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(stand_in.connection()))
-        stand_in.add_run(thread_id="thread_1", run_id="run_1", steps=3, **lasting("completed"))
-        stand_in.add_run(thread_id="thread_1", run_id="run_2", statuses="completed", steps=3)
-        stand_in.add_response(response_id="resp_1", input=3, output=2, **lasting("completed"))
-        stand_in.add_batch(batch_id="batch_1", count=3, **lasting("completed"))
-        stand_in.add_batch(batch_id="batch_2", count=3, statuses="completed")
-        stand_in.add_logs(5, WINDOW["window_start"], WINDOW["window_end"])
-        stand_in.add_log_export(export_id="exp_1", **lasting("success"))
-        stand_in.add_fine_tuning_job(job_id="ft_1", events=3, checkpoints=1, **lasting("succeeded"))
-        stand_in.add_file_batch(vector_store_id="vs_1", batch_id="fb_1", **lasting("completed"))
-        yield stand_in
+    with PortkeyMockServer(job_seconds=0.2, run_seconds=0.2) as mock_server:
+        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
+        mock_server.add_run(thread_id="thread_1", run_id="run_1", steps=3, **lasting("completed"))
+        mock_server.add_run(thread_id="thread_1", run_id="run_2", statuses="completed", steps=3)
+        mock_server.add_response(response_id="resp_1", input=3, output=2, **lasting("completed"))
+        mock_server.add_batch(batch_id="batch_1", count=3, **lasting("completed"))
+        mock_server.add_batch(batch_id="batch_2", count=3, statuses="completed")
+        mock_server.add_logs(5, WINDOW["window_start"], WINDOW["window_end"])
+        mock_server.add_log_export(export_id="exp_1", **lasting("success"))
+        mock_server.add_fine_tuning_job(job_id="ft_1", events=3, checkpoints=1, **lasting("succeeded"))
+        mock_server.add_file_batch(vector_store_id="vs_1", batch_id="fb_1", **lasting("completed"))
+        yield mock_server
 
 
 def tasks(folder: Path) -> dict[str, dict[str, Any]]:
@@ -148,36 +148,36 @@ async def event_of(trigger: Any) -> Any:
 @pytest.mark.parametrize("deferrable", [False, True])
 @pytest.mark.parametrize("name", sorted(task_classes()))
 def test_every_request_of_a_task_carries_its_trace_id(
-    stand_in: PortkeyStandIn, tmp_path: Path, name: str, deferrable: bool
+    mock_server: PortkeyMockServer, tmp_path: Path, name: str, deferrable: bool
 ) -> None:
     cls = task_classes()[name]
     if name == "PortkeySubmitToolOutputsOperator":
-        stand_in.add_run(thread_id="thread_1", run_id="run_asks", statuses="requires_action", tool_calls=[TOOL_CALL])
+        mock_server.add_run(thread_id="thread_1", run_id="run_asks", statuses="requires_action", tool_calls=[TOOL_CALL])
     waits = hasattr(cls, "execute_complete")
     how = {"deferrable": deferrable, "poke_interval": 0} if waits else {}
 
     deferred = work(cls(task_id="task", **tasks(tmp_path)[name], **how), context())
 
-    assert len(stand_in.requests) >= 1
-    assert {request.headers.get("x-portkey-trace-id") for request in stand_in.requests} == {ID}
-    assert {request.headers.get("x-portkey-trace-id") for request in stand_in.storage_requests} <= {None}
+    assert len(mock_server.requests) >= 1
+    assert {request.headers.get("x-portkey-trace-id") for request in mock_server.requests} == {ID}
+    assert {request.headers.get("x-portkey-trace-id") for request in mock_server.storage_requests} <= {None}
     # A run that was cancelled has ended by the next look.
     assert bool(deferred) == (deferrable and waits and name != "PortkeyCancelRunOperator")
-    assert bool(stand_in.storage_requests) == (name == "PortkeyLogExportOperator")
+    assert bool(mock_server.storage_requests) == (name == "PortkeyLogExportOperator")
 
 
-def test_each_try_has_its_own_trace_also_with_one_operator(stand_in: PortkeyStandIn) -> None:
+def test_each_try_has_its_own_trace_also_with_one_operator(mock_server: PortkeyMockServer) -> None:
     cls = task_classes()["PortkeyRunSensor"]
     sensor: Any = cls(task_id="task", thread_id="thread_1", run_id="run_2")
     sensor.execute(context())
     sensor.execute(context(try_number=3))
 
-    found = [request.headers["x-portkey-trace-id"] for request in stand_in.requests]
+    found = [request.headers["x-portkey-trace-id"] for request in mock_server.requests]
     assert found == [ID, trace_id_of(SimpleNamespace(**KEY | {"try_number": 3}))]
 
 
-def test_a_task_that_is_killed_cancels_with_its_trace_id(stand_in: PortkeyStandIn) -> None:
-    stand_in.add_run(thread_id="thread_1", run_id="run_long", statuses="in_progress")
+def test_a_task_that_is_killed_cancels_with_its_trace_id(mock_server: PortkeyMockServer) -> None:
+    mock_server.add_run(thread_id="thread_1", run_id="run_long", statuses="in_progress")
     cls = task_classes()["PortkeyRunSensor"]
     sensor: Any = cls(task_id="task", thread_id="thread_1", run_id="run_long", cancel_on_kill=True, deferrable=True)
     with pytest.raises(TaskDeferred) as deferred:
@@ -185,42 +185,42 @@ def test_a_task_that_is_killed_cancels_with_its_trace_id(stand_in: PortkeyStandI
     sensor.on_kill()
     asyncio.run(deferred.value.trigger.on_kill())
 
-    sent = [(request.method, request.headers["x-portkey-trace-id"]) for request in stand_in.requests]
+    sent = [(request.method, request.headers["x-portkey-trace-id"]) for request in mock_server.requests]
     assert sent == [("GET", ID), ("POST", ID), ("POST", ID)]
 
 
 def test_a_connection_with_a_trace_id_of_its_own_keeps_it(
-    stand_in: PortkeyStandIn, monkeypatch: pytest.MonkeyPatch
+    mock_server: PortkeyMockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connection = stand_in.connection()
+    connection = mock_server.connection()
     connection["extra"] = {**connection["extra"], "headers": {"X-Portkey-Trace-Id": "ours"}}
     monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(connection))
     cls = task_classes()["PortkeyRunSensor"]
 
     assert work(cls(task_id="task", thread_id="thread_1", run_id="run_1", deferrable=True), context()) == 1
-    assert {request.headers["x-portkey-trace-id"] for request in stand_in.requests} == {"ours"}
+    assert {request.headers["x-portkey-trace-id"] for request in mock_server.requests} == {"ours"}
 
 
-def test_a_hook_of_somebody_elses_code_sends_none(stand_in: PortkeyStandIn) -> None:
+def test_a_hook_of_somebody_elses_code_sends_none(mock_server: PortkeyMockServer) -> None:
     PortkeyHook().get_run("thread_1", "run_2")
 
-    assert "x-portkey-trace-id" not in stand_in.requests[0].headers
+    assert "x-portkey-trace-id" not in mock_server.requests[0].headers
 
 
-def test_an_error_names_the_trace_id_that_was_sent(stand_in: PortkeyStandIn) -> None:
-    stand_in.fault(status=400, headers={"x-portkey-trace-id": ""})
+def test_an_error_names_the_trace_id_that_was_sent(mock_server: PortkeyMockServer) -> None:
+    mock_server.fault(status=400, headers={"x-portkey-trace-id": ""})
     with pytest.raises(PortkeyBadRequest, match=f"trace id {ID}") as refused:
         PortkeyHook(trace_id=ID).get_run("thread_1", "run_2")
     assert refused.value.trace_id == ID
 
-    stand_in.fault(disconnect=True)
+    mock_server.fault(disconnect=True)
     with pytest.raises(PortkeyUnreachable) as broken_off:
         PortkeyHook(trace_id=ID).get_job(RUN, {"thread_id": "thread_1", "run_id": "run_2"}, max_retries=0)
     assert broken_off.value.trace_id == ID
 
 
 def test_the_links_of_tasks_that_ran_lead_to_their_requests(
-    stand_in: PortkeyStandIn, tmp_path: Path, stored_dag: Callable[[Any], Any]
+    mock_server: PortkeyMockServer, tmp_path: Path, stored_dag: Callable[[Any], Any]
 ) -> None:
     from airflow.utils.db import initdb
 
@@ -231,7 +231,7 @@ def test_the_links_of_tasks_that_ran_lead_to_their_requests(
 
     initdb()
     dag = DagBag(dag_folder=EXAMPLES).dags["portkey_gate_and_export"]
-    stand_in.add_run(thread_id="thread_demo", run_id="run_demo", steps=3, **lasting("completed"))
+    mock_server.add_run(thread_id="thread_demo", run_id="run_demo", steps=3, **lasting("completed"))
     dag_run = dag.test(run_conf={"path": str(tmp_path / "steps.jsonl")})
 
     stored = stored_dag(dag)
@@ -239,6 +239,6 @@ def test_the_links_of_tasks_that_ran_lead_to_their_requests(
     for ti in dag_run.get_task_instances():
         assert (ti.state, stored.get_task(ti.task_id).extra_links) == ("success", ["Portkey trace"])
         links.add(stored.get_task(ti.task_id).get_extra_links(ti, "Portkey trace"))
-    sent = {request.headers["x-portkey-trace-id"] for request in stand_in.requests}
+    sent = {request.headers["x-portkey-trace-id"] for request in mock_server.requests}
     assert len(links) == 2
     assert links == {f"https://app.portkey.ai/logs?trace_id={one}" for one in sent}

@@ -16,7 +16,7 @@ from airflow_provider_portkey.jobs.run import RUN, RUNS
 from airflow_provider_portkey.metrics import count_tokens
 from airflow_provider_portkey.operators.run import PortkeyCreateRunOperator
 from airflow_provider_portkey.sensors.run import PortkeyRunSensor, PortkeyThreadRunsSensor
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 from airflow_provider_portkey.triggers import job as trigger_module
 
 USAGE = {"prompt_tokens": 30, "completion_tokens": 12, "total_tokens": 42}
@@ -81,15 +81,15 @@ def test_many_runs_count_for_each_status(counted: list[Any]) -> None:
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyStandIn]:
+def mock_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyMockServer]:
     async def asleep(seconds: float) -> None:
         await asyncio.sleep(0)
 
     monkeypatch.setattr(trigger_module, "sleep_to_grid", asleep)
     monkeypatch.setattr("airflow_provider_portkey.sensors.base.time.sleep", lambda seconds: None)
-    with PortkeyStandIn(run_seconds=0) as stand_in:
-        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(stand_in.connection()))
-        yield stand_in
+    with PortkeyMockServer(run_seconds=0) as mock_server:
+        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
+        yield mock_server
 
 
 def work(task: Any) -> tuple[int, Any]:
@@ -117,12 +117,12 @@ async def event_of(trigger: Any) -> Any:
 @pytest.mark.parametrize("how", [{}, {"mode": "reschedule"}, {"deferrable": True}])
 @pytest.mark.parametrize("status", ["completed", "failed"])
 def test_a_wait_for_a_run_counts_it_once_in_each_mode(
-    stand_in: PortkeyStandIn, counted: list[Any], how: dict[str, Any], status: str
+    mock_server: PortkeyMockServer, counted: list[Any], how: dict[str, Any], status: str
 ) -> None:
     if "mode" in how:
         initdb()  # Airflow 2 looks there for the beginning of the wait
     statuses = [status] if "mode" in how else ["in_progress", "in_progress", "in_progress", status]
-    stand_in.add_run(thread_id="t", run_id="r", statuses=statuses, advance="per_poll", fields={"usage": USAGE})
+    mock_server.add_run(thread_id="t", run_id="r", statuses=statuses, advance="per_poll", fields={"usage": USAGE})
 
     deferred, end = work(PortkeyRunSensor(task_id="wait", thread_id="t", run_id="r", poke_interval=0, **how))
 
@@ -132,10 +132,12 @@ def test_a_wait_for_a_run_counts_it_once_in_each_mode(
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_a_wait_for_many_runs_counts_each_once(stand_in: PortkeyStandIn, counted: list[Any], deferrable: bool) -> None:
+def test_a_wait_for_many_runs_counts_each_once(
+    mock_server: PortkeyMockServer, counted: list[Any], deferrable: bool
+) -> None:
     for number, status in enumerate(("completed", "failed", "completed")):
         statuses = [("in_progress", 0), (status, 0.2 + number / 10)]
-        stand_in.add_run(thread_id="t", run_id=f"r{number}", statuses=statuses, fields={"usage": USAGE})
+        mock_server.add_run(thread_id="t", run_id=f"r{number}", statuses=statuses, fields={"usage": USAGE})
 
     task = PortkeyThreadRunsSensor(
         task_id="wait", thread_id="t", run_ids=["r0", "r1", "r2"], allowed_bad_ends=1, poke_interval=0,
@@ -151,8 +153,8 @@ def test_a_wait_for_many_runs_counts_each_once(stand_in: PortkeyStandIn, counted
     ]
 
 
-def test_a_run_that_a_task_starts_itself_counts(stand_in: PortkeyStandIn, counted: list[Any]) -> None:
-    stand_in.add_run(thread_id="t", run_id="r", statuses="completed")
+def test_a_run_that_a_task_starts_itself_counts(mock_server: PortkeyMockServer, counted: list[Any]) -> None:
+    mock_server.add_run(thread_id="t", run_id="r", statuses="completed")
     _, run = work(PortkeyCreateRunOperator(task_id="ask", assistant_id="a", thread_id="t", poke_interval=0))
 
     assert counted == [("portkey.run.tokens", run["usage"]["total_tokens"], {"status": "completed"})]

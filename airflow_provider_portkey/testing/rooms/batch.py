@@ -59,7 +59,7 @@ def batch_object(batch: Batch, files: Files) -> dict[str, Any]:
     errors = batch.errors or [
         {
             "code": "server_error",
-            "message": "The stand-in was told to fail this batch.",
+            "message": "The mock server was told to fail this batch.",
             "param": None,
             "line": None,
         }

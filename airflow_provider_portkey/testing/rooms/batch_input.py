@@ -43,7 +43,7 @@ class CountedInput:
         return self._count
 
     def request(self, number: int) -> tuple[str, str]:
-        return f"request-{number + 1:06d}", "stand-in-model"
+        return f"request-{number + 1:06d}", "mock-model"
 
     def places(self, custom_ids: frozenset[str]) -> dict[str, int]:
         found: dict[str, int] = {}
@@ -117,7 +117,7 @@ class FileInput:
             return "duplicate_custom_id", f"The custom_id '{custom_id}' is there twice."
         seen.add(hash(custom_id))
         self._custom_ids.append(custom_id)
-        model = str(body.get("model", "stand-in-model"))
+        model = str(body.get("model", "mock-model"))
         self._model_numbers.append(self._models.setdefault(model, len(self._models)))
         return "", ""
 

@@ -105,7 +105,7 @@ class BatchOutput:
             if isinstance(failure, Mapping):
                 yield _line(rank, custom_id, None, dict(failure))
             else:
-                message = f"The stand-in was told to fail '{custom_id}'."
+                message = f"The mock server was told to fail '{custom_id}'."
                 error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
                 yield _line(rank, custom_id, self._answered(rank, failure, {"error": error}), None)
         for rank in range(done, len(self._requests) if expired else done):

@@ -20,7 +20,7 @@ class Building:
     """Every room, what is answered there, and what another process may do there.
 
     :param desk: what the rooms share.
-    :param origin: tells the URL of the stand-in, without a path.
+    :param origin: tells the URL of the mock server, without a path.
     """
 
     def __init__(self, desk: Desk, *, origin: Callable[[], str]) -> None:
@@ -47,7 +47,7 @@ class Building:
         yield from self._log_export_routes.storage_table()
 
     def actions(self) -> dict[str, Callable[..., Any]]:
-        """Name what ``POST /_stand_in/<name>`` does."""
+        """Name what ``POST /_mock_server/<name>`` does."""
         return {
             "plans": self.desk.plan,
             "responses": self.responses.add,

@@ -51,7 +51,7 @@ class Files:
         content: str | Iterable[str],
         *,
         file_id: str | None = None,
-        filename: str = "stand-in.jsonl",
+        filename: str = "mock server.jsonl",
         purpose: str = "batch",
     ) -> dict[str, Any]:
         """Put a file there.

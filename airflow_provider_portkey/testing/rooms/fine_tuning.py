@@ -129,7 +129,7 @@ def job_object(job: FineTuningJob) -> dict[str, Any]:
     succeeded = job.status == "succeeded"
     error = job.error or {
         "code": "server_error",
-        "message": "The stand-in was told to fail this job.",
+        "message": "The mock server was told to fail this job.",
         "param": None,
     }
     ended = [job.reached_at(status) for status in TERMINAL_STATUSES if job.status == status]
@@ -138,14 +138,14 @@ def job_object(job: FineTuningJob) -> dict[str, Any]:
         "object": "fine_tuning.job",
         "created_at": job.created_at,
         "status": job.status,
-        "model": "stand-in-model",
-        "fine_tuned_model": f"ft:stand-in-model:{job.id}" if succeeded else None,
+        "model": "mock-model",
+        "fine_tuned_model": f"ft:mock-model:{job.id}" if succeeded else None,
         "finished_at": ended[0] if ended else None,
         "estimated_finish": None,
         "error": error if job.status == "failed" else None,
         "trained_tokens": job.trained_tokens if succeeded else None,
         "hyperparameters": {"n_epochs": 1, "batch_size": 1, "learning_rate_multiplier": 1.0},
-        "organization_id": "org-stand-in",
+        "organization_id": "org-mock server",
         "result_files": [],
         "training_file": "file_training",
         "validation_file": None,
@@ -185,7 +185,7 @@ def _checkpoint(checkpoint_id: str, job: FineTuningJob, number: int) -> dict[str
         "object": "fine_tuning.job.checkpoint",
         "created_at": job.created_at + step,
         "fine_tuning_job_id": job.id,
-        "fine_tuned_model_checkpoint": f"ft:stand-in-model:{job.id}:ckpt-step-{step}",
+        "fine_tuned_model_checkpoint": f"ft:mock-model:{job.id}:ckpt-step-{step}",
         "step_number": step,
         "metrics": {"step": step, "train_loss": 1 / step, "train_mean_token_accuracy": 0.5},
     }

@@ -37,7 +37,7 @@ def response_object(response: Response) -> dict[str, Any]:
     over = status in ("completed", "incomplete")
     error = response.error or {
         "code": "server_error",
-        "message": "The stand-in was told to fail this response.",
+        "message": "The mock server was told to fail this response.",
     }
     tokens = 5 * len(response.output)
     usage = {
@@ -58,7 +58,7 @@ def response_object(response: Response) -> dict[str, Any]:
         "incomplete_details": {"reason": response.incomplete_reason} if status == "incomplete" else None,
         "instructions": None,
         "max_output_tokens": None,
-        "model": "stand-in-model",
+        "model": "mock-model",
         "output": response.output if over else [],
         "parallel_tool_calls": True,
         "previous_response_id": None,

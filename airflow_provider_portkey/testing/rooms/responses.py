@@ -57,7 +57,7 @@ class Responses:
         *,
         response_id: str | None = None,
         output: int | Iterable[Mapping[str, Any]] = 3,
-        input: str | int | list[Mapping[str, Any]] = "Answer as a stand-in would.",
+        input: str | int | list[Mapping[str, Any]] = "Answer as a mock server would.",
         error: Mapping[str, Any] | None = None,
         incomplete_reason: str = "max_output_tokens",
         background: bool = True,
@@ -108,7 +108,7 @@ class Responses:
         if not body.get("model") and not body.get("prompt"):
             raise bad_request("'model' is missing.", param="model")
         if body.get("stream"):
-            raise bad_request("The stand-in does not stream.", param="stream")
+            raise bad_request("The mock server does not stream.", param="stream")
         background = bool(body.get("background"))
         if background and body.get("store") is False:
             raise bad_request("A response in the background has to be stored.", param="store")

@@ -186,7 +186,7 @@ def test_the_form_of_older_versions_has_the_same_behaviour() -> None:
 
 @pytest.fixture
 def form_libraries(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], type]:
-    """Stand-ins for the libraries of the form of older versions, which newer ones do not bring."""
+    """Mock servers for the libraries of the form of older versions, which newer ones do not bring."""
 
     class Part:
         def __init__(self, *args: Any, **kwargs: Any) -> None:

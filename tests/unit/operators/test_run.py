@@ -31,7 +31,7 @@ from airflow_provider_portkey.operators.run import (
     PortkeyCreateRunOperator,
     PortkeySubmitToolOutputsOperator,
 )
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 
 MODES = ("poke", "reschedule", "deferred")
 THREAD = "thread_1"
@@ -50,16 +50,16 @@ class Store(dict):
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch):
-    with PortkeyStandIn(run_seconds=0) as stand_in:
-        connection = stand_in.connection()
+def mock_server(monkeypatch: pytest.MonkeyPatch):
+    with PortkeyMockServer(run_seconds=0) as mock_server:
+        connection = mock_server.connection()
         connection["extra"]["max_retries"] = 0
         monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(connection))
         monkeypatch.setattr("airflow_provider_portkey.sensors.base.time.sleep", lambda seconds: None)
         for name in ("_orig_start_date", "_is_metadatabase_mysql"):  # of Airflow 2, which asks its database
             monkeypatch.setattr(f"{BaseSensorOperator.__module__}.{name}", lambda **_: None, raising=False)
-        stand_in.add_messages(thread_id=THREAD, texts=["Why?"])
-        yield stand_in
+        mock_server.add_messages(thread_id=THREAD, texts=["Why?"])
+        yield mock_server
 
 
 @pytest.fixture(params=["task state store", "variable"])
@@ -124,18 +124,18 @@ def call(call_id: str, name: str = "look_up", arguments: str = '{"word": "x"}') 
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-def posts(stand_in: PortkeyStandIn, end: str) -> list[Any]:
-    found = [one for one in stand_in.requests if one.method == "POST" and one.path.endswith(end)]
+def posts(mock_server: PortkeyMockServer, end: str) -> list[Any]:
+    found = [one for one in mock_server.requests if one.method == "POST" and one.path.endswith(end)]
     return [json.loads(one.body) for one in found]
 
 
-def starts(stand_in: PortkeyStandIn) -> int:
-    return len(posts(stand_in, "/runs"))
+def starts(mock_server: PortkeyMockServer) -> int:
+    return len(posts(mock_server, "/runs"))
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_run_is_started_on_a_thread_and_waited_for(stand_in, context, mode):
-    stand_in.plan("runs", statuses=["queued", "in_progress", "completed"], advance="per_poll", steps=2)
+def test_a_run_is_started_on_a_thread_and_waited_for(mock_server, context, mode):
+    mock_server.plan("runs", statuses=["queued", "in_progress", "completed"], advance="per_poll", steps=2)
     choices = {
         "instructions": "Be short.",
         "additional_instructions": "Be kind.",
@@ -148,7 +148,7 @@ def test_a_run_is_started_on_a_thread_and_waited_for(stand_in, context, mode):
     )
     assert (run["status"], run["thread_id"], run["usage"]["total_tokens"]) == ("completed", THREAD, 50)
     assert not {"instructions", "tools"} & run.keys()
-    (body,) = posts(stand_in, "/runs")
+    (body,) = posts(mock_server, "/runs")
     marker = body["metadata"].pop("airflow_marker")
     assert len(marker) == 32
     assert body == {"assistant_id": "asst_1", "temperature": 0.5, "metadata": {"team": "data"}, **choices}
@@ -156,51 +156,51 @@ def test_a_run_is_started_on_a_thread_and_waited_for(stand_in, context, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_thread_and_a_run_are_started_in_one_call(stand_in, context, mode):
+def test_a_thread_and_a_run_are_started_in_one_call(mock_server, context, mode):
     thread = {"messages": [{"role": "user", "content": "Why?"}]}
-    stand_in.plan("runs", statuses=["queued", "in_progress", "completed"], advance="per_poll")
+    mock_server.plan("runs", statuses=["queued", "in_progress", "completed"], advance="per_poll")
     run = carry_out(lambda: operator(mode, thread=thread), context)
     assert (run["status"], run["thread_id"]) == ("completed", "thread_000001")
-    (body,) = posts(stand_in, "/threads/runs")
+    (body,) = posts(mock_server, "/threads/runs")
     assert body["thread"] == thread
 
 
-def test_an_empty_thread_is_a_thread(stand_in, context):
+def test_an_empty_thread_is_a_thread(mock_server, context):
     assert operator(thread={}).execute(context)["status"] == "completed"
-    assert posts(stand_in, "/threads/runs")[0]["thread"] == {}
+    assert posts(mock_server, "/threads/runs")[0]["thread"] == {}
 
 
-def test_without_waiting_the_run_is_returned_as_it_was_started(stand_in, context):
-    stand_in.plan("runs", statuses="queued")
+def test_without_waiting_the_run_is_returned_as_it_was_started(mock_server, context):
+    mock_server.plan("runs", statuses="queued")
     assert operator(wait_for_completion=False).execute(context)["status"] == "queued"
-    assert len(stand_in.requests) == 1
+    assert len(mock_server.requests) == 1
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_run_that_ends_badly_fails_with_its_reason(stand_in, context, mode):
+def test_a_run_that_ends_badly_fails_with_its_reason(mock_server, context, mode):
     error = {"code": "rate_limit_exceeded", "message": "Slow down."}
-    stand_in.plan("runs", statuses=["queued", "in_progress", "failed"], advance="per_poll", last_error=error)
+    mock_server.plan("runs", statuses=["queued", "in_progress", "failed"], advance="per_poll", last_error=error)
     with pytest.raises(PortkeyRunFailed, match="Slow down"):
         carry_out(lambda: operator(mode), context)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_without_handlers_a_run_that_asks_fails_as_in_a_sensor(stand_in, context, mode):
-    stand_in.plan("runs", statuses=["queued", "in_progress", "requires_action"], advance="per_poll")
+def test_without_handlers_a_run_that_asks_fails_as_in_a_sensor(mock_server, context, mode):
+    mock_server.plan("runs", statuses=["queued", "in_progress", "requires_action"], advance="per_poll")
     with pytest.raises(PortkeyActionRequired):
         carry_out(lambda: operator(mode), context)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_without_handlers_a_run_that_asks_can_be_handed_over(stand_in, context, mode):
-    stand_in.plan("runs", statuses=["queued", "in_progress", "requires_action"], advance="per_poll")
+def test_without_handlers_a_run_that_asks_can_be_handed_over(mock_server, context, mode):
+    mock_server.plan("runs", statuses=["queued", "in_progress", "requires_action"], advance="per_poll")
     run = carry_out(lambda: operator(mode, on_requires_action="return"), context)
     assert run["required_action"]["type"] == "submit_tool_outputs"
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_handlers_answer_several_rounds_of_calls(stand_in, context, mode, caplog, capsys):
-    stand_in.plan(
+def test_handlers_answer_several_rounds_of_calls(mock_server, context, mode, caplog, capsys):
+    mock_server.plan(
         "runs",
         statuses=["queued", "in_progress", "requires_action"],
         advance="per_poll",
@@ -221,22 +221,24 @@ def test_handlers_answer_several_rounds_of_calls(stand_in, context, mode, caplog
         run = carry_out(lambda: operator(mode, tool_handlers=handlers), context)
     assert (run["status"], run["required_action"]) == ("completed", None)
     assert [
-        [(one["tool_call_id"], one["output"]) for one in body["tool_outputs"]] for body in posts(stand_in, SUBMIT)
+        [(one["tool_call_id"], one["output"]) for one in body["tool_outputs"]] for body in posts(mock_server, SUBMIT)
     ] == [
         [("call_1", "found x"), ("call_2", json.dumps({"sum": [1, "s3cret", "ü"]}))],
         [("call_3", "found x")],
         [("call_4", "null")],
     ]
     assert asked == ["x", "x"]
-    assert starts(stand_in) == 1
+    assert starts(mock_server) == 1
     log = caplog.text + capsys.readouterr().out
     assert "look_up (call_3)" in log
     assert "s3cret" not in log
 
 
-def test_what_a_run_asks_stays_out_of_the_event_that_airflow_logs(stand_in, context):
+def test_what_a_run_asks_stays_out_of_the_event_that_airflow_logs(mock_server, context):
     asked = call("call_1", arguments='{"word": "s3cret"}')
-    stand_in.plan("runs", statuses=["queued", "in_progress", "requires_action"], advance="per_poll", tool_calls=[asked])
+    mock_server.plan(
+        "runs", statuses=["queued", "in_progress", "requires_action"], advance="per_poll", tool_calls=[asked]
+    )
     with pytest.raises(TaskDeferred) as deferred:
         operator("deferred", tool_handlers={"look_up": str}).execute(context)
 
@@ -266,10 +268,10 @@ def broken(word):
     ],
 )
 def test_a_call_that_cannot_be_answered_fails_with_its_tool_and_cancels_the_run(
-    stand_in, context, mode, asked, why, cause
+    mock_server, context, mode, asked, why, cause
 ):
     statuses = ["queued", "in_progress", "requires_action"]
-    stand_in.plan("runs", statuses=statuses, advance="per_poll", tool_calls=[asked])
+    mock_server.plan("runs", statuses=statuses, advance="per_poll", tool_calls=[asked])
     handlers = {
         "look_up": lambda word: word,
         "broken": broken,
@@ -282,12 +284,12 @@ def test_a_call_that_cannot_be_answered_fails_with_its_tool_and_cancels_the_run(
     assert f"Tool {asked['function']['name']!r} (call_1)" in str(raised.value)
     assert "s3cret" not in str(raised.value)
     assert isinstance(raised.value.__cause__, cause or type(None))
-    assert len(posts(stand_in, "/cancel")) == 1
-    assert posts(stand_in, SUBMIT) == []
+    assert len(posts(mock_server, "/cancel")) == 1
+    assert posts(mock_server, SUBMIT) == []
 
 
-def test_no_handler_is_called_before_all_calls_are_found_to_be_right(stand_in, context):
-    stand_in.plan("runs", statuses="requires_action", tool_calls=[call("call_1"), call("call_2", "unheard_of")])
+def test_no_handler_is_called_before_all_calls_are_found_to_be_right(mock_server, context):
+    mock_server.plan("runs", statuses="requires_action", tool_calls=[call("call_1"), call("call_2", "unheard_of")])
     asked = []
     with pytest.raises(PortkeyToolCallFailed, match="unheard_of"):
         operator(tool_handlers={"look_up": asked.append}).execute(context)
@@ -304,28 +306,28 @@ def test_no_handler_is_called_before_all_calls_are_found_to_be_right(stand_in, c
         ({"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": [{"id": "c", "type": "mcp"}]}}, "'mcp'"),
     ],
 )
-def test_what_is_no_call_of_a_function_fails_and_cancels_the_run(stand_in, context, required_action, named):
-    stand_in.plan("runs", statuses="requires_action", fields={"required_action": required_action})
+def test_what_is_no_call_of_a_function_fails_and_cancels_the_run(mock_server, context, required_action, named):
+    mock_server.plan("runs", statuses="requires_action", fields={"required_action": required_action})
     with pytest.raises(PortkeyToolCallFailed, match=named):
         operator(tool_handlers={"look_up": str}).execute(context)
-    assert len(posts(stand_in, "/cancel")) == 1
+    assert len(posts(mock_server, "/cancel")) == 1
 
 
-def test_a_cancel_that_fails_does_not_hide_the_tools_error(stand_in, context, caplog, capsys):
-    stand_in.plan("runs", statuses="requires_action", tool_calls=[call("call_1", "broken")])
-    stand_in.fault(status=500, path="*/cancel")
+def test_a_cancel_that_fails_does_not_hide_the_tools_error(mock_server, context, caplog, capsys):
+    mock_server.plan("runs", statuses="requires_action", tool_calls=[call("call_1", "broken")])
+    mock_server.fault(status=500, path="*/cancel")
     with pytest.raises(PortkeyToolCallFailed, match="broken"):
         operator(tool_handlers={"broken": broken}).execute(context)
     assert "Cancelling run 'run_000001' (thread_id 'thread_1') failed" in caplog.text + capsys.readouterr().out
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_tool_that_failed_skips_the_task_where_failures_do(stand_in, context, mode):
+def test_a_tool_that_failed_skips_the_task_where_failures_do(mock_server, context, mode):
     statuses = ["queued", "in_progress", "requires_action"]
-    stand_in.plan("runs", statuses=statuses, advance="per_poll", tool_calls=[call("call_1", "broken")])
+    mock_server.plan("runs", statuses=statuses, advance="per_poll", tool_calls=[call("call_1", "broken")])
     with pytest.raises(AirflowSkipException, match="broken"):
         carry_out(lambda: operator(mode, tool_handlers={"broken": broken}, soft_fail=True), context)
-    assert len(posts(stand_in, "/cancel")) == 1
+    assert len(posts(mock_server, "/cancel")) == 1
 
 
 def killing(monkeypatch: pytest.MonkeyPatch, name: str, *, done: bool) -> None:
@@ -345,9 +347,9 @@ def killing(monkeypatch: pytest.MonkeyPatch, name: str, *, done: bool) -> None:
 @pytest.mark.parametrize("done", [False, True])
 @pytest.mark.parametrize("method", ["create_run", "get_job", "submit_tool_outputs"])
 def test_wherever_a_worker_dies_the_next_try_goes_on_with_the_same_run(
-    stand_in, context, monkeypatch, mode, method, done
+    mock_server, context, monkeypatch, mode, method, done
 ):
-    stand_in.plan("runs", statuses="requires_action", tool_calls=[call("call_1")], times=None)
+    mock_server.plan("runs", statuses="requires_action", tool_calls=[call("call_1")], times=None)
 
     def make() -> PortkeyCreateRunOperator:
         return operator(mode, tool_handlers={"look_up": lambda word: word})
@@ -357,13 +359,13 @@ def test_wherever_a_worker_dies_the_next_try_goes_on_with_the_same_run(
         carry_out(make, context)
     retry(context)
     assert carry_out(make, context)["status"] == "completed"
-    assert starts(stand_in) == 1
-    assert len(posts(stand_in, SUBMIT)) == 1
-    assert posts(stand_in, "/cancel") == []
+    assert starts(mock_server) == 1
+    assert len(posts(mock_server, SUBMIT)) == 1
+    assert posts(mock_server, "/cancel") == []
 
 
-def test_a_worker_that_dies_in_a_handler_has_it_called_again(stand_in, context):
-    stand_in.plan("runs", statuses="requires_action", tool_calls=[call("call_1")])
+def test_a_worker_that_dies_in_a_handler_has_it_called_again(mock_server, context):
+    mock_server.plan("runs", statuses="requires_action", tool_calls=[call("call_1")])
     asked = []
 
     def look_up(word):
@@ -377,47 +379,47 @@ def test_a_worker_that_dies_in_a_handler_has_it_called_again(stand_in, context):
     retry(context)
     assert operator(tool_handlers={"look_up": look_up}).execute(context)["status"] == "completed"
     assert asked == ["x", "x"]
-    assert (starts(stand_in), len(posts(stand_in, SUBMIT))) == (1, 1)
+    assert (starts(mock_server), len(posts(mock_server, SUBMIT))) == (1, 1)
 
 
-def test_an_earlier_run_is_told_from_those_of_others(stand_in, context, monkeypatch):
+def test_an_earlier_run_is_told_from_those_of_others(mock_server, context, monkeypatch):
     killing(monkeypatch, "create_run", done=True)
     with pytest.raises(Killed):
         operator().execute(context)
-    stand_in.add_run(thread_id=THREAD, fields={"metadata": {"airflow_marker": "another"}})
-    stand_in.add_run(thread_id=THREAD, fields={"metadata": None})
+    mock_server.add_run(thread_id=THREAD, fields={"metadata": {"airflow_marker": "another"}})
+    mock_server.add_run(thread_id=THREAD, fields={"metadata": None})
     retry(context)
     assert operator().execute(context)["id"] == "run_000001"
-    assert starts(stand_in) == 1
+    assert starts(mock_server) == 1
 
 
-def test_the_search_for_an_earlier_run_ends_at_old_ones(stand_in, context, monkeypatch):
-    stand_in.add_runs(thread_id=THREAD, count=250, created_at=1_600_000_000)
+def test_the_search_for_an_earlier_run_ends_at_old_ones(mock_server, context, monkeypatch):
+    mock_server.add_runs(thread_id=THREAD, count=250, created_at=1_600_000_000)
     killing(monkeypatch, "create_run", done=False)
     with pytest.raises(Killed):
         operator().execute(context)
     retry(context)
     assert operator().execute(context)["id"] == "run_000251"
-    assert sum(one.path.endswith("/runs") and one.method == "GET" for one in stand_in.requests) == 1
+    assert sum(one.path.endswith("/runs") and one.method == "GET" for one in mock_server.requests) == 1
 
 
-def test_where_runs_cannot_be_listed_nobody_knows(stand_in, context, monkeypatch):
+def test_where_runs_cannot_be_listed_nobody_knows(mock_server, context, monkeypatch):
     killing(monkeypatch, "create_run", done=True)
     with pytest.raises(Killed):
         operator().execute(context)
     retry(context)
-    stand_in.fault(status=404, path="*/runs", method="GET", times=2)
+    mock_server.fault(status=404, path="*/runs", method="GET", times=2)
     with pytest.raises(PortkeySubmissionUnknown, match="resubmit_unknown"):
         operator().execute(context)
     assert operator(resubmit_unknown=True).execute(context)["id"] == "run_000002"
 
 
-def test_a_list_that_may_come_a_moment_later_is_left_to_the_next_try(stand_in, context, monkeypatch):
+def test_a_list_that_may_come_a_moment_later_is_left_to_the_next_try(mock_server, context, monkeypatch):
     killing(monkeypatch, "create_run", done=True)
     with pytest.raises(Killed):
         operator().execute(context)
     retry(context)
-    stand_in.fault(status=503, path="*/runs", method="GET")
+    mock_server.fault(status=503, path="*/runs", method="GET")
     with pytest.raises(PortkeyServerError):
         operator().execute(context)
     retry(context)
@@ -425,7 +427,7 @@ def test_a_list_that_may_come_a_moment_later_is_left_to_the_next_try(stand_in, c
 
 
 @pytest.mark.parametrize("again", [False, True])
-def test_a_thread_that_was_made_in_the_same_call_cannot_be_looked_for(stand_in, context, monkeypatch, again):
+def test_a_thread_that_was_made_in_the_same_call_cannot_be_looked_for(mock_server, context, monkeypatch, again):
     killing(monkeypatch, "create_thread_and_run", done=True)
     with pytest.raises(Killed):
         operator(thread={}).execute(context)
@@ -436,43 +438,45 @@ def test_a_thread_that_was_made_in_the_same_call_cannot_be_looked_for(stand_in, 
     else:
         with pytest.raises(PortkeySubmissionUnknown):
             operator(thread={}).execute(context)
-    assert len(posts(stand_in, "/threads/runs")) == (2 if again else 1)
+    assert len(posts(mock_server, "/threads/runs")) == (2 if again else 1)
 
 
-def test_a_run_whose_thread_was_made_in_the_same_call_is_gone_on_with_once_it_is_known(stand_in, context, monkeypatch):
-    stand_in.plan("runs", statuses=["queued", "completed"], advance="per_poll")
+def test_a_run_whose_thread_was_made_in_the_same_call_is_resumed_once_it_is_known(
+    mock_server, context, monkeypatch
+):
+    mock_server.plan("runs", statuses=["queued", "completed"], advance="per_poll")
     killing(monkeypatch, "get_job", done=False)
     with pytest.raises(Killed):
         operator(thread={}).execute(context)
     retry(context)
     assert operator(thread={}).execute(context)["id"] == "run_000001"
-    assert len(posts(stand_in, "/threads/runs")) == 1
+    assert len(posts(mock_server, "/threads/runs")) == 1
 
 
-def test_a_refused_start_is_sent_again_and_a_broken_one_is_looked_for(stand_in, context):
-    stand_in.fault(status=400, path="*/runs", method="POST")
+def test_a_refused_start_is_sent_again_and_a_broken_one_is_looked_for(mock_server, context):
+    mock_server.fault(status=400, path="*/runs", method="POST")
     with pytest.raises(PortkeyBadRequest):
         operator().execute(context)
-    stand_in.fault(disconnect=True, path="*/runs", method="POST")
+    mock_server.fault(disconnect=True, path="*/runs", method="POST")
     with pytest.raises(PortkeyUnreachable):
         operator().execute(context)
     assert operator().execute(context)["status"] == "completed"
-    assert [one.method for one in stand_in.requests if one.path.endswith("/runs")] == ["POST", "POST", "GET", "POST"]
+    assert [one.method for one in mock_server.requests if one.path.endswith("/runs")] == ["POST", "POST", "GET", "POST"]
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_an_answer_that_was_lost_is_no_failure_where_the_run_has_moved_on(stand_in, context, mode):
-    stand_in.plan("runs", statuses="requires_action", tool_calls=[call("call_1")])
-    stand_in.fault(cut_after=10, path="*" + SUBMIT)
+def test_an_answer_that_was_lost_is_no_failure_where_the_run_has_moved_on(mock_server, context, mode):
+    mock_server.plan("runs", statuses="requires_action", tool_calls=[call("call_1")])
+    mock_server.fault(cut_after=10, path="*" + SUBMIT)
     run = carry_out(lambda: operator(mode, tool_handlers={"look_up": lambda word: word}), context)
     assert run["status"] == "completed"
-    assert len(posts(stand_in, SUBMIT)) == 1
+    assert len(posts(mock_server, SUBMIT)) == 1
 
 
 @pytest.mark.parametrize(("times", "ends"), [(2, None), (3, PortkeyUnreachable)])
-def test_outputs_of_which_nobody_knows_are_sent_again_while_the_run_waits(stand_in, context, times, ends):
-    stand_in.plan("runs", statuses="requires_action", tool_calls=[call("call_1")])
-    stand_in.fault(disconnect=True, path="*" + SUBMIT, times=times)
+def test_outputs_of_which_nobody_knows_are_sent_again_while_the_run_waits(mock_server, context, times, ends):
+    mock_server.plan("runs", statuses="requires_action", tool_calls=[call("call_1")])
+    mock_server.fault(disconnect=True, path="*" + SUBMIT, times=times)
     asked = []
 
     def look_up(word):
@@ -484,28 +488,28 @@ def test_outputs_of_which_nobody_knows_are_sent_again_while_the_run_waits(stand_
             one.execute(context)
     else:
         assert one.execute(context)["status"] == "completed"
-    assert (asked, len(posts(stand_in, SUBMIT))) == (["x"], 3)
+    assert (asked, len(posts(mock_server, SUBMIT))) == (["x"], 3)
 
 
-def test_outputs_that_are_refused_while_the_run_waits_are_not_sent_again(stand_in, context):
-    stand_in.plan("runs", statuses="requires_action", tool_calls=[call("call_1")])
-    stand_in.fault(status=400, body={"error": {"message": "Too long."}}, path="*" + SUBMIT)
+def test_outputs_that_are_refused_while_the_run_waits_are_not_sent_again(mock_server, context):
+    mock_server.plan("runs", statuses="requires_action", tool_calls=[call("call_1")])
+    mock_server.fault(status=400, body={"error": {"message": "Too long."}}, path="*" + SUBMIT)
     with pytest.raises(PortkeyBadRequest, match="Too long"):
         operator(tool_handlers={"look_up": lambda word: word}).execute(context)
-    assert len(posts(stand_in, SUBMIT)) == 1
+    assert len(posts(mock_server, SUBMIT)) == 1
 
 
-def test_outputs_that_may_not_be_sent_are_not_sent_again(stand_in, context):
-    stand_in.plan("runs", statuses="requires_action", tool_calls=[call("call_1")])
-    stand_in.fault(status=403, path="*" + SUBMIT)
+def test_outputs_that_may_not_be_sent_are_not_sent_again(mock_server, context):
+    mock_server.plan("runs", statuses="requires_action", tool_calls=[call("call_1")])
+    mock_server.fault(status=403, path="*" + SUBMIT)
     with pytest.raises(PortkeyPermissionDenied):
         operator(tool_handlers={"look_up": lambda word: word}).execute(context)
-    assert stand_in.requests[-1].path.endswith(SUBMIT)
+    assert mock_server.requests[-1].path.endswith(SUBMIT)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_run_that_was_cancelled_while_a_handler_worked_ends_as_what_it_is(stand_in, context, mode):
-    stand_in.plan("runs", statuses="requires_action", tool_calls=[call("call_1")])
+def test_a_run_that_was_cancelled_while_a_handler_worked_ends_as_what_it_is(mock_server, context, mode):
+    mock_server.plan("runs", statuses="requires_action", tool_calls=[call("call_1")])
 
     def look_up(word):
         PortkeyHook().cancel_run(THREAD, "run_000001")
@@ -527,11 +531,11 @@ class Clock:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_timeout_is_for_all_rounds_together(stand_in, context, mode, monkeypatch):
+def test_the_timeout_is_for_all_rounds_together(mock_server, context, mode, monkeypatch):
     clock = Clock(monkeypatch)
     rounds = [[call(f"call_{number}")] for number in range(9)]
     statuses = ["queued", "in_progress", "requires_action"]
-    stand_in.plan("runs", statuses=statuses, advance="per_poll", tool_calls=rounds[0], further_tool_calls=rounds[1:])
+    mock_server.plan("runs", statuses=statuses, advance="per_poll", tool_calls=rounds[0], further_tool_calls=rounds[1:])
     asked = []
 
     def look_up(word):
@@ -542,12 +546,12 @@ def test_the_timeout_is_for_all_rounds_together(stand_in, context, mode, monkeyp
     with pytest.raises(PortkeyWaitTimeout, match=r"timeout of 1 min 0 s\. The run was left as it is"):
         carry_out(lambda: operator(mode, tool_handlers={"look_up": look_up}), context)
     assert len(asked) == 3
-    assert posts(stand_in, "/cancel") == []
+    assert posts(mock_server, "/cancel") == []
 
 
-def test_a_retry_has_the_whole_timeout_again(stand_in, context, monkeypatch):
+def test_a_retry_has_the_whole_timeout_again(mock_server, context, monkeypatch):
     clock = Clock(monkeypatch)
-    stand_in.plan("runs", statuses=["in_progress", "in_progress", "completed"], advance="per_poll")
+    mock_server.plan("runs", statuses=["in_progress", "in_progress", "completed"], advance="per_poll")
     killing(monkeypatch, "get_job", done=True)
     with pytest.raises(Killed):
         operator().execute(context)
@@ -557,25 +561,25 @@ def test_a_retry_has_the_whole_timeout_again(stand_in, context, monkeypatch):
 
 
 @pytest.mark.parametrize(("asked", "cancels"), [(True, 1), (False, 0)])
-def test_a_kill_cancels_the_run_that_the_task_started(stand_in, context, asked, cancels):
-    stand_in.plan("runs", statuses="in_progress")
+def test_a_kill_cancels_the_run_that_the_task_started(mock_server, context, asked, cancels):
+    mock_server.plan("runs", statuses="in_progress")
     one = operator(wait_for_completion=False, cancel_on_kill=asked)
     one.on_kill()
-    assert stand_in.requests == []
+    assert mock_server.requests == []
     one.execute(context)
     one.on_kill()
-    assert len(posts(stand_in, "/runs/run_000001/cancel")) == cancels
+    assert len(posts(mock_server, "/runs/run_000001/cancel")) == cancels
 
 
-def test_a_kill_on_the_triggerer_cancels_the_run(stand_in, context):
-    stand_in.plan("runs", statuses="in_progress")
+def test_a_kill_on_the_triggerer_cancels_the_run(mock_server, context):
+    mock_server.plan("runs", statuses="in_progress")
     with pytest.raises(TaskDeferred) as deferred:
         operator("deferred").execute(context)
     classpath, arguments = deferred.value.trigger.serialize()
     assert classpath == "airflow_provider_portkey.triggers.run.PortkeyRunTrigger"
     assert (arguments["thread_id"], arguments["run_id"]) == (THREAD, "run_000001")
     asyncio.run(type(deferred.value.trigger)(**json.loads(json.dumps(arguments))).on_kill())
-    assert len(posts(stand_in, "/runs/run_000001/cancel")) == 1
+    assert len(posts(mock_server, "/runs/run_000001/cancel")) == 1
 
 
 @pytest.mark.parametrize(
@@ -602,17 +606,17 @@ def test_a_kill_on_the_triggerer_cancels_the_run(stand_in, context):
         ({"parameters": "x"}, "parameters"),
     ],
 )
-def test_a_wrong_argument_is_named_before_anything_is_sent(stand_in, context, wrong, named):
+def test_a_wrong_argument_is_named_before_anything_is_sent(mock_server, context, wrong, named):
     with pytest.raises(PortkeyInvalidArgument, match=named):
         operator(**wrong).execute(context)
-    assert stand_in.requests == []
+    assert mock_server.requests == []
     assert operator().execute(context)["status"] == "completed"
 
 
-def test_as_much_metadata_as_fits_is_sent(stand_in, context):
+def test_as_much_metadata_as_fits_is_sent(mock_server, context):
     metadata = {f"{number:064}": "v" * 512 for number in range(15)}
     operator(metadata=metadata).execute(context)
-    assert len(posts(stand_in, "/runs")[0]["metadata"]) == 16
+    assert len(posts(mock_server, "/runs")[0]["metadata"]) == 16
 
 
 @pytest.mark.parametrize(
@@ -661,8 +665,8 @@ def test_handlers_stay_out_of_the_serialized_dag_and_survive_a_copy():
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_run_is_cancelled(stand_in, context, mode):
-    stand_in.add_run(thread_id=THREAD, run_id="run_1", statuses="in_progress")
+def test_a_run_is_cancelled(mock_server, context, mode):
+    mock_server.add_run(thread_id=THREAD, run_id="run_1", statuses="in_progress")
 
     def make(**how: Any) -> PortkeyCancelRunOperator:
         how |= {"mode": "reschedule" if mode == "reschedule" else "poke", "deferrable": mode == "deferred"}
@@ -673,13 +677,13 @@ def test_a_run_is_cancelled(stand_in, context, mode):
     assert not {"instructions", "tools"} & asked.keys()
     assert carry_out(lambda: make(wait_for_completion=True), context)["status"] == "cancelled"
     assert carry_out(lambda: make(wait_for_completion=True), context)["status"] == "cancelled"
-    assert len(posts(stand_in, "/cancel")) == 1
+    assert len(posts(mock_server, "/cancel")) == 1
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("status", ["completed", "failed", "expired", "cancelled", "incomplete"])
-def test_cancelling_a_run_that_has_ended_is_no_failure(stand_in, context, mode, status):
-    stand_in.add_run(thread_id=THREAD, run_id="run_1", statuses=status)
+def test_cancelling_a_run_that_has_ended_is_no_failure(mock_server, context, mode, status):
+    mock_server.add_run(thread_id=THREAD, run_id="run_1", statuses=status)
     how = {"mode": "reschedule" if mode == "reschedule" else "poke", "deferrable": mode == "deferred"}
     run = carry_out(
         lambda: PortkeyCancelRunOperator(
@@ -688,19 +692,19 @@ def test_cancelling_a_run_that_has_ended_is_no_failure(stand_in, context, mode, 
         context,
     )
     assert run["status"] == status
-    assert posts(stand_in, "/cancel") == []
+    assert posts(mock_server, "/cancel") == []
 
 
-def test_a_run_that_ends_while_it_is_cancelled_is_no_failure(stand_in, context):
-    stand_in.add_run(thread_id=THREAD, run_id="run_1", statuses=["in_progress", "completed"], advance="per_poll")
-    stand_in.fault(status=400, path="*/cancel")
+def test_a_run_that_ends_while_it_is_cancelled_is_no_failure(mock_server, context):
+    mock_server.add_run(thread_id=THREAD, run_id="run_1", statuses=["in_progress", "completed"], advance="per_poll")
+    mock_server.fault(status=400, path="*/cancel")
     run = PortkeyCancelRunOperator(task_id="stop", thread_id=THREAD, run_id="run_1").execute(context)
     assert run["status"] == "completed"
 
 
-def test_a_cancel_that_is_refused_while_the_run_goes_on_is_a_failure(stand_in, context):
-    stand_in.add_run(thread_id=THREAD, run_id="run_1", statuses="in_progress")
-    stand_in.fault(status=400, path="*/cancel")
+def test_a_cancel_that_is_refused_while_the_run_goes_on_is_a_failure(mock_server, context):
+    mock_server.add_run(thread_id=THREAD, run_id="run_1", statuses="in_progress")
+    mock_server.fault(status=400, path="*/cancel")
     with pytest.raises(PortkeyBadRequest):
         PortkeyCancelRunOperator(task_id="stop", thread_id=THREAD, run_id="run_1").execute(context)
 
@@ -718,14 +722,14 @@ def submit(outputs: Any) -> PortkeySubmitToolOutputsOperator:
         '[{"tool_call_id": "call_1", "output": "sunny"}, {"tool_call_id": "call_2", "output": {"degrees": 20}}]',
     ],
 )
-def test_outputs_are_handed_in(stand_in, context, outputs):
-    stand_in.add_run(
+def test_outputs_are_handed_in(mock_server, context, outputs):
+    mock_server.add_run(
         thread_id=THREAD, run_id="run_1", statuses="requires_action", tool_calls=[call("call_1"), call("call_2")]
     )
     run = submit(outputs).execute(context)
     assert run["status"] in ("queued", "in_progress", "completed")
     assert not {"instructions", "tools"} & run.keys()
-    (body,) = posts(stand_in, SUBMIT)
+    (body,) = posts(mock_server, SUBMIT)
     assert body["tool_outputs"] == [
         {"tool_call_id": "call_1", "output": "sunny"},
         {"tool_call_id": "call_2", "output": '{"degrees": 20}'},
@@ -753,11 +757,11 @@ def test_outputs_are_handed_in(stand_in, context, outputs):
         {"call_1": float("inf")},
     ],
 )
-def test_what_are_no_outputs_is_refused_before_anything_is_sent(stand_in, context, outputs):
+def test_what_are_no_outputs_is_refused_before_anything_is_sent(mock_server, context, outputs):
     with pytest.raises(PortkeyInvalidArgument, match="tool_outputs") as raised:
         submit(outputs).execute(context)
     assert "s3cret" not in str(raised.value)
-    assert stand_in.requests == []
+    assert mock_server.requests == []
 
 
 @pytest.mark.parametrize(
@@ -769,36 +773,36 @@ def test_what_are_no_outputs_is_refused_before_anything_is_sent(stand_in, contex
         ("expired", {"call_1": "x"}, "is expired and waits for none"),
     ],
 )
-def test_outputs_that_the_run_does_not_wait_for_are_refused(stand_in, context, status, outputs, waits):
-    stand_in.add_run(thread_id=THREAD, run_id="run_1", statuses=status, tool_calls=[call("call_1")])
+def test_outputs_that_the_run_does_not_wait_for_are_refused(mock_server, context, status, outputs, waits):
+    mock_server.add_run(thread_id=THREAD, run_id="run_1", statuses=status, tool_calls=[call("call_1")])
     with pytest.raises(PortkeyInvalidArgument, match=waits):
         submit(outputs).execute(context)
-    assert posts(stand_in, SUBMIT) == []
+    assert posts(mock_server, SUBMIT) == []
 
 
 @pytest.mark.parametrize("done", [False, True])
-def test_a_worker_that_dies_while_it_hands_in_does_it_once(stand_in, context, monkeypatch, done):
-    stand_in.add_run(thread_id=THREAD, run_id="run_1", statuses="requires_action", tool_calls=[call("call_1")])
+def test_a_worker_that_dies_while_it_hands_in_does_it_once(mock_server, context, monkeypatch, done):
+    mock_server.add_run(thread_id=THREAD, run_id="run_1", statuses="requires_action", tool_calls=[call("call_1")])
     killing(monkeypatch, "submit_tool_outputs", done=done)
     with pytest.raises(Killed):
         submit({"call_1": "x"}).execute(context)
     retry(context)
     assert submit({"call_1": "x"}).execute(context)["status"] in ("queued", "completed")
-    assert len(posts(stand_in, SUBMIT)) == 1
+    assert len(posts(mock_server, SUBMIT)) == 1
 
 
-def test_an_answer_to_the_outputs_that_was_lost_is_no_failure(stand_in, context):
-    stand_in.add_run(thread_id=THREAD, run_id="run_1", statuses="requires_action", tool_calls=[call("call_1")])
-    stand_in.fault(cut_after=10, path="*" + SUBMIT)
+def test_an_answer_to_the_outputs_that_was_lost_is_no_failure(mock_server, context):
+    mock_server.add_run(thread_id=THREAD, run_id="run_1", statuses="requires_action", tool_calls=[call("call_1")])
+    mock_server.fault(cut_after=10, path="*" + SUBMIT)
     assert submit({"call_1": "x"}).execute(context)["status"] == "completed"
-    assert len(posts(stand_in, SUBMIT)) == 1
+    assert len(posts(mock_server, SUBMIT)) == 1
 
 
-def test_outputs_that_came_too_late_fail_with_the_runs_reason(stand_in, context, monkeypatch):
+def test_outputs_that_came_too_late_fail_with_the_runs_reason(mock_server, context, monkeypatch):
     statuses = ["requires_action", "expired"]
-    stand_in.add_run(
+    mock_server.add_run(
         thread_id=THREAD, run_id="run_1", statuses=statuses, advance="per_poll", tool_calls=[call("call_1")]
     )
-    stand_in.fault(status=400, path="*" + SUBMIT)
+    mock_server.fault(status=400, path="*" + SUBMIT)
     with pytest.raises(PortkeyRunFailed, match=r"Run 'run_1' .* ended as expired"):
         submit({"call_1": "x"}).execute(context)

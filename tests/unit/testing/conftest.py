@@ -1,4 +1,4 @@
-"""A stand-in with a clock that a test moves, and a caller with a key."""
+"""A mock server with a clock that a test moves, and a caller with a key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 
 
 class Clock:
@@ -24,19 +24,19 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def stand_in(clock: Clock) -> Iterator[PortkeyStandIn]:
-    with PortkeyStandIn(clock=clock, job_seconds=8) as stand_in:
-        yield stand_in
+def mock_server(clock: Clock) -> Iterator[PortkeyMockServer]:
+    with PortkeyMockServer(clock=clock, job_seconds=8) as mock_server:
+        yield mock_server
 
 
 @pytest.fixture
-def fetch(stand_in: PortkeyStandIn) -> Iterator[Callable[..., requests.Response]]:
-    """Call the stand-in as a client with a key would, and give the answer as it came."""
+def fetch(mock_server: PortkeyMockServer) -> Iterator[Callable[..., requests.Response]]:
+    """Call the mock server as a client with a key would, and give the answer as it came."""
     with requests.Session() as session:
-        session.headers["Authorization"] = "Bearer stand-in"
+        session.headers["Authorization"] = "Bearer mock server"
 
         def send(method: str, path: str, status: int = 200, **kwargs: Any) -> requests.Response:
-            answer = session.request(method, stand_in.url + path, timeout=5, **kwargs)
+            answer = session.request(method, mock_server.url + path, timeout=5, **kwargs)
             assert answer.status_code == status, answer.text
             return answer
 

@@ -10,7 +10,7 @@ import pytest
 from airflow_provider_portkey.exceptions import PortkeyBatchRequestsFailed
 from airflow_provider_portkey.export import lineage
 from airflow_provider_portkey.operators.log_export import PortkeyLogExportOperator
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 from airflow_provider_portkey.transfers.batch_output_to_object_storage import PortkeyBatchOutputToObjectStorageOperator
 from airflow_provider_portkey.transfers.fine_tuning_to_object_storage import (
     PortkeyFineTuningCheckpointsToObjectStorageOperator,
@@ -37,15 +37,15 @@ def reported(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyStandIn]:
-    with PortkeyStandIn(job_seconds=0) as stand_in:
-        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(stand_in.connection()))
-        stand_in.add_run(thread_id="thread/1", run_id="run_1", statuses="completed", steps=7)
-        stand_in.add_response(response_id="resp_1", input=3, output=2, statuses="completed")
-        stand_in.add_batch(batch_id="batch_1", count=3, failing=["request-1"], statuses="completed")
-        stand_in.add_fine_tuning_job(job_id="ft_1", events=3, checkpoints=1, statuses="succeeded")
-        stand_in.add_logs(5, WINDOW["window_start"], WINDOW["window_end"])
-        yield stand_in
+def mock_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyMockServer]:
+    with PortkeyMockServer(job_seconds=0) as mock_server:
+        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
+        mock_server.add_run(thread_id="thread/1", run_id="run_1", statuses="completed", steps=7)
+        mock_server.add_response(response_id="resp_1", input=3, output=2, statuses="completed")
+        mock_server.add_batch(batch_id="batch_1", count=3, failing=["request-1"], statuses="completed")
+        mock_server.add_fine_tuning_job(job_id="ft_1", events=3, checkpoints=1, statuses="succeeded")
+        mock_server.add_logs(5, WINDOW["window_start"], WINDOW["window_end"])
+        yield mock_server
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyStandIn]:
     ],
 )
 def test_an_export_tells_what_it_read_and_wrote(
-    stand_in: PortkeyStandIn,
+    mock_server: PortkeyMockServer,
     reported: dict[str, list[str]],
     tmp_path: Path,
     cls: type[Any],
@@ -81,7 +81,7 @@ def test_an_export_tells_what_it_read_and_wrote(
     assert task.get_openlineage_facets_on_complete(None) is None
     task.execute({})
 
-    host = stand_in.url.removeprefix("http://").removesuffix("/v1")
+    host = mock_server.url.removeprefix("http://").removesuffix("/v1")
     assert reported == {
         "add_input_asset": [f"portkey://{host}/{source}"],
         "add_output_asset": [f"file://{tmp_path}/rows"],
@@ -96,10 +96,10 @@ def test_an_export_tells_what_it_read_and_wrote(
 
 
 def test_a_folder_of_many_threads_is_one_output(
-    stand_in: PortkeyStandIn, reported: dict[str, list[str]], tmp_path: Path
+    mock_server: PortkeyMockServer, reported: dict[str, list[str]], tmp_path: Path
 ) -> None:
     for number in range(3):
-        stand_in.add_run(
+        mock_server.add_run(
             thread_id=f"t{number}", run_id=f"r{number}", statuses="completed", steps=2, created_at=1_784_937_700
         )
     task = PortkeyThreadStepsToObjectStorageOperator(
@@ -115,7 +115,7 @@ def test_a_folder_of_many_threads_is_one_output(
 
 
 def test_a_batch_that_fails_its_task_has_its_lineage_all_the_same(
-    stand_in: PortkeyStandIn, reported: dict[str, list[str]], tmp_path: Path
+    mock_server: PortkeyMockServer, reported: dict[str, list[str]], tmp_path: Path
 ) -> None:
     requests = [{"custom_id": f"request-{number}"} for number in range(3)]
     (tmp_path / "in").write_text("".join(json.dumps(request) + "\n" for request in requests))

@@ -1,4 +1,4 @@
-"""Windows of threads against the stand-in over HTTP: what is asked for, what lands, what is left to the next."""
+"""Windows of threads against the mock server over HTTP: what is asked for, what lands, what is left to the next."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import pytest
 from airflow_provider_portkey import exceptions
 from airflow_provider_portkey.client import sessions
 from airflow_provider_portkey.client.sync import PortkeyClient
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 from airflow_provider_portkey.transfers import steps_to_object_storage, window_ledger
 from airflow_provider_portkey.transfers.steps_to_object_storage import PortkeyThreadStepsToObjectStorageOperator
 
@@ -31,7 +31,7 @@ DAY = timedelta(days=1)
 
 
 class Clock:
-    """The stand-in's clock, which a test moves."""
+    """The mock server's clock, which a test moves."""
 
     def __init__(self) -> None:
         self.now = (NIGHT + DAY + timedelta(minutes=5)).timestamp()
@@ -64,10 +64,10 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Iterator[PortkeyStandIn]:
-    with PortkeyStandIn(clock=clock) as stand_in:
-        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(stand_in.connection()))
-        yield stand_in
+def mock_server(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Iterator[PortkeyMockServer]:
+    with PortkeyMockServer(clock=clock) as mock_server:
+        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
+        yield mock_server
 
 
 @pytest.fixture(params=["file", "asset"])
@@ -93,9 +93,11 @@ def export(path: object, *, night: int = 0, context: dict[str, Any] | None = Non
     return operator(path, **{**window, **arguments}).execute(context or {})
 
 
-def add(stand_in: PortkeyStandIn, run_id: str, *, night: int = 0, hour: float = 12, **run: Any) -> dict[str, Any]:
+def add(mock_server: PortkeyMockServer, run_id: str, *, night: int = 0, hour: float = 12, **run: Any) -> dict[str, Any]:
     created_at = int((NIGHT + night * DAY + timedelta(hours=hour)).timestamp())
-    return stand_in.add_run(**{"thread_id": "thread_1", "run_id": run_id, "steps": 2, "created_at": created_at, **run})
+    return mock_server.add_run(
+        **{"thread_id": "thread_1", "run_id": run_id, "steps": 2, "created_at": created_at, **run}
+    )
 
 
 def partition(path: Path, night: int = 0) -> Path:
@@ -117,16 +119,16 @@ def all_steps(path: Path) -> Counter[tuple[str, str]]:
     return Counter((row["run_id"], row["id"]) for row in map(json.loads, lines))
 
 
-def paths(stand_in: PortkeyStandIn) -> list[str]:
-    return [request.path.removeprefix("/v1") for request in stand_in.requests]
+def paths(mock_server: PortkeyMockServer) -> list[str]:
+    return [request.path.removeprefix("/v1") for request in mock_server.requests]
 
 
-def year_of_runs(stand_in: PortkeyStandIn, count: int = 5_000) -> list[datetime]:
+def year_of_runs(mock_server: PortkeyMockServer, count: int = 5_000) -> list[datetime]:
     """Fill a year with runs, the last one at the end of the night after ``NIGHT``."""
     last = NIGHT + 2 * DAY - timedelta(seconds=1)
     moments = [last - timedelta(days=365) * (count - 1 - number) / count for number in range(count)]
     for number, moment in enumerate(moments):
-        stand_in.add_run(
+        mock_server.add_run(
             thread_id="thread_1", run_id=f"run_{number:06}", created_at=int(moment.timestamp()), steps=1 + number % 3
         )
     return [datetime.fromtimestamp(int(moment.timestamp()), tz=UTC) for moment in moments]
@@ -134,9 +136,9 @@ def year_of_runs(stand_in: PortkeyStandIn, count: int = 5_000) -> list[datetime]
 
 @pytest.mark.parametrize("nights_ago", [0, 1, 30, 200])
 def test_a_night_of_a_year_costs_the_pages_of_its_window_and_its_steps_and_no_more(
-    stand_in: PortkeyStandIn, clock: Clock, tmp_path: Path, nights_ago: int
+    mock_server: PortkeyMockServer, clock: Clock, tmp_path: Path, nights_ago: int
 ) -> None:
-    moments = year_of_runs(stand_in)
+    moments = year_of_runs(mock_server)
     clock.now += 86_400
     start = NIGHT + DAY - nights_ago * DAY
 
@@ -145,7 +147,7 @@ def test_a_night_of_a_year_costs_the_pages_of_its_window_and_its_steps_and_no_mo
     in_window = [moment for moment in moments if start <= moment < start + DAY]
     newest_first = moments[::-1]
     first_older = next(place for place, moment in enumerate(newest_first) if moment < start)
-    requests = Counter("/steps" in path for path in paths(stand_in))
+    requests = Counter("/steps" in path for path in paths(mock_server))
     assert len(in_window) in (13, 14)
     assert requests == {False: first_older // 100 + 1, True: len(in_window)}
     if nights_ago == 0:
@@ -157,22 +159,22 @@ def test_a_night_of_a_year_costs_the_pages_of_its_window_and_its_steps_and_no_mo
 
 
 def test_runs_that_fill_the_page_exactly_cost_no_further_page(
-    stand_in: PortkeyStandIn, clock: Clock, tmp_path: Path
+    mock_server: PortkeyMockServer, clock: Clock, tmp_path: Path
 ) -> None:
-    add(stand_in, "older", night=-1)
+    add(mock_server, "older", night=-1)
     for number in range(99):
-        add(stand_in, f"run_{number:02}", hour=number / 10, steps=0)
+        add(mock_server, f"run_{number:02}", hour=number / 10, steps=0)
 
     export(tmp_path)
 
-    assert Counter(path.endswith("/runs") for path in paths(stand_in)) == {True: 1, False: 99}
+    assert Counter(path.endswith("/runs") for path in paths(mock_server)) == {True: 1, False: 99}
 
 
-def test_the_window_has_its_start_and_not_its_end(stand_in: PortkeyStandIn, tmp_path: Path) -> None:
-    add(stand_in, "before", hour=-1 / 3600)
-    add(stand_in, "first", hour=0)
-    add(stand_in, "last", hour=24 - 1 / 3600)
-    add(stand_in, "after", hour=24)
+def test_the_window_has_its_start_and_not_its_end(mock_server: PortkeyMockServer, tmp_path: Path) -> None:
+    add(mock_server, "before", hour=-1 / 3600)
+    add(mock_server, "first", hour=0)
+    add(mock_server, "last", hour=24 - 1 / 3600)
+    add(mock_server, "after", hour=24)
 
     export(tmp_path)
 
@@ -180,10 +182,10 @@ def test_the_window_has_its_start_and_not_its_end(stand_in: PortkeyStandIn, tmp_
 
 
 def test_a_row_is_a_step_as_it_came_and_the_manifest_says_what_is_there(
-    stand_in: PortkeyStandIn, tmp_path: Path
+    mock_server: PortkeyMockServer, tmp_path: Path
 ) -> None:
-    add(stand_in, "run_1", steps=3)
-    add(stand_in, "run_2", steps=120, thread_id="thread/2")
+    add(mock_server, "run_1", steps=3)
+    add(mock_server, "run_2", steps=120, thread_id="thread/2")
 
     manifest = export(tmp_path, thread_ids=["thread/2", "thread_1", "thread_1"])
 
@@ -234,9 +236,9 @@ def test_a_row_is_a_step_as_it_came_and_the_manifest_says_what_is_there(
     ],
 )
 def test_each_format_gives_the_same_bytes_again_and_nothing_of_another_stays(
-    stand_in: PortkeyStandIn, tmp_path: Path, file_format: str, compression: str | None, name: str
+    mock_server: PortkeyMockServer, tmp_path: Path, file_format: str, compression: str | None, name: str
 ) -> None:
-    add(stand_in, "run_1")
+    add(mock_server, "run_1")
     export(tmp_path)
     export(tmp_path, file_format=file_format, compression=compression)
     first = tree(tmp_path)
@@ -247,9 +249,11 @@ def test_each_format_gives_the_same_bytes_again_and_nothing_of_another_stays(
     assert sorted(Path(each).name for each in first) == sorted(["_manifest.json", name])
 
 
-def test_readers_of_partitions_find_the_window_and_nothing_but_rows(stand_in: PortkeyStandIn, tmp_path: Path) -> None:
-    add(stand_in, "run_1", steps=3)
-    add(stand_in, "run_2", night=-1, steps=4, thread_id="_hidden")
+def test_readers_of_partitions_find_the_window_and_nothing_but_rows(
+    mock_server: PortkeyMockServer, tmp_path: Path
+) -> None:
+    add(mock_server, "run_1", steps=3)
+    add(mock_server, "run_2", night=-1, steps=4, thread_id="_hidden")
     for night in (-1, 0):
         export(tmp_path, night=night, thread_ids=["thread_1", "_hidden"], file_format="parquet")
 
@@ -263,16 +267,16 @@ def test_readers_of_partitions_find_the_window_and_nothing_but_rows(stand_in: Po
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_order_of_rows_does_not_depend_on_the_order_of_answers(
-    stand_in: PortkeyStandIn, tmp_path: Path, seed: int
+    mock_server: PortkeyMockServer, tmp_path: Path, seed: int
 ) -> None:
     chance = random.Random(seed)
     for number in range(30):
-        add(stand_in, f"run_{chance.random()}", hour=number / 3, steps=3, thread_id=f"thread_{number % 3}")
+        add(mock_server, f"run_{chance.random()}", hour=number / 3, steps=3, thread_id=f"thread_{number % 3}")
     threads = ["thread_2", "thread_0", "thread_1", "thread_none"]
-    stand_in.add_messages(thread_id="thread_none", texts=["no run"])
+    mock_server.add_messages(thread_id="thread_none", texts=["no run"])
     export(tmp_path / "one", thread_ids=threads, max_concurrent_requests=1)
     for run in range(60):
-        stand_in.fault(delay=chance.random() / 20, path="*/threads/*", times=1 + run % 2)
+        mock_server.fault(delay=chance.random() / 20, path="*/threads/*", times=1 + run % 2)
 
     export(tmp_path / "many", thread_ids=threads[::-1], max_concurrent_requests=7)
 
@@ -285,10 +289,10 @@ def test_the_order_of_rows_does_not_depend_on_the_order_of_answers(
 
 @pytest.mark.parametrize("limit", [1, 4])
 def test_there_are_never_more_requests_at_once_than_allowed_and_as_many_where_there_is_work(
-    stand_in: PortkeyStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+    mock_server: PortkeyMockServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
     for number in range(24):
-        add(stand_in, f"run_{number}", thread_id=f"thread_{number // 2}")
+        add(mock_server, f"run_{number}", thread_id=f"thread_{number // 2}")
     lock, now, most = threading.Lock(), [0], [0]
     full = threading.Event()
     send = PortkeyClient._send
@@ -312,10 +316,10 @@ def test_there_are_never_more_requests_at_once_than_allowed_and_as_many_where_th
     assert most == [limit]
 
 
-def test_many_small_threads_are_fetched_side_by_side(stand_in: PortkeyStandIn, tmp_path: Path) -> None:
+def test_many_small_threads_are_fetched_side_by_side(mock_server: PortkeyMockServer, tmp_path: Path) -> None:
     for number in range(20):
-        add(stand_in, f"run_{number}", thread_id=f"thread_{number:02}")
-    stand_in.fault(delay=0.1, path="*/threads/*", times=None)
+        add(mock_server, f"run_{number}", thread_id=f"thread_{number:02}")
+    mock_server.fault(delay=0.1, path="*/threads/*", times=None)
 
     started = time.monotonic()
     export(tmp_path, thread_ids=[f"thread_{number:02}" for number in range(20)], max_concurrent_requests=8)
@@ -323,12 +327,12 @@ def test_many_small_threads_are_fetched_side_by_side(stand_in: PortkeyStandIn, t
     assert time.monotonic() - started < 40 * 0.1 / 2  # forty requests, one after the other: four seconds
 
 
-def test_no_thread_is_left_behind_whatever_ends_the_export(stand_in: PortkeyStandIn, tmp_path: Path) -> None:
+def test_no_thread_is_left_behind_whatever_ends_the_export(mock_server: PortkeyMockServer, tmp_path: Path) -> None:
     for number in range(20):
-        add(stand_in, f"run_{number:02}", hour=number / 2)
+        add(mock_server, f"run_{number:02}", hour=number / 2)
     before = set(threading.enumerate())
-    stand_in.fault(delay=0.1, path="*/steps", times=2)
-    stand_in.fault(status=401, path="*/runs/run_03/steps")
+    mock_server.fault(delay=0.1, path="*/steps", times=2)
+    mock_server.fault(status=401, path="*/runs/run_03/steps")
 
     with pytest.raises(exceptions.PortkeyAuthenticationError, match="stopped at thread 'thread_1'"):
         export(tmp_path, max_concurrent_requests=6)
@@ -341,10 +345,10 @@ def test_no_thread_is_left_behind_whatever_ends_the_export(stand_in: PortkeyStan
 
 @pytest.mark.parametrize("status", ["queued", "in_progress", "cancelling", "requires_action", "never_heard_of"])
 def test_a_run_that_has_not_ended_is_left_to_the_next_window_once(
-    stand_in: PortkeyStandIn, clock: Clock, tmp_path: Path, context: dict[str, Any], status: str
+    mock_server: PortkeyMockServer, clock: Clock, tmp_path: Path, context: dict[str, Any], status: str
 ) -> None:
-    add(stand_in, "done")
-    add(stand_in, "late", hour=23.9, statuses=[(status, 0), ("completed", 3600)])
+    add(mock_server, "done")
+    add(mock_server, "late", hour=23.9, statuses=[(status, 0), ("completed", 3600)])
 
     first = export(tmp_path, context=context)
     tonight = tree(tmp_path)
@@ -369,16 +373,16 @@ def test_a_run_that_has_not_ended_is_left_to_the_next_window_once(
 
 
 @pytest.mark.parametrize("status", ["completed", "failed", "cancelled", "expired", "incomplete"])
-def test_a_run_that_has_ended_however_is_exported(stand_in: PortkeyStandIn, tmp_path: Path, status: str) -> None:
-    add(stand_in, "run_1", statuses=status)
+def test_a_run_that_has_ended_however_is_exported(mock_server: PortkeyMockServer, tmp_path: Path, status: str) -> None:
+    add(mock_server, "run_1", statuses=status)
 
     assert export(tmp_path)["runs"]["exported"] == 1
 
 
 def test_a_run_that_goes_on_and_on_is_handed_from_window_to_window(
-    stand_in: PortkeyStandIn, clock: Clock, tmp_path: Path, context: dict[str, Any]
+    mock_server: PortkeyMockServer, clock: Clock, tmp_path: Path, context: dict[str, Any]
 ) -> None:
-    add(stand_in, "long", statuses=[("requires_action", 0), ("expired", 3 * 86_400)])
+    add(mock_server, "long", statuses=[("requires_action", 0), ("expired", 3 * 86_400)])
 
     manifests = []
     for night in range(5):
@@ -395,10 +399,10 @@ def test_a_run_that_goes_on_and_on_is_handed_from_window_to_window(
 
 
 def test_a_thread_that_nobody_asks_for_any_more_is_still_owed_its_run(
-    stand_in: PortkeyStandIn, clock: Clock, tmp_path: Path
+    mock_server: PortkeyMockServer, clock: Clock, tmp_path: Path
 ) -> None:
-    add(stand_in, "late", statuses=[("in_progress", 0), ("completed", 60)])
-    add(stand_in, "other", night=1, thread_id="thread_2")
+    add(mock_server, "late", statuses=[("in_progress", 0), ("completed", 60)])
+    add(mock_server, "other", night=1, thread_id="thread_2")
     export(tmp_path)
     clock.now += 86_400
 
@@ -410,12 +414,12 @@ def test_a_thread_that_nobody_asks_for_any_more_is_still_owed_its_run(
 
 @pytest.mark.parametrize("order", [[2, 1, 0, 3], [1, 0, 2, 3], [0, 2, 1, 3], [2, 0, 1, 3], [1, 2, 0, 3]])
 def test_windows_exported_in_any_order_leave_and_take_each_run_once(
-    stand_in: PortkeyStandIn, clock: Clock, tmp_path: Path, context: dict[str, Any], order: list[int]
+    mock_server: PortkeyMockServer, clock: Clock, tmp_path: Path, context: dict[str, Any], order: list[int]
 ) -> None:
     clock.now += 2 * 86_400
     for night in range(3):
-        add(stand_in, f"done_{night}", night=night)
-        add(stand_in, f"late_{night}", night=night, hour=23, statuses=[("in_progress", 0), ("completed", 3600)])
+        add(mock_server, f"done_{night}", night=night)
+        add(mock_server, f"late_{night}", night=night, hour=23, statuses=[("in_progress", 0), ("completed", 3600)])
 
     for night in order[:-1]:
         export(tmp_path, night=night, context=context)
@@ -432,10 +436,10 @@ def test_windows_exported_in_any_order_leave_and_take_each_run_once(
     assert set(all_steps(tmp_path).values()) == {1}
 
 
-def test_backfills_forwards_and_backwards_give_the_same_files(stand_in: PortkeyStandIn, tmp_path: Path) -> None:
+def test_backfills_forwards_and_backwards_give_the_same_files(mock_server: PortkeyMockServer, tmp_path: Path) -> None:
     for night in range(-7, 0):
         for hour in (0, 7, 23.99):
-            add(stand_in, f"run_{night}_{hour}", night=night, hour=hour)
+            add(mock_server, f"run_{night}_{hour}", night=night, hour=hour)
 
     for folder, nights in (("up", range(-7, 0)), ("down", range(-1, -8, -1))):
         for night in nights:
@@ -446,12 +450,16 @@ def test_backfills_forwards_and_backwards_give_the_same_files(stand_in: PortkeyS
 
 
 def test_two_windows_side_by_side_neither_lose_nor_double_a_run(
-    stand_in: PortkeyStandIn, clock: Clock, tmp_path: Path, context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    mock_server: PortkeyMockServer,
+    clock: Clock,
+    tmp_path: Path,
+    context: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The second window is exported while the first has decided, and not yet come to its end."""
     clock.now += 86_400
-    add(stand_in, "late", hour=23.9, statuses=[("in_progress", 0), ("completed", 60)])
-    add(stand_in, "next", night=1)
+    add(mock_server, "late", hour=23.9, statuses=[("in_progress", 0), ("completed", 60)])
+    add(mock_server, "next", night=1)
     save = window_ledger.WindowLedger.save
 
     def meanwhile(self: Any) -> None:
@@ -470,9 +478,13 @@ def test_two_windows_side_by_side_neither_lose_nor_double_a_run(
 
 
 def test_a_second_process_at_the_same_window_stops_the_first(
-    stand_in: PortkeyStandIn, clock: Clock, tmp_path: Path, context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    mock_server: PortkeyMockServer,
+    clock: Clock,
+    tmp_path: Path,
+    context: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    add(stand_in, "late", hour=23.9, statuses=[("in_progress", 0), ("completed", 60)])
+    add(mock_server, "late", hour=23.9, statuses=[("in_progress", 0), ("completed", 60)])
     save = window_ledger.WindowLedger.save
 
     def meanwhile(self: Any) -> None:
@@ -490,8 +502,8 @@ def test_a_second_process_at_the_same_window_stops_the_first(
     assert Counter(run for run, _ in all_steps(tmp_path)) == {"late": 2}
 
 
-def test_included_runs_are_exported_as_they_are(stand_in: PortkeyStandIn, clock: Clock, tmp_path: Path) -> None:
-    add(stand_in, "late", statuses=[("in_progress", 0), ("completed", 60)])
+def test_included_runs_are_exported_as_they_are(mock_server: PortkeyMockServer, clock: Clock, tmp_path: Path) -> None:
+    add(mock_server, "late", statuses=[("in_progress", 0), ("completed", 60)])
 
     assert export(tmp_path, unfinished="include")["runs"]["exported"] == 1
     clock.now += 86_400
@@ -499,10 +511,10 @@ def test_included_runs_are_exported_as_they_are(stand_in: PortkeyStandIn, clock:
 
 
 def test_a_run_that_has_not_ended_fails_its_thread_where_that_is_asked_for(
-    stand_in: PortkeyStandIn, clock: Clock, tmp_path: Path
+    mock_server: PortkeyMockServer, clock: Clock, tmp_path: Path
 ) -> None:
-    add(stand_in, "late", statuses=[("in_progress", 0), ("completed", 60)])
-    add(stand_in, "done", thread_id="thread_2")
+    add(mock_server, "late", statuses=[("in_progress", 0), ("completed", 60)])
+    add(mock_server, "done", thread_id="thread_2")
 
     with pytest.raises(exceptions.PortkeyThreadsFailed, match=r"'thread_1'.*still in_progress") as failed:
         export(tmp_path, thread_ids=["thread_1", "thread_2"], unfinished="fail")
@@ -514,9 +526,9 @@ def test_a_run_that_has_not_ended_fails_its_thread_where_that_is_asked_for(
 
 
 def test_what_was_left_under_one_policy_is_taken_under_another(
-    stand_in: PortkeyStandIn, clock: Clock, tmp_path: Path
+    mock_server: PortkeyMockServer, clock: Clock, tmp_path: Path
 ) -> None:
-    add(stand_in, "late", statuses=[("in_progress", 0), ("completed", 60)])
+    add(mock_server, "late", statuses=[("in_progress", 0), ("completed", 60)])
     export(tmp_path)
     clock.now += 86_400
     export(tmp_path, unfinished="include")
@@ -527,11 +539,11 @@ def test_what_was_left_under_one_policy_is_taken_under_another(
 
 
 def test_a_thread_that_is_new_to_a_closed_window_may_not_leave_anything(
-    stand_in: PortkeyStandIn, clock: Clock, tmp_path: Path
+    mock_server: PortkeyMockServer, clock: Clock, tmp_path: Path
 ) -> None:
     """The next window has been exported: it would not look again."""
-    add(stand_in, "late", statuses=[("in_progress", 0), ("completed", 3 * 86_400)])
-    stand_in.add_messages(thread_id="thread_2", texts=["no run"])
+    add(mock_server, "late", statuses=[("in_progress", 0), ("completed", 3 * 86_400)])
+    mock_server.add_messages(thread_id="thread_2", texts=["no run"])
     clock.now += 86_400
     for night in (0, 1):
         export(tmp_path, night=night, thread_ids=["thread_2"])
@@ -543,16 +555,16 @@ def test_a_thread_that_is_new_to_a_closed_window_may_not_leave_anything(
 
 
 def test_by_the_end_of_runs_each_is_in_the_window_in_which_it_ended(
-    stand_in: PortkeyStandIn, clock: Clock, tmp_path: Path
+    mock_server: PortkeyMockServer, clock: Clock, tmp_path: Path
 ) -> None:
     minutes = 60
     ends = [("completed", 23.5, 20 * minutes, 0), ("completed", 23.5, 40 * minutes, 1), ("incomplete", 23.5, 60, 1),
             ("failed", 23.9, 600, 1), ("cancelled", 23.9, 600, 1), ("expired", 23.9, 600, 1)]  # fmt: skip
     for number, (status, hour, seconds, _) in enumerate(ends):
         script = [("in_progress", 0), (status, seconds)]
-        add(stand_in, f"run_{number}", hour=hour, statuses=script)
+        add(mock_server, f"run_{number}", hour=hour, statuses=script)
     clock.now += 40 * minutes
-    add(stand_in, "going", hour=23.99, statuses="in_progress")
+    add(mock_server, "going", hour=23.99, statuses="in_progress")
 
     manifest = export(tmp_path, window_by="ended")
     clock.now += 86_400
@@ -565,9 +577,9 @@ def test_by_the_end_of_runs_each_is_in_the_window_in_which_it_ended(
         }
 
 
-def test_a_list_that_is_not_newest_first_is_refused(stand_in: PortkeyStandIn, tmp_path: Path) -> None:
-    add(stand_in, "newer", hour=3)
-    add(stand_in, "older", hour=2)
+def test_a_list_that_is_not_newest_first_is_refused(mock_server: PortkeyMockServer, tmp_path: Path) -> None:
+    add(mock_server, "newer", hour=3)
+    add(mock_server, "older", hour=2)
 
     with pytest.raises(exceptions.PortkeyThreadsFailed, match="not newest first"):
         export(tmp_path)
@@ -576,7 +588,7 @@ def test_a_list_that_is_not_newest_first_is_refused(stand_in: PortkeyStandIn, tm
 # --- things that go wrong ---
 
 
-def broken(stand_in: PortkeyStandIn, what: str) -> None:
+def broken(mock_server: PortkeyMockServer, what: str) -> None:
     faults: dict[str, dict[str, Any]] = {
         "gone": {"status": 404, "path": "*/threads/thread_2/runs"},
         "no list": {"body": {"hello": 1}, "path": "*/threads/thread_2/runs"},
@@ -585,17 +597,17 @@ def broken(stand_in: PortkeyStandIn, what: str) -> None:
         "goes round": {"ignore_after": True, "merge": {"has_more": True}, "path": "*/runs/run_2/steps", "times": None},
         "no moment": {"merge": {"data": [{"id": "run_2"}]}, "path": "*/threads/thread_2/runs"},
     }
-    stand_in.fault(**faults[what])
+    mock_server.fault(**faults[what])
 
 
 @pytest.mark.parametrize("what", ["gone", "no list", "login page", "refused", "goes round", "no moment"])
 def test_a_thread_that_fails_is_named_and_all_others_land(
-    stand_in: PortkeyStandIn, tmp_path: Path, context: dict[str, Any], what: str
+    mock_server: PortkeyMockServer, tmp_path: Path, context: dict[str, Any], what: str
 ) -> None:
     threads = [f"thread_{number}" for number in range(1, 6)]
     for number, thread_id in enumerate(threads, 1):
-        add(stand_in, f"run_{number}", thread_id=thread_id, steps=130)
-    broken(stand_in, what)
+        add(mock_server, f"run_{number}", thread_id=thread_id, steps=130)
+    broken(mock_server, what)
 
     with pytest.raises(exceptions.PortkeyThreadsFailed, match="1 of 5 threads failed: 'thread_2'") as failed:
         export(tmp_path, thread_ids=threads, context=context)
@@ -607,16 +619,16 @@ def test_a_thread_that_fails_is_named_and_all_others_land(
     landed = {f"thread_{number}.jsonl" for number in (1, 3, 4, 5)}
     assert {entry.name for entry in partition(tmp_path).iterdir()} == landed
     assert not isinstance(failed.value, exceptions.AirflowFailException)
-    for fault in stand_in._faults._faults:
+    for fault in mock_server._faults._faults:
         fault.times = 0
     assert export(tmp_path, thread_ids=threads, context=context)["files"] == 5
 
 
-def test_an_earlier_file_of_a_thread_that_fails_stays(stand_in: PortkeyStandIn, tmp_path: Path) -> None:
-    add(stand_in, "run_1")
+def test_an_earlier_file_of_a_thread_that_fails_stays(mock_server: PortkeyMockServer, tmp_path: Path) -> None:
+    add(mock_server, "run_1")
     export(tmp_path)
     before = tree(tmp_path)
-    stand_in.fault(status=404, path="*/threads/thread_1/runs")
+    mock_server.fault(status=404, path="*/threads/thread_1/runs")
 
     with pytest.raises(exceptions.PortkeyThreadsFailed):
         export(tmp_path)
@@ -625,11 +637,11 @@ def test_an_earlier_file_of_a_thread_that_fails_stays(stand_in: PortkeyStandIn, 
 
 
 def test_what_a_thread_that_failed_leaves_later_is_taken_by_the_first_window_that_can(
-    stand_in: PortkeyStandIn, clock: Clock, tmp_path: Path, context: dict[str, Any]
+    mock_server: PortkeyMockServer, clock: Clock, tmp_path: Path, context: dict[str, Any]
 ) -> None:
     clock.now += 86_400
-    add(stand_in, "late", hour=23.9, statuses=[("in_progress", 0), ("completed", 3600)])
-    stand_in.fault(status=404, path="*/threads/thread_1/runs")
+    add(mock_server, "late", hour=23.9, statuses=[("in_progress", 0), ("completed", 3600)])
+    mock_server.fault(status=404, path="*/threads/thread_1/runs")
     with pytest.raises(exceptions.PortkeyThreadsFailed):
         export(tmp_path, context=context)
     export(tmp_path, night=1, context=context)
@@ -654,22 +666,22 @@ def test_what_a_thread_that_failed_leaves_later_is_taken_by_the_first_window_tha
     ],
 )
 def test_what_would_meet_every_thread_stops_the_export_and_names_where(
-    stand_in: PortkeyStandIn, tmp_path: Path, waits: list[float], status: int, error: type[Exception]
+    mock_server: PortkeyMockServer, tmp_path: Path, waits: list[float], status: int, error: type[Exception]
 ) -> None:
     for number in range(1, 5):
-        add(stand_in, f"run_{number}", thread_id=f"thread_{number}")
-    stand_in.fault(status=status, path="*/threads/thread_3/runs", times=None)
+        add(mock_server, f"run_{number}", thread_id=f"thread_{number}")
+    mock_server.fault(status=status, path="*/threads/thread_3/runs", times=None)
 
     with pytest.raises(error, match="stopped at thread 'thread_3'"):
         export(tmp_path, thread_ids=[f"thread_{number}" for number in range(1, 9)], max_concurrent_requests=1)
 
     assert {entry.name for entry in partition(tmp_path).iterdir()} == {"thread_1.jsonl", "thread_2.jsonl"}
-    assert not any("thread_8" in path for path in paths(stand_in))
+    assert not any("thread_8" in path for path in paths(mock_server))
 
 
-def test_a_file_of_which_nothing_is_left_goes(stand_in: PortkeyStandIn, tmp_path: Path) -> None:
-    add(stand_in, "run_1")
-    add(stand_in, "run_2", thread_id="thread_2")
+def test_a_file_of_which_nothing_is_left_goes(mock_server: PortkeyMockServer, tmp_path: Path) -> None:
+    add(mock_server, "run_1")
+    add(mock_server, "run_2", thread_id="thread_2")
     export(tmp_path, thread_ids=["thread_1", "thread_2"])
     (partition(tmp_path) / "_SUCCESS").touch()
     (partition(tmp_path) / "notes.txt").touch()
@@ -680,8 +692,8 @@ def test_a_file_of_which_nothing_is_left_goes(stand_in: PortkeyStandIn, tmp_path
     assert names == {"_manifest.json", "_SUCCESS", "notes.txt", "thread_1.jsonl"}
 
 
-def test_a_window_without_runs_has_a_manifest_and_nothing_else(stand_in: PortkeyStandIn, tmp_path: Path) -> None:
-    add(stand_in, "other", night=-3)
+def test_a_window_without_runs_has_a_manifest_and_nothing_else(mock_server: PortkeyMockServer, tmp_path: Path) -> None:
+    add(mock_server, "other", night=-3)
 
     manifest = export(tmp_path)
 
@@ -690,15 +702,15 @@ def test_a_window_without_runs_has_a_manifest_and_nothing_else(stand_in: Portkey
     assert json.loads((partition(tmp_path) / "_manifest.json").read_text())["details"] == []
 
 
-def test_a_run_without_steps_is_counted_and_has_no_file(stand_in: PortkeyStandIn, tmp_path: Path) -> None:
-    add(stand_in, "run_1", steps=0)
+def test_a_run_without_steps_is_counted_and_has_no_file(mock_server: PortkeyMockServer, tmp_path: Path) -> None:
+    add(mock_server, "run_1", steps=0)
 
     manifest = export(tmp_path)
 
     assert (manifest["runs"]["exported"], manifest["files"]) == (1, 0)
 
 
-def test_no_threads_at_all_is_an_export_of_nothing(stand_in: PortkeyStandIn, tmp_path: Path) -> None:
+def test_no_threads_at_all_is_an_export_of_nothing(mock_server: PortkeyMockServer, tmp_path: Path) -> None:
     assert export(tmp_path, thread_ids=[])["threads"] == 0
 
 
@@ -740,14 +752,14 @@ class Reaper:
             raise Killed
 
 
-def rewind(stand_in: PortkeyStandIn, threads: list[str]) -> None:
+def rewind(mock_server: PortkeyMockServer, threads: list[str]) -> None:
     """Let the runs that take their time begin anew."""
     for thread_id in threads:
-        stand_in._world.run(thread_id, "late").script._position = 0
+        mock_server._world.run(thread_id, "late").script._position = 0
 
 
 def test_killed_at_any_moment_a_retry_leaves_each_step_once_and_the_same_bytes(
-    stand_in: PortkeyStandIn,
+    mock_server: PortkeyMockServer,
     clock: Clock,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -756,9 +768,9 @@ def test_killed_at_any_moment_a_retry_leaves_each_step_once_and_the_same_bytes(
     threads = ["thread_1", "thread_2"]
     clock.now += 86_400
     for thread_id in threads:
-        add(stand_in, "done", thread_id=thread_id)
-        add(stand_in, "late", thread_id=thread_id, hour=23.9, statuses=[("in_progress", 0), ("completed", 86_400)])
-        add(stand_in, "next", thread_id=thread_id, night=1)
+        add(mock_server, "done", thread_id=thread_id)
+        add(mock_server, "late", thread_id=thread_id, hour=23.9, statuses=[("in_progress", 0), ("completed", 86_400)])
+        add(mock_server, "next", thread_id=thread_id, night=1)
     evening = clock.now
     reaper = Reaper(monkeypatch)
 
@@ -766,7 +778,7 @@ def test_killed_at_any_moment_a_retry_leaves_each_step_once_and_the_same_bytes(
         """Two nights; the process is killed once on the way, and started again."""
         for key in context:
             context[key] = AssetStore()
-        rewind(stand_in, threads)
+        rewind(mock_server, threads)
         clock.now, reaper.count, reaper.at = evening, 0, at
         for night in (0, 1):
             arguments = {"night": night, "thread_ids": threads, "context": context, "max_concurrent_requests": 1}
@@ -791,7 +803,7 @@ def test_killed_at_any_moment_a_retry_leaves_each_step_once_and_the_same_bytes(
 
 
 def test_a_run_that_ends_between_the_kill_and_the_retry_stands_once(
-    stand_in: PortkeyStandIn,
+    mock_server: PortkeyMockServer,
     clock: Clock,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -800,8 +812,8 @@ def test_a_run_that_ends_between_the_kill_and_the_retry_stands_once(
     threads = ["thread_1", "thread_2"]
     clock.now += 86_400
     for thread_id in threads:
-        add(stand_in, "done", thread_id=thread_id)
-        add(stand_in, "late", thread_id=thread_id, hour=23.9, statuses=[("in_progress", 0), ("completed", 60)])
+        add(mock_server, "done", thread_id=thread_id)
+        add(mock_server, "late", thread_id=thread_id, hour=23.9, statuses=[("in_progress", 0), ("completed", 60)])
     evening = clock.now
     reaper = Reaper(monkeypatch)
     where = Counter[int]()
@@ -809,7 +821,7 @@ def test_a_run_that_ends_between_the_kill_and_the_retry_stands_once(
         folder = tmp_path / str(at)
         for key in context:
             context[key] = AssetStore()
-        rewind(stand_in, threads)
+        rewind(mock_server, threads)
         clock.now, reaper.count, reaper.at = evening, 0, at
         arguments = {"thread_ids": threads, "context": context, "max_concurrent_requests": 1}
         try:
@@ -934,31 +946,31 @@ TOMORROW = datetime.now(tz=UTC) + DAY
     ],
 )
 def test_a_wrong_value_is_refused_before_anything_is_sent_or_written(
-    stand_in: PortkeyStandIn, tmp_path: Path, field: str, arguments: dict[str, Any]
+    mock_server: PortkeyMockServer, tmp_path: Path, field: str, arguments: dict[str, Any]
 ) -> None:
     with pytest.raises(exceptions.PortkeyInvalidArgument, match=rf"^{field}="):
         operator(**{"path": tmp_path / "steps", **arguments}).execute({})
 
-    assert stand_in.requests == []
+    assert mock_server.requests == []
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_empty_window_says_how_to_get_an_interval(stand_in: PortkeyStandIn, tmp_path: Path) -> None:
+def test_an_empty_window_says_how_to_get_an_interval(mock_server: PortkeyMockServer, tmp_path: Path) -> None:
     with pytest.raises(exceptions.PortkeyInvalidArgument, match="CronTriggerTimetable"):
         operator(tmp_path, window_start=NIGHT, window_end=NIGHT).execute({})
 
 
 def test_a_window_that_is_there_is_not_written_again_where_that_is_forbidden(
-    stand_in: PortkeyStandIn, tmp_path: Path
+    mock_server: PortkeyMockServer, tmp_path: Path
 ) -> None:
-    add(stand_in, "run_1")
+    add(mock_server, "run_1")
     export(tmp_path, overwrite=False)
-    count = len(stand_in.requests)
+    count = len(mock_server.requests)
 
     with pytest.raises(exceptions.PortkeyDestinationExists):
         export(tmp_path, overwrite=False)
 
-    assert len(stand_in.requests) == count
+    assert len(mock_server.requests) == count
 
 
 @pytest.mark.parametrize(
@@ -966,9 +978,9 @@ def test_a_window_that_is_there_is_not_written_again_where_that_is_forbidden(
     [{"window_end": NIGHT + 2 * DAY}, {"window_start": NIGHT - DAY}, {"window_by": "ended"}],
 )
 def test_another_window_at_the_place_of_one_is_refused(
-    stand_in: PortkeyStandIn, tmp_path: Path, arguments: dict[str, Any]
+    mock_server: PortkeyMockServer, tmp_path: Path, arguments: dict[str, Any]
 ) -> None:
-    add(stand_in, "run_1")
+    add(mock_server, "run_1")
     export(tmp_path)
     before = tree(tmp_path)
 
@@ -978,8 +990,8 @@ def test_another_window_at_the_place_of_one_is_refused(
     assert tree(tmp_path) == before
 
 
-def test_each_task_has_a_path_of_its_own(stand_in: PortkeyStandIn, tmp_path: Path) -> None:
-    add(stand_in, "run_1")
+def test_each_task_has_a_path_of_its_own(mock_server: PortkeyMockServer, tmp_path: Path) -> None:
+    add(mock_server, "run_1")
     ti = SimpleNamespace(dag_id="dag", task_id="export", run_id="night", map_index=-1, try_number=1)
     export(tmp_path, context={"ti": ti})
     export(tmp_path, context={"ti": SimpleNamespace(**{**vars(ti), "run_id": "backfill", "try_number": 3})})
@@ -988,7 +1000,7 @@ def test_each_task_has_a_path_of_its_own(stand_in: PortkeyStandIn, tmp_path: Pat
         export(tmp_path, context={"ti": SimpleNamespace(**{**vars(ti), "map_index": 1})})
 
 
-def test_a_record_that_is_none_is_named(stand_in: PortkeyStandIn, tmp_path: Path) -> None:
+def test_a_record_that_is_none_is_named(mock_server: PortkeyMockServer, tmp_path: Path) -> None:
     export(tmp_path, thread_ids=[])
     (record,) = (tmp_path / "_unfinished").iterdir()
     for wrong in ("[1]", "{", "{}"):
@@ -997,16 +1009,16 @@ def test_a_record_that_is_none_is_named(stand_in: PortkeyStandIn, tmp_path: Path
             export(tmp_path, thread_ids=[])
 
 
-def test_with_several_assets_the_record_is_a_file(stand_in: PortkeyStandIn, tmp_path: Path) -> None:
+def test_with_several_assets_the_record_is_a_file(mock_server: PortkeyMockServer, tmp_path: Path) -> None:
     export(tmp_path, thread_ids=[], context={"asset_state_store": SeveralAssets()})
 
     assert [record.name for record in (tmp_path / "_unfinished").iterdir()] == ["window_end=20251122T000000Z.json"]
 
 
 def test_both_places_hold_the_same_and_files_of_before_are_read(
-    stand_in: PortkeyStandIn, clock: Clock, tmp_path: Path
+    mock_server: PortkeyMockServer, clock: Clock, tmp_path: Path
 ) -> None:
-    add(stand_in, "late", statuses=[("in_progress", 0), ("completed", 60)])
+    add(mock_server, "late", statuses=[("in_progress", 0), ("completed", 60)])
     store = AssetStore()
     export(tmp_path / "store", context={"asset_state_store": store})
     export(tmp_path / "file")
@@ -1027,9 +1039,9 @@ def test_templates_reach_every_argument_that_differs_between_runs() -> None:
 
 
 @pytest.mark.parametrize("native", ["{{ ids | tojson }}", "{{ ids }}", "{{ ids | join(', ') }}"])
-def test_a_template_may_make_the_ids(stand_in: PortkeyStandIn, tmp_path: Path, native: str) -> None:
+def test_a_template_may_make_the_ids(mock_server: PortkeyMockServer, tmp_path: Path, native: str) -> None:
     for number in (1, 2):
-        add(stand_in, f"run_{number}", thread_id=f"thread_{number}")
+        add(mock_server, f"run_{number}", thread_id=f"thread_{number}")
     task = operator(f"{tmp_path}/{{{{ what }}}}", thread_ids=native, window_start="{{ start }}")
 
     task.render_template_fields({"ids": ["thread_1", "thread_2"], "what": "steps", "start": NIGHT})
@@ -1038,9 +1050,9 @@ def test_a_template_may_make_the_ids(stand_in: PortkeyStandIn, tmp_path: Path, n
     assert partition(tmp_path / "steps").is_dir()
 
 
-def test_the_messages_of_steps_are_joined(stand_in: PortkeyStandIn, tmp_path: Path) -> None:
-    add(stand_in, "run_1", steps=3)
-    add(stand_in, "run_2", steps=3, hour=13)
+def test_the_messages_of_steps_are_joined(mock_server: PortkeyMockServer, tmp_path: Path) -> None:
+    add(mock_server, "run_1", steps=3)
+    add(mock_server, "run_2", steps=3, hour=13)
 
     export(tmp_path, include_messages=True)
 
@@ -1049,11 +1061,11 @@ def test_the_messages_of_steps_are_joined(stand_in: PortkeyStandIn, tmp_path: Pa
     assert texts == [f"Message of step {number} of run_{run}." for run in (1, 2) for number in (0, 2)]
 
 
-def test_further_fields_are_asked_for(stand_in: PortkeyStandIn, tmp_path: Path) -> None:
-    add(stand_in, "run_1")
+def test_further_fields_are_asked_for(mock_server: PortkeyMockServer, tmp_path: Path) -> None:
+    add(mock_server, "run_1")
     export(tmp_path, include=["step_details"])
 
-    (steps,) = [request for request in stand_in.requests if request.path.endswith("/steps")]
+    (steps,) = [request for request in mock_server.requests if request.path.endswith("/steps")]
     assert "include%5B%5D=step_details" in steps.query
 
 
@@ -1061,11 +1073,11 @@ def test_as_many_requests_are_allowed_as_a_session_keeps_connections() -> None:
     assert steps_to_object_storage._MOST_REQUESTS == sessions.MAX_CONNECTIONS
 
 
-def test_an_object_store_gets_the_window(stand_in: PortkeyStandIn, memory_store: str, clock: Clock) -> None:
+def test_an_object_store_gets_the_window(mock_server: PortkeyMockServer, memory_store: str, clock: Clock) -> None:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-    add(stand_in, "done")
-    add(stand_in, "late", hour=23, statuses=[("in_progress", 0), ("completed", 60)])
+    add(mock_server, "done")
+    add(mock_server, "late", hour=23, statuses=[("in_progress", 0), ("completed", 60)])
     export(f"{memory_store}/steps")
     clock.now += 86_400
     first = export(f"{memory_store}/steps")

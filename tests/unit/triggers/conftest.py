@@ -1,4 +1,4 @@
-"""A stand-in, and pauses that are over at once."""
+"""A mock server, and pauses that are over at once."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 from airflow_provider_portkey.triggers import job as trigger_module
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyStandIn]:
-    with PortkeyStandIn() as stand_in:
-        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(stand_in.connection()))
-        yield stand_in
+def mock_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyMockServer]:
+    with PortkeyMockServer() as mock_server:
+        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
+        yield mock_server
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgument, PortkeyPollingGaveUp
 from airflow_provider_portkey.jobs.run_watch import ENDED
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 
 LINE = tuple(int(part) for part in airflow_version.split(".")[:2])
 if LINE < (3, 0):
@@ -27,8 +27,8 @@ PortkeyRunEventTrigger = run_event.PortkeyRunEventTrigger
 FROM_3_3 = pytest.mark.skipif(LINE < (3, 3), reason="shared streams and the asset state store came with 3.3")
 
 
-class World(PortkeyStandIn):
-    """A stand-in whose clock can be put forward."""
+class World(PortkeyMockServer):
+    """A mock server whose clock can be put forward."""
 
     def __init__(self) -> None:
         self._ahead = 0.0
@@ -39,10 +39,10 @@ class World(PortkeyStandIn):
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch):
-    with World() as stand_in:
-        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(stand_in.connection()))
-        yield stand_in
+def mock_server(monkeypatch: pytest.MonkeyPatch):
+    with World() as mock_server:
+        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
+        yield mock_server
 
 
 @pytest.fixture(autouse=True)
@@ -141,9 +141,9 @@ def test_is_the_same_trigger_in_every_process():
     assert PortkeyRunEventTrigger.hash(*other.serialize()) == PortkeyRunEventTrigger.hash(*one.serialize())
 
 
-def test_carries_no_credential(stand_in):
+def test_carries_no_credential(mock_server):
     shown = json.dumps(trigger().serialize()) + repr(trigger())
-    assert stand_in.connection()["password"] not in shown
+    assert mock_server.connection()["password"] not in shown
 
 
 @pytest.mark.parametrize(
@@ -174,8 +174,8 @@ def test_a_bad_argument_is_refused_at_once(field, value):
 # Events
 
 
-def test_each_run_that_ends_makes_an_event_with_its_summary(stand_in):
-    stand_in.add_run(
+def test_each_run_that_ends_makes_an_event_with_its_summary(mock_server):
+    mock_server.add_run(
         thread_id="thread_1",
         run_id="run_1",
         statuses="failed",
@@ -188,93 +188,93 @@ def test_each_run_that_ends_makes_an_event_with_its_summary(stand_in):
     assert not {"instructions", "tools"} & payload.keys()
 
 
-def test_filters(stand_in):
+def test_filters(mock_server):
     fields = {"assistant_id": "asst_2", "metadata": {"team": "data", "env": "prod"}}
-    stand_in.add_run(thread_id="thread_1", run_id="run_1", fields=fields | {"assistant_id": "asst_1"})
-    stand_in.add_run(thread_id="thread_1", run_id="run_2", fields=fields | {"metadata": {}})
-    stand_in.add_run(thread_id="thread_1", run_id="run_3", fields=fields, statuses="failed")
-    stand_in.add_run(thread_id="thread_1", run_id="run_4", fields=fields)
+    mock_server.add_run(thread_id="thread_1", run_id="run_1", fields=fields | {"assistant_id": "asst_1"})
+    mock_server.add_run(thread_id="thread_1", run_id="run_2", fields=fields | {"metadata": {}})
+    mock_server.add_run(thread_id="thread_1", run_id="run_3", fields=fields, statuses="failed")
+    mock_server.add_run(thread_id="thread_1", run_id="run_4", fields=fields)
     one = going_on(statuses=["completed"], assistant_id="asst_2", metadata={"team": "data"})
     assert [payload["id"] for payload in asyncio.run(first(one, 1))] == ["run_4"]
 
 
-def test_the_very_first_start_tells_what_ends_from_then_on(stand_in):
-    stand_in.add_run(thread_id="thread_1", run_id="run_before")
-    stand_in.add_run(thread_id="thread_1", run_id="run_1", statuses=[("queued", 0), ("completed", 30)])
+def test_the_very_first_start_tells_what_ends_from_then_on(mock_server):
+    mock_server.add_run(thread_id="thread_1", run_id="run_before")
+    mock_server.add_run(thread_id="thread_1", run_id="run_1", statuses=[("queued", 0), ("completed", 30)])
 
     async def events() -> list[dict]:
         watching = asyncio.create_task(first(trigger(), 2))
-        await until(lambda: len(stand_in.requests) > 1)
-        stand_in.add_run(thread_id="thread_1", run_id="run_2", statuses="cancelled")
-        stand_in.later(30)
+        await until(lambda: len(mock_server.requests) > 1)
+        mock_server.add_run(thread_id="thread_1", run_id="run_2", statuses="cancelled")
+        mock_server.later(30)
         return await watching
 
     assert [payload["id"] for payload in asyncio.run(events())] == ["run_1", "run_2"]
 
 
-def test_the_pause_between_looks_is_the_interval(stand_in, pauses):
-    stand_in.add_run(thread_id="thread_1", run_id="run_1", statuses=[("queued", 0), ("completed", 30)])
+def test_the_pause_between_looks_is_the_interval(mock_server, pauses):
+    mock_server.add_run(thread_id="thread_1", run_id="run_1", statuses=[("queued", 0), ("completed", 30)])
 
     async def look() -> None:
         watching = asyncio.create_task(first(trigger(), 1))
-        await until(lambda: len(stand_in.requests) > 3)
-        stand_in.later(30)
+        await until(lambda: len(mock_server.requests) > 3)
+        mock_server.later(30)
         await watching
 
     asyncio.run(look())
     assert set(pauses[1:]) == {7.0}
-    assert {request.query for request in stand_in.requests} == {"limit=20&order=desc"}
+    assert {request.query for request in mock_server.requests} == {"limit=20&order=desc"}
 
 
 # Failures
 
 
-def failing(stand_in: PortkeyStandIn, one: PortkeyRunEventTrigger) -> PortkeyPollingGaveUp:
+def failing(mock_server: PortkeyMockServer, one: PortkeyRunEventTrigger) -> PortkeyPollingGaveUp:
     with pytest.raises(PortkeyPollingGaveUp) as raised:
         asyncio.run(first(one, 1))
     return raised.value
 
 
-def test_goes_on_after_failures_paced_and_gives_up_loudly_at_the_count(stand_in, pauses):
-    stand_in.add_run(thread_id="thread_1", run_id="run_1", statuses="queued")
-    stand_in.fault(status=500, times=2)
-    stand_in.fault(status=200, body="<html>", content_type="text/html", times=1)
-    error = failing(stand_in, trigger(max_consecutive_failures=3))
+def test_goes_on_after_failures_paced_and_gives_up_loudly_at_the_count(mock_server, pauses):
+    mock_server.add_run(thread_id="thread_1", run_id="run_1", statuses="queued")
+    mock_server.fault(status=500, times=2)
+    mock_server.fault(status=200, body="<html>", content_type="text/html", times=1)
+    error = failing(mock_server, trigger(max_consecutive_failures=3))
     assert "'thread_1'" in str(error)
     assert "3 looks in a row failed" in str(error)
     assert "html" in str(error)
-    assert len(stand_in.requests) == 3
+    assert len(mock_server.requests) == 3
     assert pauses[1:] == [7.0, 7.0]
 
 
-def test_a_success_resets_the_count(stand_in):
-    stand_in.add_run(thread_id="thread_1", run_id="run_1", statuses="queued")
+def test_a_success_resets_the_count(mock_server):
+    mock_server.add_run(thread_id="thread_1", run_id="run_1", statuses="queued")
     for _ in range(4):
-        stand_in.fault(status=500, times=2)
-        stand_in.fault(merge={}, times=1)
-    stand_in.fault(status=500, times=3)
-    failing(stand_in, trigger(max_consecutive_failures=3))
-    assert len(stand_in.requests) == 15
+        mock_server.fault(status=500, times=2)
+        mock_server.fault(merge={}, times=1)
+    mock_server.fault(status=500, times=3)
+    failing(mock_server, trigger(max_consecutive_failures=3))
+    assert len(mock_server.requests) == 15
 
 
-def test_honours_retry_after_and_looks_again_soon_where_the_interval_is_long(stand_in, pauses):
-    stand_in.add_run(thread_id="thread_1", run_id="run_1")
-    stand_in.fault(status=429, headers={"Retry-After": "31"})
-    stand_in.fault(status=500)
+def test_honours_retry_after_and_looks_again_soon_where_the_interval_is_long(mock_server, pauses):
+    mock_server.add_run(thread_id="thread_1", run_id="run_1")
+    mock_server.fault(status=429, headers={"Retry-After": "31"})
+    mock_server.fault(status=500)
     asyncio.run(first(going_on(), 1))
     assert pauses[1:] == [31.0, 7.0]
     pauses.clear()
-    stand_in.fault(status=500)
+    mock_server.fault(status=500)
     asyncio.run(first(going_on(poll_interval=900), 1))
     assert pauses[1:] == [60.0]
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_refusal_is_told_at_once(stand_in, status):
-    stand_in.add_run(thread_id="thread_1", run_id="run_1")
-    stand_in.fault(status=status, times=None)
-    assert "a look was refused" in str(failing(stand_in, trigger()))
-    assert len(stand_in.requests) == 1
+def test_a_refusal_is_told_at_once(mock_server, status):
+    mock_server.add_run(thread_id="thread_1", run_id="run_1")
+    mock_server.fault(status=status, times=None)
+    assert "a look was refused" in str(failing(mock_server, trigger()))
+    assert len(mock_server.requests) == 1
 
 
 def test_a_connection_that_cannot_be_used_is_told_at_once(monkeypatch, pauses):
@@ -283,22 +283,22 @@ def test_a_connection_that_cannot_be_used_is_told_at_once(monkeypatch, pauses):
         asyncio.run(first(trigger(), 1))
 
 
-def test_a_trigger_that_gave_up_and_is_started_anew_keeps_the_pace(stand_in, pauses):
-    stand_in.add_run(thread_id="thread_1", run_id="run_1", statuses="queued")
-    stand_in.fault(status=403, times=None)
+def test_a_trigger_that_gave_up_and_is_started_anew_keeps_the_pace(mock_server, pauses):
+    mock_server.add_run(thread_id="thread_1", run_id="run_1", statuses="queued")
+    mock_server.fault(status=403, times=None)
     for _ in range(5):
-        failing(stand_in, trigger())
-    assert len(stand_in.requests) == 5
+        failing(mock_server, trigger())
+    assert len(mock_server.requests) == 5
     first_looks = [pause for pause in pauses if pause != 0]
     # Nothing really passes here, so the pause before each first look is what is left of the one before.
     assert first_looks[1:] == [pytest.approx(7.0, abs=0.9)] * 4 or all(pause >= 6 for pause in first_looks[1:])
     pauses.clear()
-    failing(stand_in, trigger(thread_id="thread_2"))
+    failing(mock_server, trigger(thread_id="thread_2"))
     assert pauses[0] <= 0
 
 
-def test_a_run_that_is_gone_is_no_failure(stand_in, logged):
-    stand_in.add_run(thread_id="thread_1", run_id="run_1")
+def test_a_run_that_is_gone_is_no_failure(mock_server, logged):
+    mock_server.add_run(thread_id="thread_1", run_id="run_1")
     one = going_on(Store(kept(at=1, still_open=("run_gone",))))
     assert [payload["id"] for payload in asyncio.run(first(one, 1))] == ["run_1"]
     assert "run_gone" in "".join(logged)
@@ -307,9 +307,9 @@ def test_a_run_that_is_gone_is_no_failure(stand_in, logged):
 # The state
 
 
-def test_goes_on_from_the_store_and_catches_up_by_itself(stand_in):
+def test_goes_on_from_the_store_and_catches_up_by_itself(mock_server):
     for number in range(150):
-        stand_in.add_run(thread_id="thread_1", run_id=f"run_{number:03}", created_at=1_700_000_000 + 60 * number)
+        mock_server.add_run(thread_id="thread_1", run_id=f"run_{number:03}", created_at=1_700_000_000 + 60 * number)
     one = trigger()
     store = one.asset_state_store = Store(kept(1_700_000_540, {"run_009": 1_700_000_540}, ("run_003",)))
     payloads = asyncio.run(first(one, 141))
@@ -317,8 +317,8 @@ def test_goes_on_from_the_store_and_catches_up_by_itself(stand_in):
     assert store.value["at"] == 1_700_000_000 + 60 * 149
 
 
-def test_a_new_watcher_writes_where_it_begins_before_anything_ends(stand_in):
-    stand_in.add_run(thread_id="thread_1", run_id="run_1", statuses="queued")
+def test_a_new_watcher_writes_where_it_begins_before_anything_ends(mock_server):
+    mock_server.add_run(thread_id="thread_1", run_id="run_1", statuses="queued")
     one = trigger()
     store = one.asset_state_store = Store()
 
@@ -334,32 +334,32 @@ def test_a_new_watcher_writes_where_it_begins_before_anything_ends(stand_in):
 
 
 @pytest.mark.parametrize("rubbish", ["text", {"at": "x"}, {"at": 5}, 7])
-def test_rubbish_in_the_store_is_a_warning_and_a_new_beginning(stand_in, rubbish, logged):
-    stand_in.add_run(thread_id="thread_1", run_id="run_before")
+def test_rubbish_in_the_store_is_a_warning_and_a_new_beginning(mock_server, rubbish, logged):
+    mock_server.add_run(thread_id="thread_1", run_id="run_before")
     store = Store(rubbish)
 
     async def events() -> list[dict]:
         watching = asyncio.create_task(first(going_on(store), 1))
         await until(lambda: store.written)
-        stand_in.add_run(thread_id="thread_1", run_id="run_1")
+        mock_server.add_run(thread_id="thread_1", run_id="run_1")
         return await watching
 
     assert [payload["id"] for payload in asyncio.run(events())] == ["run_1"]
     assert "Beginning anew" in "".join(logged)
 
 
-def test_a_store_that_cannot_be_read_tells_nothing_until_it_can(stand_in):
-    stand_in.add_run(thread_id="thread_1", run_id="run_1", created_at=1_700_000_060)
+def test_a_store_that_cannot_be_read_tells_nothing_until_it_can(mock_server):
+    mock_server.add_run(thread_id="thread_1", run_id="run_1", created_at=1_700_000_060)
     one = trigger(max_consecutive_failures=4)
     store = one.asset_state_store = Store(kept(at=1_700_000_000))
     store.failing_reads = 3
     assert [payload["id"] for payload in asyncio.run(first(one, 1))] == ["run_1"]
     store.failing_reads = 4
-    assert "the store is away" in str(failing(stand_in, one))
+    assert "the store is away" in str(failing(mock_server, one))
 
 
-def test_a_store_that_cannot_be_written_is_a_warning_and_written_later(stand_in, logged):
-    stand_in.add_run(thread_id="thread_1", run_id="run_1")
+def test_a_store_that_cannot_be_written_is_a_warning_and_written_later(mock_server, logged):
+    mock_server.add_run(thread_id="thread_1", run_id="run_1")
     store = Store(kept(1))
     store.failing_writes = 2
 
@@ -367,7 +367,7 @@ def test_a_store_that_cannot_be_written_is_a_warning_and_written_later(stand_in,
         watching = asyncio.create_task(first(going_on(store), 2))
         await until(lambda: store.written)
         assert store.value["open"] == []
-        stand_in.add_run(thread_id="thread_1", run_id="run_2")
+        mock_server.add_run(thread_id="thread_1", run_id="run_2")
         return await watching
 
     assert [payload["id"] for payload in asyncio.run(twice())] == ["run_1", "run_2"]
@@ -403,14 +403,14 @@ async def keys(**changes) -> list[str]:
     return list(store.values)
 
 
-def test_a_store_that_blocks_is_called_off_the_loop(stand_in):
-    stand_in.add_run(thread_id="thread_1", run_id="run_1")
+def test_a_store_that_blocks_is_called_off_the_loop(mock_server):
+    mock_server.add_run(thread_id="thread_1", run_id="run_1")
     (key,) = asyncio.run(keys())
     assert key.startswith("portkey_run_events_")
 
 
-def test_what_is_watched_makes_the_key_and_not_how(stand_in):
-    stand_in.add_run(thread_id="thread_1", run_id="run_1")
+def test_what_is_watched_makes_the_key_and_not_how(mock_server):
+    mock_server.add_run(thread_id="thread_1", run_id="run_1")
     same = [asyncio.run(keys(**how)) for how in ({}, {"poll_interval": 3}, {"max_consecutive_failures": 2})]
     assert same[0] == same[1] == same[2]
     assert asyncio.run(keys(statuses=["completed"])) != same[0]
@@ -429,38 +429,38 @@ class Store33(Store):
     aset = aget
 
 
-def test_of_several_assets_each_keeps_the_state_and_the_newest_counts(stand_in):
-    stand_in.add_run(thread_id="thread_1", run_id="run_1", created_at=1_700_000_060)
-    stand_in.add_run(thread_id="thread_1", run_id="run_2", created_at=1_700_000_120)
+def test_of_several_assets_each_keeps_the_state_and_the_newest_counts(mock_server):
+    mock_server.add_run(thread_id="thread_1", run_id="run_1", created_at=1_700_000_060)
+    mock_server.add_run(thread_id="thread_1", run_id="run_2", created_at=1_700_000_120)
     stores = {"b": Store(kept(1_700_000_060, {"run_1": 1_700_000_060})), "a": Store(kept(5)), "c": Store()}
     one = trigger()
     one.asset_state_store = Store33(**stores)
     assert [payload["id"] for payload in asyncio.run(first(one, 1))] == ["run_2"]
     # Whoever stops pulling has not come back for more, so nothing was written for it.
     assert not any(store.written for store in stores.values())
-    stand_in.add_run(thread_id="thread_1", run_id="run_3", created_at=1_700_000_180)
+    mock_server.add_run(thread_id="thread_1", run_id="run_3", created_at=1_700_000_180)
     assert len(asyncio.run(first(one, 2))) == 2
     assert len({json.dumps(store.value) for store in stores.values()}) == 1
 
 
-def test_looks_that_piled_up_are_not_each_completed_by_a_request(stand_in):
-    stand_in.add_run(thread_id="thread_1", run_id="run_stuck", statuses="queued", created_at=1_700_000_000)
+def test_looks_that_piled_up_are_not_each_completed_by_a_request(mock_server):
+    mock_server.add_run(thread_id="thread_1", run_id="run_stuck", statuses="queued", created_at=1_700_000_000)
     for number in range(30):
-        stand_in.add_run(thread_id="thread_1", run_id=f"run_{number}", created_at=1_700_001_000 + number)
+        mock_server.add_run(thread_id="thread_1", run_id=f"run_{number}", created_at=1_700_001_000 + number)
 
     async def live() -> int:
         one = going_on(Store(kept(1_700_002_000, {}, ("run_stuck",))))
         stream = one.open_shared_stream(one.serialize()[1])
         look = await anext(stream)
         await stream.aclose()
-        seen = len(stand_in.requests)
+        seen = len(mock_server.requests)
 
         async def piled_up():
             for _ in range(50):
                 yield look
 
         assert [event async for event in one.filter_shared_stream(piled_up())] == []
-        return len(stand_in.requests) - seen
+        return len(mock_server.requests) - seen
 
     assert asyncio.run(live()) == 1
 
@@ -511,16 +511,16 @@ class Triggerer:
 
 
 @FROM_3_3
-def test_the_state_is_written_when_the_event_has_left_and_not_before(stand_in):
-    stand_in.add_run(thread_id="thread_1", run_id="run_1")
-    stand_in.add_run(thread_id="thread_1", run_id="run_2")
+def test_the_state_is_written_when_the_event_has_left_and_not_before(mock_server):
+    mock_server.add_run(thread_id="thread_1", run_id="run_1")
+    mock_server.add_run(thread_id="thread_1", run_id="run_2")
 
     async def frames() -> list:
         triggerer = Triggerer(trigger(), Store(kept(1)))
         await until(lambda: triggerer.runner.events)
         # Airflow holds the event back; the trigger must hold its state back.
-        seen = len(stand_in.requests)
-        await until(lambda: len(stand_in.requests) > seen + 3)
+        seen = len(mock_server.requests)
+        await until(lambda: len(mock_server.requests) > seen + 3)
         assert triggerer.frames == []
         triggerer.sync()
         await until(lambda: len(triggerer.frames) == 2)
@@ -532,8 +532,8 @@ def test_the_state_is_written_when_the_event_has_left_and_not_before(stand_in):
 
 
 @FROM_3_3
-def test_an_event_that_a_stopping_triggerer_takes_and_does_not_store_is_told_again(stand_in):
-    stand_in.add_run(thread_id="thread_1", run_id="run_1")
+def test_an_event_that_a_stopping_triggerer_takes_and_does_not_store_is_told_again(mock_server):
+    mock_server.add_run(thread_id="thread_1", run_id="run_1")
 
     async def frames() -> list:
         triggerer = Triggerer(trigger(), Store(kept(1)))
@@ -550,8 +550,8 @@ def test_an_event_that_a_stopping_triggerer_takes_and_does_not_store_is_told_aga
 
 
 @FROM_3_3
-def test_many_events_are_handed_over_in_lots(stand_in):
-    stand_in.add_runs(thread_id="thread_1", count=25)
+def test_many_events_are_handed_over_in_lots(mock_server):
+    mock_server.add_runs(thread_id="thread_1", count=25)
 
     async def frames() -> list:
         triggerer = Triggerer(trigger(), Store(kept(1)))
@@ -569,11 +569,11 @@ def test_many_events_are_handed_over_in_lots(stand_in):
 
 
 @FROM_3_3
-def test_what_arrives_is_plain(stand_in):
+def test_what_arrives_is_plain(mock_server):
     from airflow.jobs.triggerer_job_runner import messages
     from airflow.sdk.execution_time.comms import _RequestFrame
 
-    stand_in.add_run(thread_id="thread_1", run_id="run_1")
+    mock_server.add_run(thread_id="thread_1", run_id="run_1")
 
     async def crossed() -> object:
         triggerer = Triggerer(trigger(), Store(kept(1)))
@@ -594,12 +594,12 @@ def test_what_arrives_is_plain(stand_in):
 
 @FROM_3_3
 @pytest.mark.parametrize("seed", range(12))
-def test_forty_restarts_tell_each_run_once(stand_in, seed):
+def test_forty_restarts_tell_each_run_once(mock_server, seed):
     chance = random.Random(seed)
     told: Counter[str] = Counter()
     torn: list[str] = []
     added: list[str] = []
-    stand_in.add_run(thread_id="thread_1", run_id="run_before")
+    mock_server.add_run(thread_id="thread_1", run_id="run_before")
 
     def stored(frames: list, store: Store) -> None:
         known: list[str] = []
@@ -625,7 +625,7 @@ def test_forty_restarts_tell_each_run_once(stand_in, seed):
                 added.append(f"run_{len(added)}")
                 end = chance.choice([0.0, 0.01, 0.05])
                 statuses = [("queued", 0.0), (chance.choice(sorted(ENDED)), end)]
-                stand_in.add_run(thread_id="thread_1", run_id=added[-1], statuses=statuses)
+                mock_server.add_run(thread_id="thread_1", run_id=added[-1], statuses=statuses)
             for _ in range(chance.randint(0, 12)):
                 await asyncio.sleep(chance.choice([0, 0, 0.002, 0.01]))
                 if chance.random() < 0.5:
@@ -663,10 +663,10 @@ def test_forty_restarts_tell_each_run_once(stand_in, seed):
 
 
 @FROM_3_3
-def test_watchers_of_a_thread_share_one_look(stand_in):
+def test_watchers_of_a_thread_share_one_look(mock_server):
     from airflow.triggers.shared_stream import SharedStreamManager
 
-    stand_in.add_run(thread_id="thread_1", run_id="run_0")
+    mock_server.add_run(thread_id="thread_1", run_id="run_0")
     ends = ["completed", "failed", "expired"]
     watchers = [trigger(), *(trigger(statuses=[end]) for end in ends), trigger(assistant_id="asst_none")]
     got: dict[int, list[str]] = {number: [] for number in range(len(watchers))}
@@ -682,10 +682,10 @@ def test_watchers_of_a_thread_share_one_look(stand_in):
     async def live() -> int:
         manager = SharedStreamManager()
         tasks = [asyncio.create_task(watch(manager, number)) for number in got]
-        await until(lambda: len(stand_in.requests) > 5)
+        await until(lambda: len(mock_server.requests) > 5)
         for number in range(6):
             statuses = [("queued", 0), (ends[number % 3], 0.1)]
-            stand_in.add_run(thread_id="thread_1", run_id=f"run_{ends[number % 3]}_{number}", statuses=statuses)
+            mock_server.add_run(thread_id="thread_1", run_id=f"run_{ends[number % 3]}_{number}", statuses=statuses)
         await until(lambda: len(got[0]) == 6)
         # One that comes late, with a state from before, misses nothing and repeats nothing.
         late = len(watchers)
@@ -714,14 +714,14 @@ def test_watchers_of_a_thread_share_one_look(stand_in):
     assert got[1] == ["run_completed_0", "run_completed_3"]
     assert got[2] == got[5] == ["run_failed_1", "run_failed_4"]
     assert got[4] == []
-    assert {request.path for request in stand_in.requests} == {"/v1/threads/thread_1/runs"}
+    assert {request.path for request in mock_server.requests} == {"/v1/threads/thread_1/runs"}
 
 
 @FROM_3_3
-def test_a_hundred_watchers_make_the_requests_of_one(stand_in):
+def test_a_hundred_watchers_make_the_requests_of_one(mock_server):
     from airflow.triggers.shared_stream import SharedStreamManager
 
-    stand_in.add_run(thread_id="thread_1", run_id="run_0", statuses=[("queued", 0), ("completed", 0.3)])
+    mock_server.add_run(thread_id="thread_1", run_id="run_0", statuses=[("queued", 0), ("completed", 0.3)])
     watchers = [trigger(metadata={"n": str(number)}) for number in range(100)]
     looks: list[object] = []
 
@@ -742,22 +742,22 @@ def test_a_hundred_watchers_make_the_requests_of_one(stand_in):
                 pass
 
         tasks = [asyncio.create_task(watch(number)) for number in range(100)]
-        await until(lambda: len(stand_in.requests) >= 20 and len(looks) >= 1900)
+        await until(lambda: len(mock_server.requests) >= 20 and len(looks) >= 1900)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await manager.stop_all()
 
     asyncio.run(live())
-    assert len(stand_in.requests) <= len({id(look) for look in looks}) + 5
+    assert len(mock_server.requests) <= len({id(look) for look in looks}) + 5
 
 
 @FROM_3_3
-def test_each_watcher_gives_up_at_its_own_count(stand_in):
+def test_each_watcher_gives_up_at_its_own_count(mock_server):
     from airflow.triggers.shared_stream import SharedStreamManager
 
-    stand_in.add_run(thread_id="thread_1", run_id="run_0")
-    stand_in.fault(status=500, times=None)
+    mock_server.add_run(thread_id="thread_1", run_id="run_0")
+    mock_server.fault(status=500, times=None)
 
     async def live() -> list[str]:
         manager = SharedStreamManager()

@@ -41,15 +41,15 @@ def test_survives_the_trip_through_the_database():
     assert again.serialize() == one.serialize()
 
 
-def test_carries_no_credential(stand_in):
+def test_carries_no_credential(mock_server):
     shown = json.dumps(trigger().serialize()) + repr(trigger())
-    connection = stand_in.connection()
+    connection = mock_server.connection()
     assert connection["password"] not in shown
     assert connection["extra"]["provider_api_key"] not in shown
 
 
-def test_looks_until_the_run_has_ended(stand_in, pauses):
-    stand_in.add_run(
+def test_looks_until_the_run_has_ended(mock_server, pauses):
+    mock_server.add_run(
         thread_id="thread_1",
         run_id="run_1",
         statuses=[("queued", 0), ("in_progress", 1), ("completed", 2)],
@@ -57,44 +57,44 @@ def test_looks_until_the_run_has_ended(stand_in, pauses):
     )
     event = asyncio.run(event_of(trigger()))
     assert (event["reason"], event["job"]["status"]) == ("ended_well", "completed")
-    assert len(stand_in.requests) == 3
+    assert len(mock_server.requests) == 3
     assert pauses[1:] == [pytest.approx(7.0, abs=1)] * 2
 
 
-def test_there_is_a_pause_between_any_two_looks(stand_in, pauses):
-    stand_in.add_run(thread_id="thread_1", run_id="run_1", statuses="in_progress")
-    stand_in.fault(status=500, times=3)
-    stand_in.fault(status=200, body="<html>", content_type="text/html", times=1)
+def test_there_is_a_pause_between_any_two_looks(mock_server, pauses):
+    mock_server.add_run(thread_id="thread_1", run_id="run_1", statuses="in_progress")
+    mock_server.fault(status=500, times=3)
+    mock_server.fault(status=200, body="<html>", content_type="text/html", times=1)
     event = asyncio.run(event_of(trigger(max_consecutive_failures=3)))
     assert event["reason"] == "gave_up"
-    assert len(stand_in.requests) == 3
+    assert len(mock_server.requests) == 3
     assert len(pauses) == 3
     assert all(pause > 0 for pause in pauses[1:])
 
 
-def test_honours_retry_after(stand_in, pauses):
-    stand_in.add_run(thread_id="thread_1", run_id="run_1", statuses="completed")
-    stand_in.fault(status=429, headers={"Retry-After": "31"})
+def test_honours_retry_after(mock_server, pauses):
+    mock_server.add_run(thread_id="thread_1", run_id="run_1", statuses="completed")
+    mock_server.fault(status=429, headers={"Retry-After": "31"})
     assert asyncio.run(event_of(trigger()))["reason"] == "ended_well"
     assert pauses[1] == 31.0
 
 
-def test_says_which_of_the_two_refused(stand_in):
-    stand_in.fault(status=401, body={"error": {"message": "Bad key", "type": "x", "param": None, "code": None}})
+def test_says_which_of_the_two_refused(mock_server):
+    mock_server.fault(status=401, body={"error": {"message": "Bad key", "type": "x", "param": None, "code": None}})
     event = asyncio.run(event_of(trigger()))
     assert (event["reason"], event["error"]["refused_by"]) == ("refused", "provider")
     assert "provider_api_key" in event["message"]
 
 
-def test_a_deadline_in_the_past_still_takes_one_look(stand_in):
-    stand_in.add_run(thread_id="thread_1", run_id="run_1", statuses="completed")
+def test_a_deadline_in_the_past_still_takes_one_look(mock_server):
+    mock_server.add_run(thread_id="thread_1", run_id="run_1", statuses="completed")
     assert asyncio.run(event_of(trigger(deadline=time.time() - 5)))["reason"] == "ended_well"
-    stand_in.add_run(thread_id="thread_1", run_id="run_2", statuses="queued")
+    mock_server.add_run(thread_id="thread_1", run_id="run_2", statuses="queued")
     assert asyncio.run(event_of(trigger(run_id="run_2", deadline=time.time() - 5)))["reason"] == "timed_out"
 
 
-def test_many_waits_share_one_session_which_the_last_one_closes(stand_in, monkeypatch):
-    stand_in.add_run(
+def test_many_waits_share_one_session_which_the_last_one_closes(mock_server, monkeypatch):
+    mock_server.add_run(
         thread_id="thread_1",
         run_id="run_1",
         statuses=[("queued", n) for n in range(60)] + [("completed", 60)],
@@ -117,16 +117,16 @@ def test_many_waits_share_one_session_which_the_last_one_closes(stand_in, monkey
     assert opened[0].closed
 
 
-def test_a_wait_that_is_cancelled_leaves_the_session_to_the_others(stand_in):
-    stand_in.add_run(thread_id="thread_1", run_id="run_1", statuses="queued")
+def test_a_wait_that_is_cancelled_leaves_the_session_to_the_others(mock_server):
+    mock_server.add_run(thread_id="thread_1", run_id="run_1", statuses="queued")
 
     async def one_of_two() -> bool:
         waits = [asyncio.create_task(event_of(trigger())) for _ in range(2)]
-        while len(stand_in.requests) < 4:
+        while len(mock_server.requests) < 4:
             await asyncio.sleep(0.01)
         waits[0].cancel()
-        seen = len(stand_in.requests)
-        while len(stand_in.requests) < seen + 3:
+        seen = len(mock_server.requests)
+        while len(mock_server.requests) < seen + 3:
             await asyncio.sleep(0.01)
         alive = not waits[1].done()
         waits[1].cancel()
@@ -137,10 +137,10 @@ def test_a_wait_that_is_cancelled_leaves_the_session_to_the_others(stand_in):
 
 
 @pytest.mark.parametrize(("asked", "status"), [(True, "cancelled"), (False, "in_progress")])
-def test_a_kill_cancels_the_run_only_where_it_was_asked_for(stand_in, asked, status):
-    stand_in.add_run(thread_id="thread_1", run_id="run_1", statuses="in_progress")
+def test_a_kill_cancels_the_run_only_where_it_was_asked_for(mock_server, asked, status):
+    mock_server.add_run(thread_id="thread_1", run_id="run_1", statuses="in_progress")
     asyncio.run(trigger(cancel_on_kill=asked).on_kill())
-    cancels = [request for request in stand_in.requests if request.method == "POST"]
+    cancels = [request for request in mock_server.requests if request.method == "POST"]
     assert [request.path for request in cancels] == (["/v1/threads/thread_1/runs/run_1/cancel"] if asked else [])
     assert [request.body for request in cancels] == ([b"{}"] if asked else [])
 

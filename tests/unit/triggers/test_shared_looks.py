@@ -1,4 +1,4 @@
-"""Waits for single runs of one thread on one event loop, against the stand-in."""
+"""Waits for single runs of one thread on one event loop, against the mock server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_portkey.client import aio
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 from airflow_provider_portkey.triggers import job as trigger_module
 from airflow_provider_portkey.triggers import shared_looks
 from airflow_provider_portkey.triggers.run import PortkeyRunTrigger
@@ -91,15 +91,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch, clock: Clock):
-    with PortkeyStandIn(clock=lambda: clock.now) as stand_in:
-        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(stand_in.connection()))
-        yield stand_in
+def mock_server(monkeypatch: pytest.MonkeyPatch, clock: Clock):
+    with PortkeyMockServer(clock=lambda: clock.now) as mock_server:
+        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
+        yield mock_server
 
 
-def add_runs(stand_in: PortkeyStandIn, count: int, statuses: Any = "in_progress") -> list[str]:
+def add_runs(mock_server: PortkeyMockServer, count: int, statuses: Any = "in_progress") -> list[str]:
     return [
-        stand_in.add_run(thread_id="thread_1", run_id=f"run_{number}", statuses=statuses)["id"]
+        mock_server.add_run(thread_id="thread_1", run_id=f"run_{number}", statuses=statuses)["id"]
         for number in range(count)
     ]
 
@@ -136,13 +136,13 @@ async def stop(*waits: asyncio.Task[Any]) -> None:
     await asyncio.gather(*waits, return_exceptions=True)
 
 
-def requests(stand_in: PortkeyStandIn, since: float, seconds: float) -> list[str]:
-    return [request.path for request in stand_in.requests if since <= request.time < since + seconds]
+def requests(mock_server: PortkeyMockServer, since: float, seconds: float) -> list[str]:
+    return [request.path for request in mock_server.requests if since <= request.time < since + seconds]
 
 
-def test_two_hundred_waits_cost_two_requests_an_interval(stand_in, clock):
+def test_two_hundred_waits_cost_two_requests_an_interval(mock_server, clock):
     began = clock.now
-    run_ids = add_runs(stand_in, 200)
+    run_ids = add_runs(mock_server, 200)
 
     async def scene():
         waits = [wait_for(clock, run_id, first=0.1 + number / 20) for number, run_id in enumerate(run_ids)]
@@ -150,31 +150,31 @@ def test_two_hundred_waits_cost_two_requests_an_interval(stand_in, clock):
         await stop(*waits)
 
     run(scene)
-    assert len(requests(stand_in, began, 20)) <= 12
+    assert len(requests(mock_server, began, 20)) <= 12
     for interval in range(2, 6):
-        assert requests(stand_in, began + 10 * interval, 10) == [LIST] * 2
+        assert requests(mock_server, began + 10 * interval, 10) == [LIST] * 2
 
 
-def test_newer_runs_on_the_thread_cost_the_waits_nothing(stand_in, clock):
+def test_newer_runs_on_the_thread_cost_the_waits_nothing(mock_server, clock):
     began = clock.now
-    run_ids = add_runs(stand_in, 200)
+    run_ids = add_runs(mock_server, 200)
 
     async def scene():
         waits = [wait_for(clock, run_id) for run_id in run_ids]
         for _ in range(6):
             await clock.run(*waits, until=10)
-            stand_in.add_runs(thread_id="thread_1", count=130)
+            mock_server.add_runs(thread_id="thread_1", count=130)
         await stop(*waits)
 
     run(scene)
     for interval in range(4, 6):
-        assert requests(stand_in, began + 10 * interval, 10) == [LIST] * 2
+        assert requests(mock_server, began + 10 * interval, 10) == [LIST] * 2
 
 
 @pytest.mark.parametrize("interval", [1.0, 10.0, 60.0])
-def test_each_wait_is_looked_at_in_time_and_ends_by_itself(stand_in, clock, interval):
+def test_each_wait_is_looked_at_in_time_and_ends_by_itself(mock_server, clock, interval):
     for number in range(60):
-        stand_in.add_run(
+        mock_server.add_run(
             thread_id="thread_1", run_id=f"run_{number}", statuses=[("queued", 0), ("completed", 7 * number)]
         )
     began, ended = clock.now, {}
@@ -192,8 +192,8 @@ def test_each_wait_is_looked_at_in_time_and_ends_by_itself(stand_in, clock, inte
         assert 7 * number <= after <= 7 * number + interval + 0.01
 
 
-def test_a_lone_wait_asks_for_its_run_and_nothing_else(stand_in, clock):
-    add_runs(stand_in, 3, [("queued", 0), ("completed", 25)])
+def test_a_lone_wait_asks_for_its_run_and_nothing_else(mock_server, clock):
+    add_runs(mock_server, 3, [("queued", 0), ("completed", 25)])
 
     async def scene():
         wait = wait_for(clock, "run_1")
@@ -201,12 +201,12 @@ def test_a_lone_wait_asks_for_its_run_and_nothing_else(stand_in, clock):
         assert wait.result()["reason"] == "ended_well"
 
     run(scene)
-    assert [request.path for request in stand_in.requests] == [f"{LIST}/run_1"] * 3
+    assert [request.path for request in mock_server.requests] == [f"{LIST}/run_1"] * 3
 
 
-def test_waits_with_long_intervals_do_not_pay_for_one_with_a_short_one(stand_in, clock):
+def test_waits_with_long_intervals_do_not_pay_for_one_with_a_short_one(mock_server, clock):
     began = clock.now
-    run_ids = add_runs(stand_in, 50)
+    run_ids = add_runs(mock_server, 50)
 
     async def scene():
         waits = [wait_for(clock, run_id, poll_interval=60.0, first=60.0) for run_id in run_ids[1:]]
@@ -215,13 +215,13 @@ def test_waits_with_long_intervals_do_not_pay_for_one_with_a_short_one(stand_in,
         await stop(*waits)
 
     run(scene)
-    asked = requests(stand_in, began, 240.5)
+    asked = requests(mock_server, began, 240.5)
     assert asked.count(f"{LIST}/run_0") == 240 - asked.count(LIST)
     assert asked.count(LIST) == 4
 
 
-def test_runs_that_the_list_does_not_show_keep_their_own_answers(stand_in, clock):
-    add_runs(stand_in, 5)
+def test_runs_that_the_list_does_not_show_keep_their_own_answers(mock_server, clock):
+    add_runs(mock_server, 5)
 
     async def scene():
         waits = [wait_for(clock, f"run_{number}") for number in range(5)]
@@ -235,10 +235,10 @@ def test_runs_that_the_list_does_not_show_keep_their_own_answers(stand_in, clock
     run(scene)
 
 
-def test_a_list_that_fails_is_a_failed_look_for_each_that_it_would_have_served(stand_in, clock):
+def test_a_list_that_fails_is_a_failed_look_for_each_that_it_would_have_served(mock_server, clock):
     began = clock.now
-    add_runs(stand_in, 200)
-    stand_in.fault(status=503, path=LIST, times=2)
+    add_runs(mock_server, 200)
+    mock_server.fault(status=503, path=LIST, times=2)
 
     async def scene():
         patient = [wait_for(clock, f"run_{number}") for number in range(199)]
@@ -249,16 +249,16 @@ def test_a_list_that_fails_is_a_failed_look_for_each_that_it_would_have_served(s
         await stop(*patient)
 
     run(scene)
-    assert requests(stand_in, began, 35) == [LIST] * 4
+    assert requests(mock_server, began, 35) == [LIST] * 4
 
 
-def test_what_came_before_a_page_failed_is_not_lost(stand_in, clock, monkeypatch):
-    add_runs(stand_in, 200, "completed")
+def test_what_came_before_a_page_failed_is_not_lost(mock_server, clock, monkeypatch):
+    add_runs(mock_server, 200, "completed")
     get = aio.AsyncPortkeyClient.get
 
     async def second_page_fails(self, path, ids, query=None):
         if "after" in dict(query or ()):
-            stand_in.fault(status=500, path=LIST)
+            mock_server.fault(status=500, path=LIST)
         return await get(self, path, ids, query)
 
     monkeypatch.setattr(aio.AsyncPortkeyClient, "get", second_page_fails)
@@ -275,10 +275,10 @@ def test_what_came_before_a_page_failed_is_not_lost(stand_in, clock, monkeypatch
 @pytest.mark.parametrize(
     "fault", [{"status": 404}, {"status": 405}, {"status": 403}, {"body": {"object": "page", "runs": []}}]
 )
-def test_where_there_is_no_list_each_wait_asks_by_itself(stand_in, clock, fault):
+def test_where_there_is_no_list_each_wait_asks_by_itself(mock_server, clock, fault):
     began = clock.now
-    add_runs(stand_in, 5)
-    stand_in.fault(**fault, path=LIST, times=None)
+    add_runs(mock_server, 5)
+    mock_server.fault(**fault, path=LIST, times=None)
 
     async def scene():
         waits = [wait_for(clock, f"run_{number}") for number in range(5)]
@@ -287,14 +287,14 @@ def test_where_there_is_no_list_each_wait_asks_by_itself(stand_in, clock, fault)
         await stop(*waits)
 
     run(scene)
-    asked = requests(stand_in, began, 35)
+    asked = requests(mock_server, began, 35)
     assert asked.count(LIST) == 1
     assert len(asked) == 16
 
 
-def test_a_refusal_of_the_key_ends_each_wait_with_its_own_error(stand_in, clock):
-    add_runs(stand_in, 3)
-    stand_in.fault(status=401, times=None)
+def test_a_refusal_of_the_key_ends_each_wait_with_its_own_error(mock_server, clock):
+    add_runs(mock_server, 3)
+    mock_server.fault(status=401, times=None)
 
     async def scene():
         waits = [wait_for(clock, f"run_{number}") for number in range(3)]
@@ -306,14 +306,14 @@ def test_a_refusal_of_the_key_ends_each_wait_with_its_own_error(stand_in, clock)
     run(scene)
 
 
-def test_whoever_is_cancelled_during_a_look_leaves_it_to_the_others(stand_in, clock):
-    add_runs(stand_in, 20, "completed")
-    stand_in.fault(delay=0.2, path=LIST)
+def test_whoever_is_cancelled_during_a_look_leaves_it_to_the_others(mock_server, clock):
+    add_runs(mock_server, 20, "completed")
+    mock_server.fault(delay=0.2, path=LIST)
 
     async def scene():
         waits = [wait_for(clock, f"run_{number}") for number in range(20)]
         passing = asyncio.create_task(clock.run(*waits))
-        while not stand_in.requests:
+        while not mock_server.requests:
             await asyncio.sleep(0.01)
         await stop(*waits[:10])  # the first of them, too, with whose client the look is made
         await passing
@@ -321,13 +321,13 @@ def test_whoever_is_cancelled_during_a_look_leaves_it_to_the_others(stand_in, cl
         assert [wait.result()["reason"] for wait in waits[10:]] == ["ended_well"] * 10
 
     run(scene)
-    assert len(stand_in.requests) == 1
+    assert len(mock_server.requests) == 1
 
 
 @pytest.mark.parametrize("moment", ["asleep", "looking"])
-def test_when_all_are_cancelled_nothing_is_left(stand_in, clock, moment):
-    add_runs(stand_in, 20)
-    stand_in.fault(delay=30, path=LIST)
+def test_when_all_are_cancelled_nothing_is_left(mock_server, clock, moment):
+    add_runs(mock_server, 20)
+    mock_server.fault(delay=30, path=LIST)
 
     async def scene():
         waits = [wait_for(clock, f"run_{number}") for number in range(20)]
@@ -335,33 +335,33 @@ def test_when_all_are_cancelled_nothing_is_left(stand_in, clock, moment):
         if moment == "asleep":
             await passing
         else:
-            while not stand_in.requests:
+            while not mock_server.requests:
                 await asyncio.sleep(0.01)
         await stop(*waits, passing)
 
     run(scene)
 
 
-def test_a_wait_that_becomes_due_during_a_slow_look_does_not_wait_for_it(stand_in, clock, monkeypatch):
-    add_runs(stand_in, 4)
-    stand_in.fault(delay=30, path=LIST)
+def test_a_wait_that_becomes_due_during_a_slow_look_does_not_wait_for_it(mock_server, clock, monkeypatch):
+    add_runs(mock_server, 4)
+    mock_server.fault(delay=30, path=LIST)
 
     async def scene():
         slow = [wait_for(clock, f"run_{number}") for number in range(2)]
         late = wait_for(clock, "run_2", poll_interval=60.0, first=30.0)
         passing = asyncio.create_task(clock.run(late))
-        while not stand_in.requests:
+        while not mock_server.requests:
             await asyncio.sleep(0.01)
         clock.requests -= 1  # let the time pass though the list is on its way
-        while not any(request.path == f"{LIST}/run_2" for request in stand_in.requests):
+        while not any(request.path == f"{LIST}/run_2" for request in mock_server.requests):
             await asyncio.sleep(0.01)
         await stop(*slow, late, passing)
 
     run(scene)
 
 
-def test_a_run_that_several_wait_for_is_asked_for_as_ever(stand_in, clock):
-    add_runs(stand_in, 2, [("queued", 0), ("completed", 15)])
+def test_a_run_that_several_wait_for_is_asked_for_as_ever(mock_server, clock):
+    add_runs(mock_server, 2, [("queued", 0), ("completed", 15)])
 
     async def scene():
         waits = [wait_for(clock, "run_0") for _ in range(3)]
@@ -369,13 +369,13 @@ def test_a_run_that_several_wait_for_is_asked_for_as_ever(stand_in, clock):
         assert [wait.result()["reason"] for wait in waits] == ["ended_well"] * 3
 
     run(scene)
-    assert {request.path for request in stand_in.requests} == {f"{LIST}/run_0"}
+    assert {request.path for request in mock_server.requests} == {f"{LIST}/run_0"}
 
 
-def test_waits_of_other_threads_and_other_connections_keep_to_themselves(stand_in, clock, monkeypatch):
-    add_runs(stand_in, 2)
-    stand_in.add_run(thread_id="thread_2", run_id="run_9", statuses="in_progress")
-    other = stand_in.connection() | {"password": "another-key"}
+def test_waits_of_other_threads_and_other_connections_keep_to_themselves(mock_server, clock, monkeypatch):
+    add_runs(mock_server, 2)
+    mock_server.add_run(thread_id="thread_2", run_id="run_9", statuses="in_progress")
+    other = mock_server.connection() | {"password": "another-key"}
     monkeypatch.setenv("AIRFLOW_CONN_OTHER", json.dumps(other))
     began = clock.now
 
@@ -389,7 +389,7 @@ def test_waits_of_other_threads_and_other_connections_keep_to_themselves(stand_i
         await stop(*waits)
 
     run(scene)
-    assert sorted(requests(stand_in, began, 15)) == [
+    assert sorted(requests(mock_server, began, 15)) == [
         f"{LIST}/run_0",
         f"{LIST}/run_1",
         "/v1/threads/thread_2/runs/run_9",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import requests
 
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 
 
 class Clock:
@@ -23,18 +23,18 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def stand_in(clock: Clock) -> Iterator[PortkeyStandIn]:
-    with PortkeyStandIn(clock=clock, run_seconds=8, run_steps=3) as stand_in:
-        yield stand_in
+def mock_server(clock: Clock) -> Iterator[PortkeyMockServer]:
+    with PortkeyMockServer(clock=clock, run_seconds=8, run_steps=3) as mock_server:
+        yield mock_server
 
 
 class Caller:
-    """Calls the stand-in as a client with a key would."""
+    """Calls the mock server as a client with a key would."""
 
-    def __init__(self, stand_in: PortkeyStandIn) -> None:
+    def __init__(self, mock_server: PortkeyMockServer) -> None:
         self.session = requests.Session()
-        self.session.headers["Authorization"] = "Bearer stand-in"
-        self._url = stand_in.url
+        self.session.headers["Authorization"] = "Bearer mock server"
+        self._url = mock_server.url
 
     def __call__(self, method: str, path: str, status: int = 200, **kwargs: Any) -> Any:
         response = self.session.request(method, self._url + path, timeout=5, **kwargs)
@@ -43,15 +43,15 @@ class Caller:
 
 
 @pytest.fixture
-def call(stand_in: PortkeyStandIn) -> Iterator[Caller]:
-    caller = Caller(stand_in)
+def call(mock_server: PortkeyMockServer) -> Iterator[Caller]:
+    caller = Caller(mock_server)
     with caller.session:
         yield caller
 
 
-def test_a_run_goes_its_way_by_the_clock(stand_in: PortkeyStandIn, call: Caller, clock: Clock) -> None:
+def test_a_run_goes_its_way_by_the_clock(mock_server: PortkeyMockServer, call: Caller, clock: Clock) -> None:
     statuses = [("queued", 0), ("in_progress", 1), ("completed", 4)]
-    stand_in.add_run(thread_id="t", run_id="r", statuses=statuses)
+    mock_server.add_run(thread_id="t", run_id="r", statuses=statuses)
     seen = []
     for seconds in (0, 1, 3, 1):
         clock.now += seconds
@@ -60,8 +60,8 @@ def test_a_run_goes_its_way_by_the_clock(stand_in: PortkeyStandIn, call: Caller,
     assert seen == [(status, status) for status in ("queued", "in_progress", "completed", "completed")]
 
 
-def test_a_run_goes_its_way_look_by_look(stand_in: PortkeyStandIn, call: Caller) -> None:
-    stand_in.add_run(thread_id="t", run_id="r", statuses=["queued", "dreaming", "failed"], advance="per_poll")
+def test_a_run_goes_its_way_look_by_look(mock_server: PortkeyMockServer, call: Caller) -> None:
+    mock_server.add_run(thread_id="t", run_id="r", statuses=["queued", "dreaming", "failed"], advance="per_poll")
     seen = []
     for _ in range(4):
         call("GET", "/threads/t/runs")
@@ -102,10 +102,10 @@ def test_a_thread_and_its_run_in_one_call(call: Caller) -> None:
     assert call("GET", "/threads/thread_000001/runs")["data"] == [run]
 
 
-def test_messages_are_filtered_by_their_run(stand_in: PortkeyStandIn, call: Caller) -> None:
-    stand_in.add_messages(thread_id="t", texts=["one", "two"])
-    stand_in.add_run(thread_id="t", run_id="r1", steps=4)
-    stand_in.add_run(thread_id="t", run_id="r2", steps=2)
+def test_messages_are_filtered_by_their_run(mock_server: PortkeyMockServer, call: Caller) -> None:
+    mock_server.add_messages(thread_id="t", texts=["one", "two"])
+    mock_server.add_run(thread_id="t", run_id="r1", steps=4)
+    mock_server.add_run(thread_id="t", run_id="r2", steps=2)
     made = call("POST", "/threads/t/messages", json={"role": "user", "content": "three"})
     assert call("GET", f"/threads/t/messages/{made['id']}") == made
     assert len(call("GET", "/threads/t/messages")["data"]) == 6
@@ -116,17 +116,17 @@ def test_messages_are_filtered_by_their_run(stand_in: PortkeyStandIn, call: Call
     assert call("GET", "/threads/t/messages?run_id=nobody")["data"] == []
 
 
-def test_a_cancelled_run_is_cancelling_first(stand_in: PortkeyStandIn, call: Caller) -> None:
-    stand_in.add_run(thread_id="t", run_id="r", statuses="in_progress")
+def test_a_cancelled_run_is_cancelling_first(mock_server: PortkeyMockServer, call: Caller) -> None:
+    mock_server.add_run(thread_id="t", run_id="r", statuses="in_progress")
     assert call("POST", "/threads/t/runs/r/cancel")["status"] == "cancelling"
     assert call("GET", "/threads/t/runs")["data"][0]["status"] == "cancelling"
     assert call("GET", "/threads/t/runs/r")["status"] == "cancelled"
     assert "cancelled" in call("POST", "/threads/t/runs/r/cancel", status=400)["error"]["message"]
 
 
-def test_tool_outputs_let_a_run_go_on(stand_in: PortkeyStandIn, call: Caller, clock: Clock) -> None:
+def test_tool_outputs_let_a_run_go_on(mock_server: PortkeyMockServer, call: Caller, clock: Clock) -> None:
     tool_call = {"id": "call_x", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-    stand_in.add_run(thread_id="t", run_id="r", statuses="requires_action", tool_calls=[tool_call])
+    mock_server.add_run(thread_id="t", run_id="r", statuses="requires_action", tool_calls=[tool_call])
     action = call("GET", "/threads/t/runs/r")["required_action"]
     assert action["submit_tool_outputs"]["tool_calls"] == [tool_call]
     path = "/threads/t/runs/r/submit_tool_outputs"
@@ -139,8 +139,8 @@ def test_tool_outputs_let_a_run_go_on(stand_in: PortkeyStandIn, call: Caller, cl
     call("POST", path, status=400, json=right)
 
 
-def test_tool_outputs_go_on_with_the_rest_of_the_script(stand_in: PortkeyStandIn, call: Caller) -> None:
-    stand_in.add_run(
+def test_tool_outputs_go_on_with_the_rest_of_the_script(mock_server: PortkeyMockServer, call: Caller) -> None:
+    mock_server.add_run(
         thread_id="t", run_id="r", statuses=["requires_action", "in_progress", "failed"], advance="per_poll"
     )
     assert call("GET", "/threads/t/runs/r")["status"] == "requires_action"
@@ -150,10 +150,10 @@ def test_tool_outputs_go_on_with_the_rest_of_the_script(stand_in: PortkeyStandIn
 
 
 def test_a_run_asks_for_tool_outputs_as_often_as_it_was_told_to(
-    stand_in: PortkeyStandIn, call: Caller, clock: Clock
+    mock_server: PortkeyMockServer, call: Caller, clock: Clock
 ) -> None:
     rounds = [[{"id": f"call_{n}", "type": "function", "function": {"name": "f", "arguments": "{}"}}] for n in "abc"]
-    stand_in.add_run(
+    mock_server.add_run(
         thread_id="t",
         run_id="r",
         statuses=[("requires_action", 0), ("in_progress", 100), ("failed", 103)],
@@ -188,16 +188,16 @@ def test_a_run_asks_for_tool_outputs_as_often_as_it_was_told_to(
     ],
 )
 def test_tool_outputs_that_are_not_what_the_run_waits_for_are_refused(
-    stand_in: PortkeyStandIn, call: Caller, outputs: list[Any]
+    mock_server: PortkeyMockServer, call: Caller, outputs: list[Any]
 ) -> None:
-    stand_in.add_run(thread_id="t", run_id="r", statuses="requires_action")
+    mock_server.add_run(thread_id="t", run_id="r", statuses="requires_action")
     refused = call("POST", "/threads/t/runs/r/submit_tool_outputs", status=400, json={"tool_outputs": outputs})
     assert refused["error"]["param"] == "tool_outputs"
     assert call("GET", "/threads/t/runs/r")["status"] == "requires_action"
 
 
-def test_a_run_made_over_http_does_what_was_planned(stand_in: PortkeyStandIn, call: Caller) -> None:
-    stand_in.plan("runs", statuses="requires_action", steps=5)
+def test_a_run_made_over_http_does_what_was_planned(mock_server: PortkeyMockServer, call: Caller) -> None:
+    mock_server.plan("runs", statuses="requires_action", steps=5)
     body = {"assistant_id": "a", "thread": {}, "metadata": {"k": "v"}}
     run = call("POST", "/threads/runs", json=body)
     assert (run["status"], run["metadata"]) == ("requires_action", {"k": "v"})
@@ -205,8 +205,8 @@ def test_a_run_made_over_http_does_what_was_planned(stand_in: PortkeyStandIn, ca
     assert call("POST", f"/threads/{run['thread_id']}/runs", json=body)["status"] == "queued", "the plan was for one"
 
 
-def test_steps_page_and_stand_alone(stand_in: PortkeyStandIn, call: Caller) -> None:
-    stand_in.add_run(thread_id="t", run_id="r", steps=2345)
+def test_steps_page_and_stand_alone(mock_server: PortkeyMockServer, call: Caller) -> None:
+    mock_server.add_run(thread_id="t", run_id="r", steps=2345)
     ids: list[str] = []
     query = {"limit": "100", "order": "asc"}
     while True:
@@ -216,14 +216,14 @@ def test_steps_page_and_stand_alone(stand_in: PortkeyStandIn, call: Caller) -> N
             break
         query["after"] = page["last_id"]
     assert ids == [f"step_{number:06d}" for number in range(1, 2346)]
-    assert len(stand_in.requests) == 24
+    assert len(mock_server.requests) == 24
     assert call("GET", "/threads/t/runs/r/steps/step_000007")["id"] == "step_000007"
-    added = stand_in.add_steps(thread_id="t", run_id="r", steps=[{"id": "late"}])
+    added = mock_server.add_steps(thread_id="t", run_id="r", steps=[{"id": "late"}])
     assert call("GET", "/threads/t/runs/r/steps?limit=1")["data"] == added
 
 
-def test_include_adds_the_content_of_file_searches(stand_in: PortkeyStandIn, call: Caller) -> None:
-    stand_in.add_run(thread_id="t", run_id="r", steps=6)
+def test_include_adds_the_content_of_file_searches(mock_server: PortkeyMockServer, call: Caller) -> None:
+    mock_server.add_run(thread_id="t", run_id="r", steps=6)
     path = "/threads/t/runs/r/steps/step_000006"
     include = {"include[]": "step_details.tool_calls[*].file_search.results[*].content"}
     assert "Found" in json.dumps(call("GET", path, params=include))
@@ -234,32 +234,32 @@ def test_models_are_listed(call: Caller) -> None:
     assert [model["object"] for model in call("GET", "/models")["data"]] == ["model"]
 
 
-def test_requests_are_recorded_as_sent(stand_in: PortkeyStandIn, call: Caller, clock: Clock) -> None:
+def test_requests_are_recorded_as_sent(mock_server: PortkeyMockServer, call: Caller, clock: Clock) -> None:
     call("POST", "/threads/a%2Fb/runs?x=%20&x=2", status=404, data=b'{"k": 1}', headers={"X-Thing": "Value"})
-    (recorded,) = stand_in.requests
+    (recorded,) = mock_server.requests
     assert (recorded.method, recorded.path, recorded.query) == ("POST", "/v1/threads/a%2Fb/runs", "x=%20&x=2")
     assert (recorded.body, recorded.time) == (b'{"k": 1}', clock.now)
-    assert (recorded.headers["x-thing"], recorded.headers["authorization"]) == ("Value", "Bearer stand-in")
+    assert (recorded.headers["x-thing"], recorded.headers["authorization"]) == ("Value", "Bearer mock server")
 
 
-def test_the_connection_names_the_stand_in(stand_in: PortkeyStandIn) -> None:
-    connection = json.loads(json.dumps(stand_in.connection()))
-    assert (connection["conn_type"], connection["host"]) == ("portkey", stand_in.url)
-    assert stand_in.url.startswith("http://127.0.0.1:")
-    assert connection["extra"] == {"provider": "openai", "provider_api_key": "stand-in-provider-key"}
+def test_the_connection_names_the_mock_server(mock_server: PortkeyMockServer) -> None:
+    connection = json.loads(json.dumps(mock_server.connection()))
+    assert (connection["conn_type"], connection["host"]) == ("portkey", mock_server.url)
+    assert mock_server.url.startswith("http://127.0.0.1:")
+    assert connection["extra"] == {"provider": "openai", "provider_api_key": "mock-provider-key"}
 
 
-def test_a_run_may_be_told_later_how_to_go_on(stand_in: PortkeyStandIn, call: Caller, clock: Clock) -> None:
-    stand_in.add_run(thread_id="t", run_id="r", statuses="in_progress")
+def test_a_run_may_be_told_later_how_to_go_on(mock_server: PortkeyMockServer, call: Caller, clock: Clock) -> None:
+    mock_server.add_run(thread_id="t", run_id="r", statuses="in_progress")
     clock.now += 500
     statuses = [("in_progress", 0), ("failed", 5)]
-    assert stand_in.go_on(thread_id="t", run_id="r", statuses=statuses)["status"] == "in_progress"
+    assert mock_server.set_run_statuses(thread_id="t", run_id="r", statuses=statuses)["status"] == "in_progress"
     clock.now += 5
     assert call("GET", "/threads/t/runs/r")["status"] == "failed"
 
 
-def test_several_runs_alike(stand_in: PortkeyStandIn, call: Caller) -> None:
-    made = stand_in.add_runs(thread_id="t", count=25, statuses="failed", created_at=5)
+def test_several_runs_alike(mock_server: PortkeyMockServer, call: Caller) -> None:
+    made = mock_server.add_runs(thread_id="t", count=25, statuses="failed", created_at=5)
     page = call("GET", "/threads/t/runs?limit=100&order=asc")
     assert page["data"] == made
     assert {run["created_at"] for run in made} == {5}
@@ -267,7 +267,7 @@ def test_several_runs_alike(stand_in: PortkeyStandIn, call: Caller) -> None:
 
 
 def test_after_the_end_nobody_answers() -> None:
-    with PortkeyStandIn() as stand_in:
+    with PortkeyMockServer() as mock_server:
         pass
     with pytest.raises(requests.ConnectionError):
-        requests.get(f"{stand_in.url}/models", timeout=5)
+        requests.get(f"{mock_server.url}/models", timeout=5)

@@ -8,33 +8,33 @@ from typing import Any
 import pytest
 import requests
 
-from airflow_provider_portkey.testing import Fault, PortkeyStandIn
+from airflow_provider_portkey.testing import Fault, PortkeyMockServer
 from airflow_provider_portkey.testing.faults import Faults
 
 RUN, STEPS = "/threads/t/runs/r", "/threads/t/runs/r/steps"
 
 
 @pytest.fixture
-def stand_in() -> Iterator[PortkeyStandIn]:
-    with PortkeyStandIn() as stand_in:
+def mock_server() -> Iterator[PortkeyMockServer]:
+    with PortkeyMockServer() as mock_server:
         statuses = ["queued", "completed"]
-        stand_in.add_run(thread_id="t", run_id="r", steps=50, statuses=statuses, advance="per_poll")
-        yield stand_in
+        mock_server.add_run(thread_id="t", run_id="r", steps=50, statuses=statuses, advance="per_poll")
+        yield mock_server
 
 
-def get(stand_in: PortkeyStandIn, path: str = RUN, **kwargs: Any) -> requests.Response:
-    return requests.get(stand_in.url + path, headers={"Authorization": "x"}, timeout=5, **kwargs)
+def get(mock_server: PortkeyMockServer, path: str = RUN, **kwargs: Any) -> requests.Response:
+    return requests.get(mock_server.url + path, headers={"Authorization": "x"}, timeout=5, **kwargs)
 
 
-def test_a_status_takes_the_place_of_the_answer_as_often_as_asked(stand_in: PortkeyStandIn) -> None:
-    fault = stand_in.fault(status=429, times=2, headers={"Retry-After": "1"})
-    answers = [get(stand_in) for _ in range(3)]
+def test_a_status_takes_the_place_of_the_answer_as_often_as_asked(mock_server: PortkeyMockServer) -> None:
+    fault = mock_server.fault(status=429, times=2, headers={"Retry-After": "1"})
+    answers = [get(mock_server) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [429, 429, 200]
     assert [answer.headers.get("Retry-After") for answer in answers] == ["1", "1", None]
     assert set(answers[0].json()["error"]) == {"message", "type", "param", "code"}
     assert answers[2].json()["status"] == "queued", "a request that was struck must not move the run"
     assert fault.struck == 2
-    assert len(stand_in.requests) == 3
+    assert len(mock_server.requests) == 3
 
 
 @pytest.mark.parametrize(
@@ -48,74 +48,74 @@ def test_a_status_takes_the_place_of_the_answer_as_often_as_asked(stand_in: Port
     ],
 )
 def test_any_body_of_any_type(
-    stand_in: PortkeyStandIn, fault: dict[str, Any], status: int, content_type: str, text: str
+    mock_server: PortkeyMockServer, fault: dict[str, Any], status: int, content_type: str, text: str
 ) -> None:
-    stand_in.fault(**fault)
-    answer = get(stand_in)
+    mock_server.fault(**fault)
+    answer = get(mock_server)
     assert (answer.status_code, answer.headers["Content-Type"], answer.text) == (status, content_type, text)
 
 
-def test_a_connection_is_closed_without_an_answer(stand_in: PortkeyStandIn) -> None:
-    stand_in.fault(disconnect=True)
+def test_a_connection_is_closed_without_an_answer(mock_server: PortkeyMockServer) -> None:
+    mock_server.fault(disconnect=True)
     with pytest.raises(requests.ConnectionError):
-        get(stand_in)
-    assert get(stand_in).json()["status"] == "queued"
+        get(mock_server)
+    assert get(mock_server).json()["status"] == "queued"
 
 
-def test_an_answer_breaks_off_in_the_middle(stand_in: PortkeyStandIn) -> None:
-    stand_in.fault(cut_after=20)
-    with get(stand_in, STEPS, stream=True) as answer:
+def test_an_answer_breaks_off_in_the_middle(mock_server: PortkeyMockServer) -> None:
+    mock_server.fault(cut_after=20)
+    with get(mock_server, STEPS, stream=True) as answer:
         assert answer.status_code == 200
         assert answer.raw.read(20) == b'{"object":"list","da'
         with pytest.raises(Exception, match="IncompleteRead"):
             answer.raw.read()
 
 
-def test_a_server_that_ignores_after(stand_in: PortkeyStandIn) -> None:
-    stand_in.fault(ignore_after=True, times=None, path="*/steps")
-    pages = [get(stand_in, STEPS, params={"after": after}).json() for after in ("", "step_000020", "nobody")]
+def test_a_server_that_ignores_after(mock_server: PortkeyMockServer) -> None:
+    mock_server.fault(ignore_after=True, times=None, path="*/steps")
+    pages = [get(mock_server, STEPS, params={"after": after}).json() for after in ("", "step_000020", "nobody")]
     assert pages[0]["data"][0]["id"] == "step_000050"
     assert pages[0] == pages[1] == pages[2]
 
 
-def test_a_true_answer_that_lies(stand_in: PortkeyStandIn) -> None:
-    stand_in.fault(merge={"last_id": "nobody", "has_more": True}, headers={"x-request-id": "abc"})
-    answer = get(stand_in, STEPS + "?limit=1&after=step_000002")
+def test_a_true_answer_that_lies(mock_server: PortkeyMockServer) -> None:
+    mock_server.fault(merge={"last_id": "nobody", "has_more": True}, headers={"x-request-id": "abc"})
+    answer = get(mock_server, STEPS + "?limit=1&after=step_000002")
     page = answer.json()
     assert [step["id"] for step in page["data"]] == ["step_000001"]
     assert (page["last_id"], page["has_more"], page["first_id"]) == ("nobody", True, "step_000001")
     assert answer.headers["x-request-id"] == "abc"
 
 
-def test_a_delay_outlasts_a_client_and_not_the_stand_in() -> None:
-    with PortkeyStandIn() as stand_in:
-        stand_in.fault(delay=60)
+def test_a_delay_outlasts_a_client_and_not_the_mock_server() -> None:
+    with PortkeyMockServer() as mock_server:
+        mock_server.fault(delay=60)
         with pytest.raises(requests.ReadTimeout):
-            requests.get(f"{stand_in.url}/models", timeout=0.05)
+            requests.get(f"{mock_server.url}/models", timeout=0.05)
         begun = time.perf_counter()
     assert time.perf_counter() - begun < 5
 
 
-def test_a_download_that_nobody_reads_does_not_outlast_the_stand_in(capfd: pytest.CaptureFixture[str]) -> None:
-    with PortkeyStandIn() as stand_in:
-        stand_in.add_batch(batch_id="b", count=100_000)
-        answer = get(stand_in, "/batches/b/output", stream=True)
+def test_a_download_that_nobody_reads_does_not_outlast_the_mock_server(capfd: pytest.CaptureFixture[str]) -> None:
+    with PortkeyMockServer() as mock_server:
+        mock_server.add_batch(batch_id="b", count=100_000)
+        answer = get(mock_server, "/batches/b/output", stream=True)
         begun = time.perf_counter()
     assert time.perf_counter() - begun < 5
     answer.close()
     assert capfd.readouterr().err == ""
 
 
-def test_a_short_delay_ends_with_the_true_answer(stand_in: PortkeyStandIn) -> None:
-    stand_in.fault(delay=0.05)
+def test_a_short_delay_ends_with_the_true_answer(mock_server: PortkeyMockServer) -> None:
+    mock_server.fault(delay=0.05)
     begun = time.perf_counter()
-    assert get(stand_in).status_code == 200
+    assert get(mock_server).status_code == 200
     assert time.perf_counter() - begun >= 0.05
 
 
-def test_a_fault_comes_before_the_question_for_a_key(stand_in: PortkeyStandIn) -> None:
-    stand_in.fault(status=503)
-    assert requests.get(f"{stand_in.url}/models", timeout=5).status_code == 503
+def test_a_fault_comes_before_the_question_for_a_key(mock_server: PortkeyMockServer) -> None:
+    mock_server.fault(status=503)
+    assert requests.get(f"{mock_server.url}/models", timeout=5).status_code == 503
 
 
 @pytest.mark.parametrize(

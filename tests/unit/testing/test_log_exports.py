@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 import requests
 
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 
 DAY = {"time_of_generation_min": "2026-01-01T00:00:00Z", "time_of_generation_max": "2026-01-02T00:00:00Z"}
 FIELDS = ["id", "created_at", "cost"]
 
 
 @pytest.fixture
-def stand_in(stand_in: PortkeyStandIn) -> Iterator[PortkeyStandIn]:
-    stand_in.add_logs(1000, "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")
-    yield stand_in
+def mock_server(mock_server: PortkeyMockServer) -> Iterator[PortkeyMockServer]:
+    mock_server.add_logs(1000, "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")
+    yield mock_server
 
 
 def create(call: Any, filters: Any = None, **more: Any) -> Any:
@@ -31,7 +31,7 @@ def rows_at(url: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in answer.content.splitlines()]
 
 
-def test_an_export_from_its_draft_to_its_rows(stand_in: PortkeyStandIn, call: Any, clock: Any) -> None:
+def test_an_export_from_its_draft_to_its_rows(mock_server: PortkeyMockServer, call: Any, clock: Any) -> None:
     made = create(call, workspace_id="w", description="d")
     assert made == {"id": made["id"], "total": 1000, "object": "export"}
     path = f"/logs/exports/{made['id']}"
@@ -53,14 +53,14 @@ def test_an_export_from_its_draft_to_its_rows(stand_in: PortkeyStandIn, call: An
     assert rows[500]["created_at"] == "2026-01-01T12:00:00.000Z"
 
 
-def test_the_words_of_the_guide(stand_in: PortkeyStandIn, call: Any) -> None:
-    stand_in.log_exports.spelling = "guide"
-    stand_in.add_log_export(export_id="bad", statuses="failed")
-    stand_in.add_log_export(export_id="good")
+def test_the_words_of_the_guide(mock_server: PortkeyMockServer, call: Any) -> None:
+    mock_server.log_exports.spelling = "guide"
+    mock_server.add_log_export(export_id="bad", statuses="failed")
+    mock_server.add_log_export(export_id="good")
     assert call("GET", "/logs/exports/bad")["status"] == "failure"
     assert [one["status"] for one in call("GET", "/logs/exports")["data"]] == ["success", "failure"]
     assert set(call("GET", "/logs/exports/good/download")) == {"url"}
-    stand_in.log_exports.spelling = "schema"
+    mock_server.log_exports.spelling = "schema"
     assert call("GET", "/logs/exports/bad")["status"] == "failed"
 
 
@@ -80,21 +80,21 @@ def test_the_words_of_the_guide(stand_in: PortkeyStandIn, call: Any) -> None:
         ({"time_of_generation_min": "2026-01-02T00:00:00Z", "time_of_generation_max": "2026-01-01T00:00:00Z"}, 0),
     ],
 )
-def test_a_window_in_any_spelling(stand_in: PortkeyStandIn, call: Any, filters: Any, total: int) -> None:
+def test_a_window_in_any_spelling(mock_server: PortkeyMockServer, call: Any, filters: Any, total: int) -> None:
     assert create(call, filters)["total"] == total
 
 
-def test_the_end_of_a_window_may_lie_outside(stand_in: PortkeyStandIn, call: Any) -> None:
+def test_the_end_of_a_window_may_lie_outside(mock_server: PortkeyMockServer, call: Any) -> None:
     noon = {"time_of_generation_max": "2026-01-01T12:00:00Z"}
     assert create(call, noon)["total"] == 501
-    stand_in.log_exports.end_included = False
+    mock_server.log_exports.end_included = False
     assert create(call, noon)["total"] == 500
     assert create(call, {"time_of_generation_max": "2026-01-01T12:00:00.000001Z"})["total"] == 501
 
 
-def test_a_job_exports_no_more_than_its_most(stand_in: PortkeyStandIn, call: Any) -> None:
-    stand_in.log_exports.max_rows = 300
-    stand_in.plan("log_exports", statuses="success", times=None)
+def test_a_job_exports_no_more_than_its_most(mock_server: PortkeyMockServer, call: Any) -> None:
+    mock_server.log_exports.max_rows = 300
+    mock_server.plan("log_exports", statuses="success", times=None)
     seen = []
     for part in ({}, {"current_page": 1}, {"current_page": 3}, {"page_size": 10}, {"page_size": 999}):
         made = create(call, {**DAY, **part})
@@ -105,7 +105,7 @@ def test_a_job_exports_no_more_than_its_most(stand_in: PortkeyStandIn, call: Any
     assert seen == [(300, 0), (300, 300), (100, 900), (10, 0), (300, 0)]
 
 
-def test_a_draft_may_be_changed(stand_in: PortkeyStandIn, call: Any) -> None:
+def test_a_draft_may_be_changed(mock_server: PortkeyMockServer, call: Any) -> None:
     path = f"/logs/exports/{create(call)['id']}"
     half = {"time_of_generation_max": "2026-01-01T11:59:59Z"}
     assert call("PUT", path, json={"filters": half})["total"] == 500
@@ -117,7 +117,7 @@ def test_a_draft_may_be_changed(stand_in: PortkeyStandIn, call: Any) -> None:
     call("PUT", path, status=400, json={"filters": DAY})
 
 
-def test_a_cancelled_export_is_stopped(stand_in: PortkeyStandIn, call: Any) -> None:
+def test_a_cancelled_export_is_stopped(mock_server: PortkeyMockServer, call: Any) -> None:
     path = f"/logs/exports/{create(call)['id']}"
     call("POST", f"{path}/start")
     assert call("POST", f"{path}/cancel")["object"] == "export"
@@ -126,17 +126,17 @@ def test_a_cancelled_export_is_stopped(stand_in: PortkeyStandIn, call: Any) -> N
         call("POST", f"{path}/{what}", status=400)
 
 
-def test_the_plan_of_an_export_begins_at_its_start(stand_in: PortkeyStandIn, call: Any) -> None:
-    stand_in.plan("log_exports", statuses=["in_progress", "failure"], advance="per_poll")
+def test_the_plan_of_an_export_begins_at_its_start(mock_server: PortkeyMockServer, call: Any) -> None:
+    mock_server.plan("log_exports", statuses=["in_progress", "failure"], advance="per_poll")
     path = f"/logs/exports/{create(call)['id']}"
     assert [call("GET", path)["status"] for _ in range(3)] == ["draft"] * 3
     call("POST", f"{path}/start")
     assert [call("GET", path)["status"] for _ in range(3)] == ["in_progress", "failure", "failure"]
 
 
-def test_exports_are_listed_by_workspace(stand_in: PortkeyStandIn, call: Any) -> None:
+def test_exports_are_listed_by_workspace(mock_server: PortkeyMockServer, call: Any) -> None:
     for workspace in ("a", "b", "a"):
-        stand_in.add_log_export(workspace_id=workspace)
+        mock_server.add_log_export(workspace_id=workspace)
     listed = call("GET", "/logs/exports?workspace_id=a")
     assert (listed["object"], listed["total"]) == ("list", 2)
     assert [one["id"][-1] for one in listed["data"]] == ["3", "1"]
@@ -154,16 +154,16 @@ def test_exports_are_listed_by_workspace(stand_in: PortkeyStandIn, call: Any) ->
         {"filters": {"current_page": -1}, "requested_data": FIELDS},
     ],
 )
-def test_a_bad_export_is_a_400_and_makes_none(stand_in: PortkeyStandIn, call: Any, body: Any) -> None:
+def test_a_bad_export_is_a_400_and_makes_none(mock_server: PortkeyMockServer, call: Any, body: Any) -> None:
     call("POST", "/logs/exports", status=400, json=body)
     assert call("GET", "/logs/exports")["total"] == 0
 
 
-def test_what_is_not_there_is_a_404(stand_in: PortkeyStandIn, call: Any) -> None:
+def test_what_is_not_there_is_a_404(mock_server: PortkeyMockServer, call: Any) -> None:
     for method, path in (("GET", ""), ("PUT", ""), ("POST", "/start"), ("POST", "/cancel"), ("GET", "/download")):
         call(method, f"/logs/exports/nobody{path}", status=404)
-    stand_in.add_log_export(export_id="x")
+    mock_server.add_log_export(export_id="x")
     with pytest.raises(ValueError, match="taken"):
-        stand_in.add_log_export(export_id="x")
+        mock_server.add_log_export(export_id="x")
     with pytest.raises(ValueError, match="settings"):
-        stand_in.log_exports.settings(spelling="klingon")
+        mock_server.log_exports.settings(spelling="klingon")

@@ -3,14 +3,14 @@ from __future__ import annotations
 import pytest
 import requests
 
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 
 pytest_plugins = ["pytester", "airflow_provider_portkey.testing.pytest_plugin"]
 
 
-def test_the_fixture_serves(portkey_stand_in: PortkeyStandIn) -> None:
-    portkey_stand_in.add_run(thread_id="t", run_id="r")
-    url = f"{portkey_stand_in.url}/threads/t/runs/r"
+def test_the_fixture_serves(portkey_mock_server: PortkeyMockServer) -> None:
+    portkey_mock_server.add_run(thread_id="t", run_id="r")
+    url = f"{portkey_mock_server.url}/threads/t/runs/r"
     assert requests.get(url, headers={"Authorization": "x"}, timeout=5).json()["status"] == "completed"
 
 
@@ -22,9 +22,9 @@ def test_every_test_has_a_world_of_its_own(pytester: pytest.Pytester) -> None:
         pytest_plugins = ["airflow_provider_portkey.testing.pytest_plugin"]
 
         @pytest.mark.parametrize("turn", [1, 2])
-        def test_one(portkey_stand_in, turn):
-            assert portkey_stand_in.add_run(thread_id="t", run_id="r")["id"] == "r"
-            assert portkey_stand_in.requests == []
+        def test_one(portkey_mock_server, turn):
+            assert portkey_mock_server.add_run(thread_id="t", run_id="r")["id"] == "r"
+            assert portkey_mock_server.requests == []
         """
     )
     pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:asyncio").assert_outcomes(passed=2)

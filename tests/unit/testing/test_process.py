@@ -1,4 +1,4 @@
-"""The stand-in as a process of its own, scripted from outside."""
+"""The mock server as a process of its own, scripted from outside."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from airflow_provider_portkey import testing
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 
 ROOT = Path(testing.__file__).parents[2]
 KEY = {"Authorization": "x"}
@@ -21,7 +21,7 @@ KEY = {"Authorization": "x"}
 
 @contextmanager
 def process(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Start the stand-in, and give the process and its URL."""
+    """Start the mock server, and give the process and its URL."""
     command = [sys.executable, "-m", "airflow_provider_portkey.testing", *options]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as running:
@@ -44,7 +44,7 @@ def test_it_says_where_it_is_and_ends_when_told(end: signal.Signals) -> None:
 
 def test_another_process_may_script_it() -> None:
     with process("--allow-anonymous") as (_, url):
-        control = url.removesuffix("/v1") + "/_stand_in"
+        control = url.removesuffix("/v1") + "/_mock_server"
         demo = requests.get(f"{url}/threads/thread_demo/runs/run_demo", timeout=5).json()
         assert demo["status"] == "queued"
         added = requests.post(
@@ -63,7 +63,7 @@ def test_another_process_may_script_it() -> None:
 
 
 def test_a_script_that_makes_no_sense_is_refused() -> None:
-    with PortkeyStandIn() as stand_in:
+    with PortkeyMockServer() as mock_server:
         for room, body in (
             ("faults", '{"stauts": 500}'),
             ("faults", '{"times": 0}'),
@@ -71,18 +71,18 @@ def test_a_script_that_makes_no_sense_is_refused() -> None:
             ("runs", "{}"),
             ("runs", '{"thread_id": "t", "statuses": []}'),
         ):
-            url = f"{stand_in.url.removesuffix('/v1')}/_stand_in/{room}"
+            url = f"{mock_server.url.removesuffix('/v1')}/_mock_server/{room}"
             refused = requests.post(url, data=body, timeout=5)
             assert refused.status_code == 400, body
             assert refused.json()["error"]["type"] == "invalid_request_error"
-        assert stand_in.requests == []
+        assert mock_server.requests == []
 
 
 def test_importing_the_package_brings_no_server_and_no_airflow() -> None:
     program = (
         "import sys, airflow_provider_portkey.testing as testing\n"
         "assert not {'uvicorn', 'starlette', 'pytest'} & set(sys.modules)\n"
-        "testing.PortkeyStandIn, testing.Fault\n"
+        "testing.PortkeyMockServer, testing.Fault\n"
         "assert 'uvicorn' in sys.modules and not {'airflow', 'pytest'} & set(sys.modules)\n"
         "others = {name for name in sys.modules if name.startswith('airflow_provider_portkey.')}\n"
         "assert all(name.startswith('airflow_provider_portkey.testing') for name in others), others\n"

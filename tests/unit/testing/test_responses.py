@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 
 
 def statuses_seen(call: Any, path: str, looks: int) -> list[str]:
@@ -45,31 +45,31 @@ def test_a_response_that_is_waited_for_is_completed_at_once(call: Any) -> None:
     ],
 )
 def test_a_response_reports_what_it_was_told(
-    stand_in: PortkeyStandIn, call: Any, status: str, expected: dict[str, Any]
+    mock_server: PortkeyMockServer, call: Any, status: str, expected: dict[str, Any]
 ) -> None:
     error = {"code": "rate_limit_exceeded", "message": "Slow down."}
-    stand_in.add_response(response_id="r", statuses=status, error=error, incomplete_reason="content_filter")
+    mock_server.add_response(response_id="r", statuses=status, error=error, incomplete_reason="content_filter")
     response = call("GET", "/responses/r")
     assert response["status"] == status
     assert {name: response[name] for name in expected} == expected
 
 
-def test_looks_move_a_response_and_its_list_of_items_does_not(stand_in: PortkeyStandIn, call: Any) -> None:
-    stand_in.add_response(response_id="r", statuses=["queued", "completed"], advance="per_poll")
+def test_looks_move_a_response_and_its_list_of_items_does_not(mock_server: PortkeyMockServer, call: Any) -> None:
+    mock_server.add_response(response_id="r", statuses=["queued", "completed"], advance="per_poll")
     call("GET", "/responses/r/input_items")
     assert statuses_seen(call, "/responses/r", 3) == ["queued", "completed", "completed"]
 
 
-def test_a_response_may_wait_for_the_first_look(stand_in: PortkeyStandIn, call: Any, clock: Any) -> None:
-    stand_in.add_response(response_id="r", statuses=[("queued", 0), ("completed", 3)], start="first-look")
+def test_a_response_may_wait_for_the_first_look(mock_server: PortkeyMockServer, call: Any, clock: Any) -> None:
+    mock_server.add_response(response_id="r", statuses=[("queued", 0), ("completed", 3)], start="first-poll")
     clock.now += 100
     assert call("GET", "/responses/r")["status"] == "queued"
     clock.now += 3
     assert call("GET", "/responses/r")["status"] == "completed"
 
 
-def test_input_items_are_paged_newest_first(stand_in: PortkeyStandIn, call: Any) -> None:
-    stand_in.add_response(response_id="r", input=45)
+def test_input_items_are_paged_newest_first(mock_server: PortkeyMockServer, call: Any) -> None:
+    mock_server.add_response(response_id="r", input=45)
     texts: list[str] = []
     query: dict[str, Any] = {}
     for length in (20, 20, 5):
@@ -95,21 +95,21 @@ def test_input_items_have_ids_and_keep_their_own(call: Any) -> None:
     assert len({item["id"] for item in items}) == 3
 
 
-def test_output_items_may_be_told_what_they_are(stand_in: PortkeyStandIn) -> None:
+def test_output_items_may_be_told_what_they_are(mock_server: PortkeyMockServer) -> None:
     plans = [{"type": "web_search_call", "status": "completed"}, {"text": "Grüße", "id": "m"}]
-    first, second = stand_in.add_response(output=plans)["output"]
+    first, second = mock_server.add_response(output=plans)["output"]
     assert (first["type"], first["status"]) == ("web_search_call", "completed")
     assert (second["id"], second["content"][0]["text"]) == ("m", "Grüße")
-    assert [item["type"] for item in stand_in.add_response(output=4)["output"]][-1] == "message"
+    assert [item["type"] for item in mock_server.add_response(output=4)["output"]][-1] == "message"
 
 
-def test_a_cancelled_response_may_be_cancelled_again(stand_in: PortkeyStandIn, call: Any) -> None:
-    stand_in.add_response(response_id="r", statuses="in_progress")
+def test_a_cancelled_response_may_be_cancelled_again(mock_server: PortkeyMockServer, call: Any) -> None:
+    mock_server.add_response(response_id="r", statuses="in_progress")
     assert [call("POST", "/responses/r/cancel")["status"] for _ in range(2)] == ["cancelled"] * 2
     assert call("GET", "/responses/r")["status"] == "cancelled"
-    stand_in.add_response(response_id="done")
+    mock_server.add_response(response_id="done")
     call("POST", "/responses/done/cancel", status=400)
-    stand_in.add_response(response_id="awaited", statuses="in_progress", background=False)
+    mock_server.add_response(response_id="awaited", statuses="in_progress", background=False)
     call("POST", "/responses/awaited/cancel", status=400)
 
 
@@ -127,23 +127,25 @@ def test_a_bad_response_is_a_400(call: Any, body: dict[str, Any]) -> None:
     assert set(call("POST", "/responses", status=400, json=body)["error"]) == {"message", "type", "param", "code"}
 
 
-def test_what_will_be_created_follows_its_plan(stand_in: PortkeyStandIn, call: Any) -> None:
-    stand_in.plan("responses", statuses=["queued", "failed"], advance="per_poll", error={"code": "x", "message": "y"})
-    stand_in.plan("responses", statuses="incomplete", times=None)
+def test_what_will_be_created_follows_its_plan(mock_server: PortkeyMockServer, call: Any) -> None:
+    mock_server.plan(
+        "responses", statuses=["queued", "failed"], advance="per_poll", error={"code": "x", "message": "y"}
+    )
+    mock_server.plan("responses", statuses="incomplete", times=None)
     body = {"model": "m", "input": "Hi", "background": True}
     first = call("POST", "/responses", json=body)
     assert first["status"] == "queued"
     assert call("GET", f"/responses/{first['id']}")["error"] == {"code": "x", "message": "y"}
     assert [call("POST", "/responses", json=body)["status"] for _ in range(2)] == ["incomplete"] * 2
     with pytest.raises(ValueError, match="kind"):
-        stand_in.plan("threads")
+        mock_server.plan("threads")
 
 
-def test_there_is_no_list_of_responses_and_an_id_is_taken_once(stand_in: PortkeyStandIn, call: Any) -> None:
-    stand_in.add_response(response_id="r")
+def test_there_is_no_list_of_responses_and_an_id_is_taken_once(mock_server: PortkeyMockServer, call: Any) -> None:
+    mock_server.add_response(response_id="r")
     call("GET", "/responses", status=404)
     call("GET", "/responses/nobody", status=404)
     with pytest.raises(ValueError, match="taken"):
-        stand_in.add_response(response_id="r")
+        mock_server.add_response(response_id="r")
     with pytest.raises(TypeError):
-        stand_in.add_response(steps=3)  # type: ignore[call-arg]
+        mock_server.add_response(steps=3)  # type: ignore[call-arg]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 
 URL = "/v1/chat/completions"
 
@@ -23,7 +23,7 @@ def create(call: Any, file_id: str, **changed: Any) -> Any:
     return call("POST", "/batches", json=body)
 
 
-def test_a_batch_from_its_file_to_its_output(stand_in: PortkeyStandIn, call: Any, fetch: Any, clock: Any) -> None:
+def test_a_batch_from_its_file_to_its_output(mock_server: PortkeyMockServer, call: Any, fetch: Any, clock: Any) -> None:
     asked = [line(f"ä/{number}") for number in range(50)]
     content = "\n".join(json.dumps(one) for one in asked)
     form = {"data": {"purpose": "batch"}, "files": {"file": ("in.jsonl", content.encode())}}
@@ -49,9 +49,9 @@ def test_a_batch_from_its_file_to_its_output(stand_in: PortkeyStandIn, call: Any
     assert len({one["id"] for one in answered}) == len({one["response"]["request_id"] for one in answered}) == 50
 
 
-def test_requests_fail_go_missing_and_come_twice(stand_in: PortkeyStandIn, call: Any, fetch: Any) -> None:
+def test_requests_fail_go_missing_and_come_twice(mock_server: PortkeyMockServer, call: Any, fetch: Any) -> None:
     failing = {"b": 429, "c": {"code": "timeout", "message": "Too slow."}, "nobody": 500}
-    stand_in.add_batch(
+    mock_server.add_batch(
         batch_id="x", lines=[line(one) for one in "abcdefg"], failing=failing, missing=["d"], twice=["e"]
     )
     batch = call("GET", "/batches/x")
@@ -64,8 +64,8 @@ def test_requests_fail_go_missing_and_come_twice(stand_in: PortkeyStandIn, call:
     assert (failed["c"]["response"], failed["c"]["error"]["code"]) == (None, "timeout")
 
 
-def test_a_batch_of_a_count(stand_in: PortkeyStandIn, call: Any, fetch: Any) -> None:
-    stand_in.add_batch(batch_id="x", count=30, failing=["request-000030", "request-31", "request-000031"])
+def test_a_batch_of_a_count(mock_server: PortkeyMockServer, call: Any, fetch: Any) -> None:
+    mock_server.add_batch(batch_id="x", count=30, failing=["request-000030", "request-31", "request-000031"])
     batch = call("GET", "/batches/x")
     assert batch["request_counts"] == {"total": 30, "completed": 29, "failed": 1}
     asked = [one["custom_id"] for one in lines_of(fetch, f"/files/{batch['input_file_id']}/content")]
@@ -74,8 +74,8 @@ def test_a_batch_of_a_count(stand_in: PortkeyStandIn, call: Any, fetch: Any) -> 
     assert sorted(answered) == asked[:-1]
 
 
-def test_an_expired_batch_has_what_was_done(stand_in: PortkeyStandIn, call: Any, fetch: Any) -> None:
-    stand_in.add_batch(batch_id="x", count=10, partial=0.3, statuses="expired")
+def test_an_expired_batch_has_what_was_done(mock_server: PortkeyMockServer, call: Any, fetch: Any) -> None:
+    mock_server.add_batch(batch_id="x", count=10, partial=0.3, statuses="expired")
     batch = call("GET", "/batches/x")
     assert batch["request_counts"] == {"total": 10, "completed": 3, "failed": 0}
     done = {one["custom_id"] for one in lines_of(fetch, "/batches/x/output")}
@@ -84,8 +84,10 @@ def test_an_expired_batch_has_what_was_done(stand_in: PortkeyStandIn, call: Any,
     assert not done & {one["custom_id"] for one in late}
 
 
-def test_a_cancelled_batch_keeps_what_was_done(stand_in: PortkeyStandIn, call: Any, fetch: Any, clock: Any) -> None:
-    stand_in.add_batch(batch_id="x", count=100, statuses=[("in_progress", 0), ("completed", 10)])
+def test_a_cancelled_batch_keeps_what_was_done(
+    mock_server: PortkeyMockServer, call: Any, fetch: Any, clock: Any
+) -> None:
+    mock_server.add_batch(batch_id="x", count=100, statuses=[("in_progress", 0), ("completed", 10)])
     clock.now += 4
     assert call("POST", "/batches/x/cancel")["status"] == "cancelling"
     assert call("POST", "/batches/x/cancel")["status"] == "cancelling"
@@ -96,9 +98,9 @@ def test_a_cancelled_batch_keeps_what_was_done(stand_in: PortkeyStandIn, call: A
     assert "cancelled" in call("POST", "/batches/x/cancel", status=409)["error"]["message"]
 
 
-def test_looks_move_the_counts_too(stand_in: PortkeyStandIn, call: Any) -> None:
+def test_looks_move_the_counts_too(mock_server: PortkeyMockServer, call: Any) -> None:
     statuses = ["validating", "in_progress", "in_progress", "completed"]
-    stand_in.add_batch(batch_id="x", count=4, statuses=statuses, advance="per_poll")
+    mock_server.add_batch(batch_id="x", count=4, statuses=statuses, advance="per_poll")
     seen = [call("GET", "/batches/x")["request_counts"]["completed"] for _ in range(4)]
     assert seen == [0, 0, 2, 4]
 
@@ -114,10 +116,10 @@ def test_looks_move_the_counts_too(stand_in: PortkeyStandIn, call: Any) -> None:
     ],
 )
 def test_a_bad_line_fails_the_batch(
-    stand_in: PortkeyStandIn, call: Any, clock: Any, bad: Any, code: str, number: int
+    mock_server: PortkeyMockServer, call: Any, clock: Any, bad: Any, code: str, number: int
 ) -> None:
     texts = [one if isinstance(one, str) else json.dumps(one) for one in (line("a"), line("b"), bad)]
-    stand_in.add_file(texts, file_id="f")
+    mock_server.add_file(texts, file_id="f")
     made = create(call, "f")
     assert (made["status"], made["errors"]) == ("validating", None)
     clock.now += 8
@@ -128,16 +130,16 @@ def test_a_bad_line_fails_the_batch(
     assert call("GET", f"/batches/{made['id']}/output") == batch["errors"]
 
 
-def test_an_empty_file_and_a_failure_by_script(stand_in: PortkeyStandIn, call: Any) -> None:
-    assert stand_in.add_batch(lines=[])["errors"]["data"][0]["code"] == "empty_file"
+def test_an_empty_file_and_a_failure_by_script(mock_server: PortkeyMockServer, call: Any) -> None:
+    assert mock_server.add_batch(lines=[])["errors"]["data"][0]["code"] == "empty_file"
     told = {"code": "token_limit_exceeded", "message": "Too many.", "line": None}
-    assert stand_in.add_batch(statuses="failed", errors=[told])["errors"]["data"] == [told]
-    assert stand_in.add_batch(statuses="failed")["errors"]["data"][0]["code"] == "server_error"
+    assert mock_server.add_batch(statuses="failed", errors=[told])["errors"]["data"] == [told]
+    assert mock_server.add_batch(statuses="failed")["errors"]["data"][0]["code"] == "server_error"
 
 
-def test_batches_are_listed_newest_first(stand_in: PortkeyStandIn, call: Any, clock: Any) -> None:
+def test_batches_are_listed_newest_first(mock_server: PortkeyMockServer, call: Any, clock: Any) -> None:
     for number in range(5):
-        stand_in.add_batch(batch_id=f"b{number}", statuses=[("validating", 0), ("completed", 5)])
+        mock_server.add_batch(batch_id=f"b{number}", statuses=[("validating", 0), ("completed", 5)])
     clock.now += 5
     page = call("GET", "/batches?limit=3&order=asc")
     assert ([one["id"] for one in page["data"]], page["has_more"]) == (["b4", "b3", "b2"], True)
@@ -148,27 +150,27 @@ def test_batches_are_listed_newest_first(stand_in: PortkeyStandIn, call: Any, cl
 
 
 @pytest.mark.parametrize("changed", [{"input_file_id": "x"}, {"endpoint": "/v1/x"}, {"completion_window": "1h"}])
-def test_a_bad_batch_is_a_400(stand_in: PortkeyStandIn, call: Any, changed: dict[str, str]) -> None:
-    stand_in.add_file([json.dumps(line("a"))], file_id="f")
+def test_a_bad_batch_is_a_400(mock_server: PortkeyMockServer, call: Any, changed: dict[str, str]) -> None:
+    mock_server.add_file([json.dumps(line("a"))], file_id="f")
     body = {"input_file_id": "f", "endpoint": URL, "completion_window": "24h", **changed}
     assert call("POST", "/batches", status=400, json=body)["error"]["param"] == next(iter(changed))
     assert call("GET", "/batches")["data"] == []
 
 
-def test_a_batch_to_come_follows_its_plan(stand_in: PortkeyStandIn, call: Any) -> None:
-    stand_in.add_file([json.dumps(line(one)) for one in "abc"], file_id="f")
-    stand_in.plan("batches", statuses=["validating", "completed"], advance="per_poll", failing=["a"])
+def test_a_batch_to_come_follows_its_plan(mock_server: PortkeyMockServer, call: Any) -> None:
+    mock_server.add_file([json.dumps(line(one)) for one in "abc"], file_id="f")
+    mock_server.plan("batches", statuses=["validating", "completed"], advance="per_poll", failing=["a"])
     made = create(call, "f")
     assert made["status"] == "validating"
     batch = call("GET", f"/batches/{made['id']}")
     assert (batch["status"], batch["request_counts"]["failed"]) == ("completed", 1)
 
 
-def test_what_is_not_there_is_a_404(stand_in: PortkeyStandIn, call: Any) -> None:
+def test_what_is_not_there_is_a_404(mock_server: PortkeyMockServer, call: Any) -> None:
     for method, path in (("GET", "/batches/x"), ("GET", "/batches/x/output"), ("POST", "/batches/x/cancel")):
         call(method, path, status=404)
     with pytest.raises(ValueError, match="no file"):
-        stand_in.add_batch(input_file_id="x")
-    stand_in.add_batch(batch_id="x")
+        mock_server.add_batch(input_file_id="x")
+    mock_server.add_batch(batch_id="x")
     with pytest.raises(ValueError, match="taken"):
-        stand_in.add_batch(batch_id="x")
+        mock_server.add_batch(batch_id="x")

@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 
 PATH = "/vector_stores/vs/file_batches/b"
 
 
-def test_a_file_batch_counts_its_files(stand_in: PortkeyStandIn, call: Any, clock: Any) -> None:
+def test_a_file_batch_counts_its_files(mock_server: PortkeyMockServer, call: Any, clock: Any) -> None:
     statuses = [("in_progress", 0), ("completed", 10)]
-    stand_in.add_file_batch(vector_store_id="vs", batch_id="b", files=10, failed=3, statuses=statuses)
+    mock_server.add_file_batch(vector_store_id="vs", batch_id="b", files=10, failed=3, statuses=statuses)
     seen = []
     for seconds in (0, 5, 3, 2):
         clock.now += seconds
@@ -28,9 +28,9 @@ def test_a_file_batch_counts_its_files(stand_in: PortkeyStandIn, call: Any, cloc
     assert (batch["object"], batch["vector_store_id"]) == ("vector_store.file_batch", "vs")
 
 
-def test_a_cancelled_file_batch_counts_what_was_left(stand_in: PortkeyStandIn, call: Any, clock: Any) -> None:
+def test_a_cancelled_file_batch_counts_what_was_left(mock_server: PortkeyMockServer, call: Any, clock: Any) -> None:
     statuses = [("in_progress", 0), ("completed", 10)]
-    stand_in.add_file_batch(vector_store_id="vs", batch_id="b", files=4, statuses=statuses)
+    mock_server.add_file_batch(vector_store_id="vs", batch_id="b", files=4, statuses=statuses)
     clock.now += 5
     batch = call("POST", f"{PATH}/cancel")
     counts = {"in_progress": 0, "completed": 2, "failed": 0, "cancelled": 2, "total": 4}
@@ -39,9 +39,9 @@ def test_a_cancelled_file_batch_counts_what_was_left(stand_in: PortkeyStandIn, c
     call("POST", f"{PATH}/cancel", status=400)
 
 
-def test_a_file_batch_belongs_to_its_vector_store(stand_in: PortkeyStandIn, call: Any) -> None:
-    stand_in.add_file_batch(vector_store_id="vs", batch_id="b", statuses="failed")
+def test_a_file_batch_belongs_to_its_vector_store(mock_server: PortkeyMockServer, call: Any) -> None:
+    mock_server.add_file_batch(vector_store_id="vs", batch_id="b", statuses="failed")
     assert call("GET", PATH)["status"] == "failed"
     call("GET", "/vector_stores/other/file_batches/b", status=404)
     with pytest.raises(ValueError, match="taken"):
-        stand_in.add_file_batch(vector_store_id="vs", batch_id="b")
+        mock_server.add_file_batch(vector_store_id="vs", batch_id="b")

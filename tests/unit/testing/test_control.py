@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import requests
 
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 from airflow_provider_portkey.testing.__main__ import _add_demo_jobs
 
 
 @pytest.fixture
-def control(stand_in: PortkeyStandIn) -> Any:
+def control(mock_server: PortkeyMockServer) -> Any:
     def post(name: str, status: int = 200, **body: Any) -> Any:
-        url = f"{stand_in.url.removesuffix('/v1')}/_stand_in/{name}"
+        url = f"{mock_server.url.removesuffix('/v1')}/_mock_server/{name}"
         answer = requests.post(url, json=body, timeout=5)
         assert answer.status_code == status, answer.text
         return answer.json()
@@ -39,7 +39,7 @@ def test_a_job_of_any_kind_is_added(control: Any, call: Any, name: str, body: An
     control(name, status=400, nonsense=1)
 
 
-def test_logs_plans_and_settings(stand_in: PortkeyStandIn, control: Any, call: Any) -> None:
+def test_logs_plans_and_settings(mock_server: PortkeyMockServer, control: Any, call: Any) -> None:
     assert control("logs", count=10, start="2026-01-01T00:00:00Z", end="2026-01-02T00:00:00Z") == {"total": 10}
     assert control("logs", rows=[{"created_at": "2026-01-01T00:00:00Z"}]) == {"total": 11}
     assert control("log_export_settings", spelling="guide", max_rows=4)["max_rows"] == 4
@@ -49,14 +49,14 @@ def test_logs_plans_and_settings(stand_in: PortkeyStandIn, control: Any, call: A
     call("POST", f"/logs/exports/{made['id']}/start")
     url = call("GET", f"/logs/exports/{made['id']}/download")["url"]
     assert requests.get(url, timeout=5).content.count(b"\n") == 4
-    listed = requests.get(f"{stand_in.url.removesuffix('/v1')}/_stand_in/storage_requests", timeout=5).json()
+    listed = requests.get(f"{mock_server.url.removesuffix('/v1')}/_mock_server/storage_requests", timeout=5).json()
     assert [one["path"] for one in listed] == [f"/_storage/exports/{made['id']}.jsonl"]
     control("log_export_settings", status=400, nonsense=1)
     control("plans", status=400, kind="nonsense")
 
 
-def test_the_command_line_has_a_job_of_each_kind(stand_in: PortkeyStandIn, call: Any, clock: Any) -> None:
-    _add_demo_jobs(stand_in, seconds=4, start="first-look")
+def test_the_command_line_has_a_job_of_each_kind(mock_server: PortkeyMockServer, call: Any, clock: Any) -> None:
+    _add_demo_jobs(mock_server, seconds=4, start="first-poll")
     paths = ("/responses/response_demo", "/batches/batch_demo", "/fine_tuning/jobs/job_demo")
     assert [call("GET", path)["status"] for path in paths] == ["queued", "validating", "validating_files"]
     clock.now += 4

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import requests
 
-from airflow_provider_portkey.testing import PortkeyStandIn
+from airflow_provider_portkey.testing import PortkeyMockServer
 
 CONTENT = b"".join(b'{"line": %d}\n' % number for number in range(20_000))
 
@@ -15,7 +15,7 @@ def upload(call: Any, content: bytes = CONTENT, purpose: str = "batch", **kwargs
     return call("POST", "/files", **form, **kwargs)
 
 
-def test_an_upload_comes_back_byte_for_byte(stand_in: PortkeyStandIn, call: Any, fetch: Any) -> None:
+def test_an_upload_comes_back_byte_for_byte(mock_server: PortkeyMockServer, call: Any, fetch: Any) -> None:
     # Bytes that look like the form's own, at every kind of border.
     content = CONTENT + b"\r\n--\r\n-\r--boundary" + bytes(range(256))
     made = upload(call, content)
@@ -24,7 +24,7 @@ def test_an_upload_comes_back_byte_for_byte(stand_in: PortkeyStandIn, call: Any,
     answer = fetch("GET", f"/files/{made['id']}/content")
     assert answer.content == content
     assert answer.headers["Content-Length"] == str(len(content))
-    assert stand_in.requests[0].body == b"", "an upload is not held in memory"
+    assert mock_server.requests[0].body == b"", "an upload is not held in memory"
 
 
 @pytest.mark.parametrize(
@@ -36,15 +36,15 @@ def test_an_upload_comes_back_byte_for_byte(stand_in: PortkeyStandIn, call: Any,
         (f"bytes=5-{len(CONTENT) * 2}", 5, len(CONTENT)),
     ],
 )
-def test_a_part_of_a_file(stand_in: PortkeyStandIn, fetch: Any, wanted: str, start: int, stop: int) -> None:
-    stand_in.add_file(CONTENT.decode(), file_id="f")
+def test_a_part_of_a_file(mock_server: PortkeyMockServer, fetch: Any, wanted: str, start: int, stop: int) -> None:
+    mock_server.add_file(CONTENT.decode(), file_id="f")
     answer = fetch("GET", "/files/f/content", status=206, headers={"Range": wanted})
     assert answer.content == CONTENT[start:stop]
     assert answer.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{len(CONTENT)}"
 
 
-def test_a_range_that_nobody_can_serve(stand_in: PortkeyStandIn, fetch: Any) -> None:
-    stand_in.add_file("abc", file_id="f")
+def test_a_range_that_nobody_can_serve(mock_server: PortkeyMockServer, fetch: Any) -> None:
+    mock_server.add_file("abc", file_id="f")
     refused = fetch("GET", "/files/f/content", status=416, headers={"Range": "bytes=3-"})
     assert refused.headers["Content-Range"] == "bytes */3"
     for odd in ("bytes=0-0,2-2", "lines=1-2", "bytes=-"):
@@ -53,9 +53,9 @@ def test_a_range_that_nobody_can_serve(stand_in: PortkeyStandIn, fetch: Any) -> 
     assert fetch("GET", "/files/f/content", headers=changed).content == b"abc"
 
 
-def test_a_download_breaks_off_where_it_is_told(stand_in: PortkeyStandIn, fetch: Any) -> None:
-    stand_in.add_file(CONTENT.decode(), file_id="f")
-    fault = stand_in.fault(path="*/content", cut_after=150_000)
+def test_a_download_breaks_off_where_it_is_told(mock_server: PortkeyMockServer, fetch: Any) -> None:
+    mock_server.add_file(CONTENT.decode(), file_id="f")
+    fault = mock_server.fault(path="*/content", cut_after=150_000)
     with fetch("GET", "/files/f/content", stream=True) as answer:
         assert answer.headers["Content-Length"] == str(len(CONTENT))
         assert answer.raw.read(150_000) == CONTENT[:150_000]
@@ -82,24 +82,24 @@ def test_a_bad_upload_is_a_400(call: Any) -> None:
     assert call("POST", "/files", status=400, **nothing)["error"]["param"] == "file"
 
 
-def test_an_upload_without_a_key_is_refused(stand_in: PortkeyStandIn) -> None:
+def test_an_upload_without_a_key_is_refused(mock_server: PortkeyMockServer) -> None:
     form = {"data": {"purpose": "batch"}, "files": {"file": ("x", b"x")}}
-    assert requests.post(f"{stand_in.url}/files", timeout=5, **form).status_code == 401
-    assert len(stand_in.requests) == 1
+    assert requests.post(f"{mock_server.url}/files", timeout=5, **form).status_code == 401
+    assert len(mock_server.requests) == 1
 
 
-def test_what_is_not_there_is_a_404_and_an_id_is_taken_once(stand_in: PortkeyStandIn, call: Any) -> None:
+def test_what_is_not_there_is_a_404_and_an_id_is_taken_once(mock_server: PortkeyMockServer, call: Any) -> None:
     call("GET", "/files/nobody", status=404)
     call("GET", "/files/nobody/content", status=404)
-    stand_in.add_file(["a", "b"], file_id="f")
+    mock_server.add_file(["a", "b"], file_id="f")
     assert call("GET", "/files/f")["bytes"] == 4
     with pytest.raises(ValueError, match="taken"):
-        stand_in.add_file("", file_id="f")
+        mock_server.add_file("", file_id="f")
 
 
-def test_files_are_listed_the_latest_first(stand_in: PortkeyStandIn, call: Any) -> None:
+def test_files_are_listed_the_latest_first(mock_server: PortkeyMockServer, call: Any) -> None:
     for number in range(3):
-        stand_in.add_file("text", filename=f"{number}.jsonl")
+        mock_server.add_file("text", filename=f"{number}.jsonl")
     page = call("GET", "/files?limit=2")
     assert [file["filename"] for file in page["data"]] == ["2.jsonl", "1.jsonl"]
     assert page["has_more"] is True
