@@ -19,18 +19,18 @@ class PortkeyError(AirflowException):
     """Base of every error that this provider raises."""
 
 
-class PortkeyInvalidArgument(PortkeyError, AirflowFailException, ValueError):
+class PortkeyInvalidArgumentError(PortkeyError, AirflowFailException, ValueError):
     """A value was refused before anything was sent; the message names the field, the value and what is right."""
 
     def __init__(self, field: str, value: object, expected: str) -> None:
         super().__init__(f"{field}={value!r} is not valid: expected {expected}.")
         self._made_of = (field, value, expected)
 
-    def __reduce__(self) -> tuple[type[PortkeyInvalidArgument], tuple[str, object, str]]:
+    def __reduce__(self) -> tuple[type[PortkeyInvalidArgumentError], tuple[str, object, str]]:
         return type(self), self._made_of
 
 
-class PortkeyConnectionInvalid(PortkeyError, ValueError):
+class PortkeyConnectionInvalidError(PortkeyError, ValueError):
     """The Airflow connection cannot be used; the message lists every field that is wrong."""
 
 
@@ -39,7 +39,7 @@ class PortkeyRequestError(PortkeyError):
     A request got no answer, or an answer that is an error.
 
     :param message: The sentence for the log, already cleaned of secrets.
-    :param said: What the answer itself said, or why there was none, cleaned as well.
+    :param server_message: What the answer itself said, or why there was none, cleaned as well.
     :param status_code: HTTP status of the answer, ``None`` where there was none.
     :param refused_by: ``"portkey"``, ``"provider"``, or ``None`` where it cannot be told.
     :param trace_id: Portkey's trace id, to be looked up in its dashboard; the one that was sent where the answer
@@ -55,7 +55,7 @@ class PortkeyRequestError(PortkeyError):
         self,
         message: str,
         *,
-        said: str = "",
+        server_message: str = "",
         status_code: int | None = None,
         refused_by: str | None = None,
         trace_id: str | None = None,
@@ -63,7 +63,7 @@ class PortkeyRequestError(PortkeyError):
         retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
-        self.said = said
+        self.server_message = server_message
         self.status_code: int | None = status_code  # type: ignore[assignment]
         self.refused_by = refused_by
         self.trace_id = trace_id
@@ -71,12 +71,12 @@ class PortkeyRequestError(PortkeyError):
         self.retry_after = retry_after
 
     @property
-    def surely_not_carried_out(self) -> bool:
+    def safe_to_retry(self) -> bool:
         """Whether a POST that ended so cannot have had its effect: it was refused, not broken off."""
         return self.status_code is not None and 300 <= self.status_code < 500 and self.status_code != 408
 
 
-class PortkeyBadRequest(PortkeyRequestError):
+class PortkeyBadRequestError(PortkeyRequestError):
     """The request itself was refused (400, 422 and every other 4xx without a class of its own)."""
 
 
@@ -84,37 +84,37 @@ class PortkeyAuthenticationError(PortkeyRequestError):
     """401: a key is wrong; ``refused_by`` says whose."""
 
 
-class PortkeyPermissionDenied(PortkeyRequestError):
+class PortkeyPermissionDeniedError(PortkeyRequestError):
     """403: the key is right and lacks a scope."""
 
 
-class PortkeyNotFound(PortkeyRequestError):
+class PortkeyNotFoundError(PortkeyRequestError):
     """404 or 410: no such thing, or the provider has retired this API."""
 
 
-class PortkeyBudgetExceeded(PortkeyRequestError):
+class PortkeyBudgetExceededError(PortkeyRequestError):
     """412: a budget or usage limit that is set in Portkey is spent."""
 
 
-class PortkeyGuardrailDenied(PortkeyRequestError):
+class PortkeyGuardrailDeniedError(PortkeyRequestError):
     """446: a Portkey guardrail denied the request."""
 
 
-class PortkeyRedirected(PortkeyRequestError):
+class PortkeyRedirectedError(PortkeyRequestError):
     """3xx: a redirect, which is never followed because the keys would travel with it."""
 
 
-class PortkeyUnexpectedAnswer(PortkeyRequestError):
+class PortkeyUnexpectedResponseError(PortkeyRequestError):
     """A 2xx answer that is not the JSON that was asked for (a proxy's login page, say)."""
 
 
-class PortkeyRateLimited(PortkeyRequestError):
+class PortkeyRateLimitedError(PortkeyRequestError):
     """429: too many requests, or too many tokens."""
 
     transient = True
 
 
-class PortkeyRequestTimeout(PortkeyRequestError):
+class PortkeyRequestTimeoutError(PortkeyRequestError):
     """408: the gateway gave up waiting for the provider."""
 
     transient = True
@@ -126,53 +126,55 @@ class PortkeyServerError(PortkeyRequestError):
     transient = True
 
 
-class PortkeyUnreachable(PortkeyRequestError):
+class PortkeyUnreachableError(PortkeyRequestError):
     """
     No whole answer: the connection was refused, broken, or too slow.
 
-    :param sent: False where the request surely never reached the server.
+    :param request_sent: False where the request surely never reached the server.
     """
 
     transient = True
 
-    def __init__(self, message: str, *, said: str = "", sent: bool = True, trace_id: str | None = None) -> None:
-        super().__init__(message, said=said, trace_id=trace_id)
-        self.sent = sent
+    def __init__(
+        self, message: str, *, server_message: str = "", request_sent: bool = True, trace_id: str | None = None
+    ) -> None:
+        super().__init__(message, server_message=server_message, trace_id=trace_id)
+        self.request_sent = request_sent
 
     @property
-    def surely_not_carried_out(self) -> bool:
+    def safe_to_retry(self) -> bool:
         """Whether it never reached the server."""
-        return not self.sent
+        return not self.request_sent
 
 
 _ERROR_OF_STATUS: dict[int, type[PortkeyRequestError]] = {
     401: PortkeyAuthenticationError,
-    403: PortkeyPermissionDenied,
-    404: PortkeyNotFound,
-    408: PortkeyRequestTimeout,
-    410: PortkeyNotFound,
-    412: PortkeyBudgetExceeded,
-    429: PortkeyRateLimited,
-    446: PortkeyGuardrailDenied,
+    403: PortkeyPermissionDeniedError,
+    404: PortkeyNotFoundError,
+    408: PortkeyRequestTimeoutError,
+    410: PortkeyNotFoundError,
+    412: PortkeyBudgetExceededError,
+    429: PortkeyRateLimitedError,
+    446: PortkeyGuardrailDeniedError,
 }
 
 
-def error_of_status(status_code: int) -> type[PortkeyRequestError]:
+def error_for_status(status_code: int) -> type[PortkeyRequestError]:
     """Return the class of the error that an HTTP status stands for."""
     if status_code in _ERROR_OF_STATUS:
         return _ERROR_OF_STATUS[status_code]
     if status_code < 300:
-        return PortkeyUnexpectedAnswer
+        return PortkeyUnexpectedResponseError
     if status_code < 400:
-        return PortkeyRedirected
-    return PortkeyBadRequest if status_code < 500 else PortkeyServerError
+        return PortkeyRedirectedError
+    return PortkeyBadRequestError if status_code < 500 else PortkeyServerError
 
 
 class PortkeyPaginationError(PortkeyError):
     """A list repeated a cursor or an item: following it would never end, or count things twice."""
 
 
-class PortkeyJobFailed(PortkeyError, AirflowFailException):
+class PortkeyRemoteJobFailedError(PortkeyError, AirflowFailException):
     """
     The job that was waited for ended badly.
 
@@ -186,19 +188,19 @@ class PortkeyJobFailed(PortkeyError, AirflowFailException):
         self.job = dict(job or {})
 
 
-class PortkeyRunFailed(PortkeyJobFailed):
+class PortkeyRunFailedError(PortkeyRemoteJobFailedError):
     """The run ended as ``failed``, ``cancelled``, ``expired`` or ``incomplete``."""
 
 
-class PortkeyRunsFailed(PortkeyJobFailed):
+class PortkeyRunsFailedError(PortkeyRemoteJobFailedError):
     """More of a thread's runs ended badly than the wait allows; ``job`` is the account that XCom would hold."""
 
 
-class PortkeyActionRequired(PortkeyJobFailed):
+class PortkeyActionRequiredError(PortkeyRemoteJobFailedError):
     """The job stopped to wait for its caller, and the task was told to fail then."""
 
 
-class PortkeyToolCallFailed(PortkeyError, AirflowFailException):
+class PortkeyToolCallFailedError(PortkeyError, AirflowFailException):
     """
     A run waits for something that its task could not answer.
 
@@ -212,39 +214,39 @@ class PortkeyToolCallFailed(PortkeyError, AirflowFailException):
         self.call_id = call_id
 
 
-class PortkeyWaitTimeout(PortkeyError, AirflowSensorTimeout):
+class PortkeyWaitTimeoutError(PortkeyError, AirflowSensorTimeout):
     """The job had not ended by the deadline; it was left running."""
 
 
-class PortkeyPollingGaveUp(PortkeyError):
+class PortkeyPollingGaveUpError(PortkeyError):
     """Too many looks in a row failed. How the job itself is doing is unknown: it was left running."""
 
 
-class PortkeyEventInvalid(PortkeyError):
+class PortkeyEventInvalidError(PortkeyError):
     """A trigger event is not one that this provider sends."""
 
 
-class PortkeySubmissionUnknown(PortkeyError, AirflowFailException):
+class PortkeySubmissionUnknownError(PortkeyError, AirflowFailException):
     """A job may have been submitted or not, and nobody can tell: a person has to look."""
 
 
-class PortkeyWindowTooFull(PortkeyError, AirflowFailException):
+class PortkeyWindowTooFullError(PortkeyError, AirflowFailException):
     """More logs lie in the shortest window there is than one export holds."""
 
 
-class PortkeyRowsMismatch(PortkeyError):
+class PortkeyRowsMismatchError(PortkeyError):
     """There are more or fewer rows than Portkey had counted before; a retry counts anew."""
 
 
-class PortkeyXComTooLarge(PortkeyError, AirflowFailException):
+class PortkeyXComTooLargeError(PortkeyError, AirflowFailException):
     """The rows are larger than the operator's limit for XCom."""
 
 
-class PortkeyDestinationExists(PortkeyError, AirflowFailException):
+class PortkeyDestinationExistsError(PortkeyError, AirflowFailException):
     """The destination is there already and ``overwrite`` is off."""
 
 
-class PortkeyBatchInputInvalid(PortkeyError, AirflowFailException):
+class PortkeyBatchInputInvalidError(PortkeyError, AirflowFailException):
     """
     A batch's input has lines that the provider would refuse; nothing was sent.
 
@@ -258,15 +260,15 @@ class PortkeyBatchInputInvalid(PortkeyError, AirflowFailException):
         self.bad_lines = bad_lines
 
 
-class PortkeyLineInvalid(PortkeyError, AirflowFailException):
+class PortkeyLineInvalidError(PortkeyError, AirflowFailException):
     """A line of a batch's file is no JSON object; the message names the file and the line's number."""
 
 
-class PortkeyJobNotEnded(PortkeyError):
+class PortkeyRemoteJobNotFinishedError(PortkeyError):
     """The results of a job were asked for while it still goes on."""
 
 
-class PortkeyBatchRequestsFailed(PortkeyError, AirflowFailException):
+class PortkeyBatchRequestsFailedError(PortkeyError, AirflowFailException):
     """
     More of a batch's requests than the task accepts failed or have no outcome; the files have landed all the same.
 
@@ -278,7 +280,7 @@ class PortkeyBatchRequestsFailed(PortkeyError, AirflowFailException):
         self.manifest = dict(manifest)
 
 
-class PortkeyThreadsFailed(PortkeyError):
+class PortkeyThreadsFailedError(PortkeyError):
     """
     Some of the threads of an export failed; the files of all others have landed.
 
@@ -290,5 +292,5 @@ class PortkeyThreadsFailed(PortkeyError):
         self.manifest = dict(manifest)
 
 
-class PortkeyExportConflict(PortkeyError):
+class PortkeyExportConflictError(PortkeyError):
     """Another export stands at the same place: of another window, of another task, or one that goes on just now."""

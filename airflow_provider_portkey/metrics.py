@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_provider_portkey.jobs.base import Job
+    from airflow_provider_portkey.jobs.spec import JobSpec
 
 
-def count_tokens(job: Job, answer: Mapping[str, Any]) -> None:
+def count_tokens(job: JobSpec, answer: Mapping[str, Any]) -> None:
     """
     Add the tokens of a job that has ended to its kind's metric, tagged with the status that it ended with.
 
@@ -24,7 +24,7 @@ def count_tokens(job: Job, answer: Mapping[str, Any]) -> None:
         Stats.incr(job.metric, count=tokens, tags={"status": status})
 
 
-def _tokens_by_status(job: Job, answer: Mapping[str, Any]) -> Mapping[str, int]:
+def _tokens_by_status(job: JobSpec, answer: Mapping[str, Any]) -> Mapping[str, int]:
     if isinstance(of_many := answer.get("tokens_by_status"), Mapping):
         return of_many
     status, usage = answer.get("status"), answer.get("usage")

@@ -32,9 +32,9 @@ async def _wait_for_all(options: argparse.Namespace, threads: int) -> tuple[floa
     class Many(PortkeyThreadRunsTrigger):
         async def _look(self, *args):
             nonlocal looks
-            decision = await super()._look(*args)
+            outcome = await super()._look(*args)
             looks += len(self.run_ids)
-            return decision
+            return outcome
 
     started = time.time()
     wait = {"deadline": started + options.seconds, "poll_interval": POLL_INTERVAL}

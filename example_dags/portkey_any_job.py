@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, Param
 
-from airflow_provider_portkey.jobs.base import Job
-from airflow_provider_portkey.sensors.job import PortkeyJobSensor
+from airflow_provider_portkey.jobs.spec import JobSpec
+from airflow_provider_portkey.sensors.job import PortkeyCustomJobSensor
 
-FILE_BATCH = Job(
+FILE_BATCH = JobSpec(
     kind="file batch",
     path="/vector_stores/{vector_store_id}/file_batches/{batch_id}",
-    going=["in_progress"],
-    ended_well=["completed"],
-    ended_badly=["failed", "cancelled"],
-    progress="file_counts",
+    active_statuses=["in_progress"],
+    success_statuses=["completed"],
+    failure_statuses=["failed", "cancelled"],
+    progress_field="file_counts",
     cancel_path="/vector_stores/{vector_store_id}/file_batches/{batch_id}/cancel",
 )
 
@@ -27,9 +27,9 @@ with DAG(
         "batch_id": Param("vsfb_demo", type="string"),
     },
 ):
-    PortkeyJobSensor(
+    PortkeyCustomJobSensor(
         task_id="wait_for_files",
-        job=FILE_BATCH,
+        job_spec=FILE_BATCH,
         ids={"vector_store_id": "{{ params.vector_store_id }}", "batch_id": "{{ params.batch_id }}"},
         deferrable=True,
         poke_interval=5,

@@ -38,6 +38,6 @@ with DAG(
         path="{{ params.output_path }}",
         error_path="{{ params.error_path }}",
         input_path="{{ params.input_path }}",
-        fail_on_errors=0.01,
+        max_failure_ratio=0.01,
     )
     create >> keep

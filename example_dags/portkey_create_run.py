@@ -14,7 +14,7 @@ _STOCK = {"A-1": 12, "B-7": 0}
 
 
 def in_stock(article: str) -> dict[str, Any]:
-    """Answer the run's question; it may be asked twice, so it changes nothing."""
+    """Response the run's question; it may be asked twice, so it changes nothing."""
     return {"article": article, "pieces": _STOCK.get(article, 0)}
 
 

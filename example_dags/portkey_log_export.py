@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from airflow.sdk import DAG, CronTriggerTimetable, task
 
-from airflow_provider_portkey.operators.log_export import PortkeyLogExportOperator
+from airflow_provider_portkey.transfers.logs_to_object_storage import PortkeyLogsToObjectStorageOperator
 
 EXPORTS = os.environ.get("PORTKEY_EXAMPLE_EXPORTS", "/tmp/portkey/exports")  # noqa: S108
 
@@ -21,7 +21,7 @@ with DAG(
     doc_md=__doc__,
     tags=["portkey", "example"],
 ):
-    export_logs = PortkeyLogExportOperator(
+    export_logs = PortkeyLogsToObjectStorageOperator(
         task_id="export_logs",
         window_start="{{ data_interval_start - macros.timedelta(minutes=10) }}",
         window_end="{{ data_interval_end - macros.timedelta(minutes=10) }}",

@@ -33,7 +33,7 @@ with DAG(
         task_id="wait_for_all",
         thread_id="{{ params.thread_id }}",
         run_ids=run_ids,
-        allowed_bad_ends=5,
+        max_failed_runs=5,
         deferrable=True,
         poke_interval=5,
         timeout=timedelta(hours=1),

@@ -93,7 +93,7 @@ def stored_dag(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Any]:
 
 @pytest.fixture
 def memory_store() -> Iterator[str]:
-    """The URL of an object store that lives in memory, for ``ObjectStoragePath``; emptied afterwards."""
+    """The URL of an object store that lives in task_state, for ``ObjectStoragePath``; emptied afterwards."""
     from fsspec.implementations.memory import MemoryFileSystem
 
     try:

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from airflow_provider_portkey.client.answers import MAX_BODY_BYTES, Answer, read_answer, unreachable
-from airflow_provider_portkey.client.credentials import TRACE_HEADER
-from airflow_provider_portkey.client.paths import fill_path
+from airflow_provider_portkey.client.paths import expand_path
+from airflow_provider_portkey.client.responses import MAX_BODY_BYTES, Response, read_response, unreachable_error
 from airflow_provider_portkey.client.retries import retry_arguments
-from airflow_provider_portkey.exceptions import PortkeyConnectionInvalid
+from airflow_provider_portkey.client.settings import TRACE_HEADER
+from airflow_provider_portkey.exceptions import PortkeyConnectionInvalidError
 
 if TYPE_CHECKING:
     import ssl
 
     import aiohttp
 
-    from airflow_provider_portkey.client.credentials import Credentials
     from airflow_provider_portkey.client.pagination import Query
+    from airflow_provider_portkey.client.settings import ConnectionSettings
 
 log = logging.getLogger(__name__)
 
@@ -39,26 +39,28 @@ class _Shared:
     users: int = 0
 
 
-_SHARED: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Credentials, _Shared]] = weakref.WeakKeyDictionary()
+_SHARED: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[ConnectionSettings, _Shared]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 class AsyncPortkeyClient:
     """
     Sends requests to Portkey from an event loop; got from :func:`open_client`.
 
-    :param credentials: Where to send and what to send with each request.
-    :param session: The session that all clients with these credentials share on this loop, whatever their trace ids.
+    :param settings: Where to send and what to send with each request.
+    :param session: The session that all clients with these settings share on this loop, whatever their trace ids.
     """
 
-    def __init__(self, credentials: Credentials, session: aiohttp.ClientSession) -> None:
-        self.credentials = credentials
+    def __init__(self, settings: ConnectionSettings, session: aiohttp.ClientSession) -> None:
+        self.settings = settings
         self._session = session
-        self._headers = {TRACE_HEADER: credentials.trace_id} if credentials.trace_id else {}
-        self._query = _query_string(credentials.query)
+        self._headers = {TRACE_HEADER: settings.trace_id} if settings.trace_id else {}
+        self._query = _query_string(settings.query)
 
     @property
     def pool(self) -> object:
-        """What clients with equal credentials on one loop have in common, whatever their trace ids."""
+        """What clients with equal settings on one loop have in common, whatever their trace ids."""
         return self._session
 
     async def get(self, path: str, ids: Mapping[str, str], query: Query | None = None) -> dict[str, Any]:
@@ -70,7 +72,7 @@ class AsyncPortkeyClient:
         :param query: Added to the connection's own.
         :raises PortkeyRequestError: its subclass that fits what happened.
         """
-        return read_answer(await self._send("GET", fill_path(path, ids), None, query), self.credentials)
+        return read_response(await self._send("GET", expand_path(path, ids), None, query), self.settings)
 
     async def post(self, path: str, ids: Mapping[str, str]) -> dict[str, Any]:
         """
@@ -80,21 +82,21 @@ class AsyncPortkeyClient:
         """
         from tenacity import AsyncRetrying
 
-        filled = fill_path(path, ids)
+        filled = expand_path(path, ids)
 
         async def attempt() -> dict[str, Any]:
-            return read_answer(await self._send("POST", filled, b"{}"), self.credentials)
+            return read_response(await self._send("POST", filled, b"{}"), self.settings)
 
-        retrying = AsyncRetrying(**retry_arguments(max_retries=self.credentials.max_retries, idempotent=False, log=log))
+        retrying = AsyncRetrying(**retry_arguments(max_retries=self.settings.max_retries, idempotent=False, log=log))
         return await retrying(attempt)
 
-    async def _send(self, method: str, path: str, body: bytes | None, query: Query | None = None) -> Answer:
+    async def _send(self, method: str, path: str, body: bytes | None, query: Query | None = None) -> Response:
         import aiohttp
         from yarl import URL
 
-        search = _query_string((*self.credentials.query, *query)) if query else self._query
+        search = _query_string((*self.settings.query, *query)) if query else self._query
         # As it is: a library that quotes or resolves it once more could let an id out of its segment.
-        url = URL(f"{self.credentials.base_url}{path}{search}", encoded=True)
+        url = URL(f"{self.settings.base_url}{path}{search}", encoded=True)
         try:
             async with self._session.request(
                 method,
@@ -107,65 +109,67 @@ class AsyncPortkeyClient:
                 async for piece in response.content.iter_any():
                     content += piece
                     if len(content) > MAX_BODY_BYTES:
-                        raise unreachable(method, path, f"more than {MAX_BODY_BYTES} bytes came", self.credentials)
-                return Answer(method, path, response.status, response.headers, bytes(content))
+                        raise unreachable_error(method, path, f"more than {MAX_BODY_BYTES} bytes came", self.settings)
+                return Response(method, path, response.status, response.headers, bytes(content))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             sent = not isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError))
             reason = f"{type(error).__name__}: {error}".removesuffix(": ")
             # Without the cause: its text would show the query, and with it what the connection adds to it.
-            raise unreachable(method, path, reason, self.credentials, sent=sent) from None
+            raise unreachable_error(method, path, reason, self.settings, request_sent=sent) from None
 
 
 @asynccontextmanager
-async def open_client(credentials: Credentials, *, trace_id: str | None = None) -> AsyncIterator[AsyncPortkeyClient]:
+async def open_client(
+    settings: ConnectionSettings, *, trace_id: str | None = None
+) -> AsyncIterator[AsyncPortkeyClient]:
     """
     Open a client on the running loop's shared session; the last one who leaves closes the session.
 
-    :param credentials: Equal credentials share a session.
+    :param settings: Equal settings share a session.
     :param trace_id: Goes with every request of this client, unless the connection itself has one.
     """
     on_this_loop = _SHARED.setdefault(asyncio.get_running_loop(), {})
-    if credentials not in on_this_loop:
+    if settings not in on_this_loop:
         # A task, not a session: whoever comes while it is being opened waits for the same one.
-        on_this_loop[credentials] = _Shared(asyncio.create_task(_open_session(credentials)))
-    shared = on_this_loop[credentials]
+        on_this_loop[settings] = _Shared(asyncio.create_task(_open_session(settings)))
+    shared = on_this_loop[settings]
     shared.users += 1
     try:
-        yield AsyncPortkeyClient(credentials.traced(trace_id), await asyncio.shield(shared.opening))
+        yield AsyncPortkeyClient(settings.with_trace_id(trace_id), await asyncio.shield(shared.opening))
     finally:
         shared.users -= 1
         if not shared.users:
-            del on_this_loop[credentials]
+            del on_this_loop[settings]
             await (await shared.opening).close()
 
 
-async def _open_session(credentials: Credentials) -> aiohttp.ClientSession:
-    tls = await asyncio.to_thread(_tls_context, credentials)  # imports aiohttp and reads files
+async def _open_session(settings: ConnectionSettings) -> aiohttp.ClientSession:
+    tls = await asyncio.to_thread(_tls_context, settings)  # imports aiohttp and reads files
 
     import aiohttp
 
     return aiohttp.ClientSession(
-        headers=list(credentials.headers),
+        headers=list(settings.headers),
         connector=aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, ssl=tls),
-        proxy=_proxy(credentials.base_url),
+        proxy=_proxy(settings.base_url),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(
-            total=credentials.attempt_timeout,
-            sock_connect=credentials.connect_timeout,
-            sock_read=credentials.read_timeout,
+            total=settings.attempt_timeout,
+            sock_connect=settings.connect_timeout,
+            sock_read=settings.read_timeout,
         ),
     )
 
 
-def _tls_context(credentials: Credentials) -> ssl.SSLContext | bool:
+def _tls_context(settings: ConnectionSettings) -> ssl.SSLContext | bool:
     """Trust whom ``requests`` would trust, so that a worker and the triggerer agree."""
     import ssl
 
     import aiohttp  # noqa: F401
     import certifi
 
-    verify = credentials.verify
-    if verify is False or not credentials.base_url.startswith("https:"):
+    verify = settings.verify
+    if verify is False or not settings.base_url.startswith("https:"):
         return False
     bundle = verify if isinstance(verify, str) else None
     bundle = bundle or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where()
@@ -173,7 +177,7 @@ def _tls_context(credentials: Credentials) -> ssl.SSLContext | bool:
     try:
         return ssl.create_default_context(cafile=None if is_folder else bundle, capath=bundle if is_folder else None)
     except OSError as error:
-        raise PortkeyConnectionInvalid(f"The CA bundle {bundle!r} cannot be used: {error}.") from error
+        raise PortkeyConnectionInvalidError(f"The CA bundle {bundle!r} cannot be used: {error}.") from error
 
 
 def _query_string(pairs: Sequence[tuple[str, str]]) -> str:

@@ -18,7 +18,7 @@ def normalise_base_url(host: str, port: int | None = None, path: str | None = No
     :param host: Host name or URL, with or without ``/v1``.
     :param port: Completes a URL that names no port.
     :param path: Completes a URL that has no path (the path of a connection URI).
-    :raises ValueError: where it is no http(s) URL, or carries credentials, a query or a fragment.
+    :raises ValueError: where it is no http(s) URL, or carries settings, a query or a fragment.
     """
     text = host.strip()
     if "://" not in text:

@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from airflow_provider_portkey.client.answers import Answer, error_answer, unreachable
+from airflow_provider_portkey.client.responses import Response, error_from_response, unreachable_error
 from airflow_provider_portkey.client.retries import wait_before_retry
-from airflow_provider_portkey.exceptions import PortkeyRequestError, PortkeyUnexpectedAnswer
+from airflow_provider_portkey.exceptions import PortkeyRequestError, PortkeyUnexpectedResponseError
 
 if TYPE_CHECKING:
     import requests
 
-    from airflow_provider_portkey.client.credentials import Credentials
+    from airflow_provider_portkey.client.settings import ConnectionSettings
 
 log = logging.getLogger(__name__)
 
@@ -34,16 +34,16 @@ def iter_download(
     url: str,
     *,
     name: str,
-    credentials: Credentials,
+    settings: ConnectionSettings,
     query: list[tuple[str, str]] | None = None,
-    renew: Callable[[], tuple[str, Credentials]] | None = None,
+    renew: Callable[[], tuple[str, ConnectionSettings]] | None = None,
 ) -> Iterator[bytes]:
     """
     Yield the bytes behind a URL, piece by piece; after a cut the rest is asked for by range.
 
     :param session: With Portkey's headers or, for a signed URL, without any.
     :param name: What errors and logs call it; a signed URL itself is a secret.
-    :param credentials: Time-outs, number of retries, TLS, and the secrets to keep out of errors.
+    :param settings: Time-outs, number of retries, TLS, and the secrets to keep out of errors.
     :param renew: Gives another URL and its secrets where the one before has expired; asked once in a row.
     :raises PortkeyRequestError: its subclass that fits what happened, once as many tries in a row as the connection
         allows brought not one byte.
@@ -53,30 +53,30 @@ def iter_download(
     deadline = time.monotonic() + DOWNLOAD_BUDGET
     while True:
         try:
-            with _open(session, url, query, done, name, credentials) as response:
+            with _open(session, url, query, done, name, settings) as response:
                 total = _total(response, done, total, name)
                 for piece in _pieces(response, skip=0 if response.status_code == 206 else done):
                     done += len(piece)
                     failures, renewed = 0, False
                     yield piece
                     if time.monotonic() > deadline:
-                        raise unreachable("GET", name, f"not whole after {DOWNLOAD_BUDGET:g} s", credentials)
+                        raise unreachable_error("GET", name, f"not whole after {DOWNLOAD_BUDGET:g} s", settings)
             if total is None or done == total:
                 return
-            raise unreachable("GET", name, f"ended after {done} of {total} bytes", credentials)
+            raise unreachable_error("GET", name, f"ended after {done} of {total} bytes", settings)
         except _broken() as error:
-            caught: PortkeyRequestError = unreachable("GET", name, type(error).__name__, credentials)
+            caught: PortkeyRequestError = unreachable_error("GET", name, type(error).__name__, settings)
         except PortkeyRequestError as error:
             caught = error
         if renew and not renewed and caught.status_code in _EXPIRED:
             log.info("The URL does not hold any more after %d bytes, asking for another one.", done)
-            (url, credentials), renewed = renew(), True
+            (url, settings), renewed = renew(), True
             continue
         failures += 1
-        if not caught.transient or failures > credentials.max_retries or time.monotonic() > deadline:
+        if not caught.transient or failures > settings.max_retries or time.monotonic() > deadline:
             raise caught
         wait = wait_before_retry(caught.retry_after, failures, random.random())  # noqa: S311
-        log.warning("The download broke off after %d bytes, going on in %.1f s: %s", done, wait, caught)
+        log.warning("The download broke off after %d bytes, active_statuses on in %.1f s: %s", done, wait, caught)
         time.sleep(wait)
 
 
@@ -93,7 +93,7 @@ def _open(
     query: list[tuple[str, str]] | None,
     done: int,
     name: str,
-    credentials: Credentials,
+    settings: ConnectionSettings,
 ) -> requests.Response:
     # Compressed on the way, a byte's place would not be its place in the file.
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={done}-"} if done else {})}
@@ -101,16 +101,16 @@ def _open(
         url,
         params=query,
         headers=headers,
-        timeout=(credentials.connect_timeout, credentials.read_timeout),
+        timeout=(settings.connect_timeout, settings.read_timeout),
         allow_redirects=False,
-        verify=credentials.verify,
+        verify=settings.verify,
         stream=True,
     )
     if response.status_code in (200, 206):
         return response
     with response:
         body = response.raw.read(_ERROR_BYTES, decode_content=True)
-        raise error_answer(Answer("GET", name, response.status_code, response.headers, body), credentials)
+        raise error_from_response(Response("GET", name, response.status_code, response.headers, body), settings)
 
 
 def _total(response: requests.Response, done: int, known: int | None, name: str) -> int | None:
@@ -120,13 +120,15 @@ def _total(response: requests.Response, done: int, known: int | None, name: str)
         start, _, end_and_total = headers.get("content-range", "").removeprefix("bytes ").partition("-")
         total = end_and_total.partition("/")[2]
         if start != str(done):
-            raise PortkeyUnexpectedAnswer(f"{name}: asked for the bytes from {done} on, got those from {start!r} on.")
+            raise PortkeyUnexpectedResponseError(
+                f"{name}: asked for the bytes from {done} on, got those from {start!r} on."
+            )
         said = int(total) if total.isdecimal() else known
     else:
         length = headers.get("content-length", "")
         said = int(length) if length.isdecimal() and "content-encoding" not in headers else known
     if known is not None and said != known:
-        raise PortkeyUnexpectedAnswer(f"{name}: it had {known} bytes before it was cut, and {said} afterwards.")
+        raise PortkeyUnexpectedResponseError(f"{name}: it had {known} bytes before it was cut, and {said} afterwards.")
     return said
 
 

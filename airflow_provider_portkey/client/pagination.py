@@ -1,4 +1,4 @@
-"""Lists: one page as it came, or every item of every page with one page in memory."""
+"""Lists: one page as it came, or every item of every page with one page in task_state."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from airflow_provider_portkey.exceptions import (
-    PortkeyInvalidArgument,
+    PortkeyInvalidArgumentError,
     PortkeyPaginationError,
-    PortkeyUnexpectedAnswer,
+    PortkeyUnexpectedResponseError,
 )
 
 Item = dict[str, Any]
@@ -39,24 +39,24 @@ def page_query(
     :param after: Id of the item before the page's first one.
     :param before: Id of the item after the page's last one.
     :param include: Names of further fields to include.
-    :raises PortkeyInvalidArgument: naming the one that is wrong.
+    :raises PortkeyInvalidArgumentError: naming the one that is wrong.
     """
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
-        raise PortkeyInvalidArgument("limit", limit, f"a whole number from 1 to {MAX_LIMIT}")
+        raise PortkeyInvalidArgumentError("limit", limit, f"a whole number from 1 to {MAX_LIMIT}")
     if order not in ("asc", "desc"):
-        raise PortkeyInvalidArgument("order", order, "'asc' or 'desc'")
+        raise PortkeyInvalidArgumentError("order", order, "'asc' or 'desc'")
     query = [("limit", str(limit)), *([("order", order)] if ordered else ())]
     for name, cursor in (("after", after), ("before", before)):
         if cursor is not None:
             if not isinstance(cursor, str) or not cursor.strip():
-                raise PortkeyInvalidArgument(name, cursor, "the id of an item, or None")
+                raise PortkeyInvalidArgumentError(name, cursor, "the id of an item, or None")
             query.append((name, cursor))
     if include is not None and (
         isinstance(include, str)
         or not isinstance(include, Sequence)
         or not all(isinstance(name, str) and name for name in include)
     ):
-        raise PortkeyInvalidArgument("include", include, "a list of field names")
+        raise PortkeyInvalidArgumentError("include", include, "a list of field names")
     return query + [("include[]", name) for name in include or ()]
 
 
@@ -64,15 +64,15 @@ def items_of(page: Mapping[str, Any]) -> list[Item]:
     """
     Return the items of a page.
 
-    :raises PortkeyUnexpectedAnswer: where it is no list of objects that each have an id.
+    :raises PortkeyUnexpectedResponseError: where it is no list of objects that each have an id.
     """
     items = page.get("data")
     if not isinstance(items, list):
-        raise PortkeyUnexpectedAnswer(f"The answer is no list: it has no array 'data', only {sorted(page)}.")
+        raise PortkeyUnexpectedResponseError(f"The answer is no list: it has no array 'data', only {sorted(page)}.")
     for item in items:
         if not isinstance(item, dict) or not isinstance(item.get("id"), str) or not item["id"]:
             what = f"an object with {sorted(item)}" if isinstance(item, dict) else type(item).__name__
-            raise PortkeyUnexpectedAnswer(f"The list holds something without an id: {what}.")
+            raise PortkeyUnexpectedResponseError(f"The list holds something without an id: {what}.")
     return items
 
 
@@ -98,12 +98,12 @@ def iter_items(
     :param include: Names of further fields to include.
     :param max_items: Stop after so many.
     :param on_page: Called with the number of items of each page that came.
-    :raises PortkeyInvalidArgument: at the call, before anything is sent.
+    :raises PortkeyInvalidArgumentError: at the call, before anything is sent.
     :raises PortkeyPaginationError: while iterating, where the server repeats a cursor or an item.
     """
     page_query(limit=page_size, order=order, ordered=ordered, after=after, include=include)
     if max_items is not None and (isinstance(max_items, bool) or not isinstance(max_items, int) or max_items < 0):
-        raise PortkeyInvalidArgument("max_items", max_items, "a whole number of at least 0, or None")
+        raise PortkeyInvalidArgumentError("max_items", max_items, "a whole number of at least 0, or None")
 
     def walk(after: str | None, left: int | None) -> Iterator[Item]:
         repeats = _Repeats(after)

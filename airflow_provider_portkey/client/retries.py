@@ -80,7 +80,7 @@ def may_retry(error: BaseException, *, idempotent: bool) -> bool:
     """
     if not isinstance(error, PortkeyRequestError) or not error.transient:
         return False
-    return idempotent or error.surely_not_carried_out
+    return idempotent or error.safe_to_retry
 
 
 def retry_arguments(*, max_retries: int, idempotent: bool, log: logging.Logger) -> dict[str, Any]:

@@ -9,17 +9,17 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from airflow_provider_portkey.client.answers import MAX_BODY_BYTES, Answer, read_answer, unreachable
 from airflow_provider_portkey.client.downloads import iter_download
-from airflow_provider_portkey.client.paths import fill_path
+from airflow_provider_portkey.client.paths import expand_path
+from airflow_provider_portkey.client.responses import MAX_BODY_BYTES, Response, read_response, unreachable_error
 from airflow_provider_portkey.client.retries import retry_arguments
-from airflow_provider_portkey.client.uploads import MultipartFile, with_patience
+from airflow_provider_portkey.client.uploads import MultipartFile, with_upload_timeouts
 
 if TYPE_CHECKING:
     import requests
 
-    from airflow_provider_portkey.client.credentials import Credentials
     from airflow_provider_portkey.client.pagination import Query
+    from airflow_provider_portkey.client.settings import ConnectionSettings
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +31,11 @@ class PortkeyClient:
     """
     Sends requests to Portkey and returns the JSON objects that it answers. Several threads may use it at once.
 
-    :param credentials: Where to send and what to send with each request.
+    :param settings: Where to send and what to send with each request.
     """
 
-    def __init__(self, credentials: Credentials) -> None:
-        self.credentials = credentials
+    def __init__(self, settings: ConnectionSettings) -> None:
+        self.settings = settings
         self._lock = threading.Lock()
         self._opened: requests.Session | None = None
 
@@ -51,7 +51,7 @@ class PortkeyClient:
         :param max_retries: In place of the connection's own.
         :raises PortkeyRequestError: its subclass that fits what happened.
         """
-        return self._call("GET", fill_path(path, ids), query, None, max_retries)
+        return self._call("GET", expand_path(path, ids), query, None, max_retries)
 
     def post(self, path: str, ids: Mapping[str, str], body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """
@@ -61,7 +61,7 @@ class PortkeyClient:
 
         :raises PortkeyRequestError: its subclass that fits what happened.
         """
-        return self._call("POST", fill_path(path, ids), None, json.dumps(body or {}).encode(), None)
+        return self._call("POST", expand_path(path, ids), None, json.dumps(body or {}).encode(), None)
 
     def put(self, path: str, ids: Mapping[str, str], body: Mapping[str, Any]) -> dict[str, Any]:
         """
@@ -69,7 +69,7 @@ class PortkeyClient:
 
         :raises PortkeyRequestError: its subclass that fits what happened.
         """
-        return self._call("PUT", fill_path(path, ids), None, json.dumps(body).encode(), None)
+        return self._call("PUT", expand_path(path, ids), None, json.dumps(body).encode(), None)
 
     def upload(
         self,
@@ -90,9 +90,9 @@ class PortkeyClient:
         :param fields: The form's other fields.
         :raises PortkeyRequestError: its subclass that fits what happened.
         """
-        filled = fill_path(path, ids)
+        filled = expand_path(path, ids)
         # With a session of its own: a session knows one time for the head of every answer.
-        client = PortkeyClient(with_patience(self.credentials))
+        client = PortkeyClient(with_upload_timeouts(self.settings))
         try:
             return client._call("POST", filled, None, MultipartFile(file, filename=filename, fields=fields), None)
         finally:
@@ -104,14 +104,14 @@ class PortkeyClient:
 
         :raises PortkeyRequestError: its subclass that fits what happened.
         """
-        filled = fill_path(path, ids)
-        credentials = self.credentials
+        filled = expand_path(path, ids)
+        settings = self.settings
         return iter_download(
             self._session,
-            credentials.base_url + filled,
+            settings.base_url + filled,
             name=filled,
-            credentials=credentials,
-            query=list(credentials.query),
+            settings=settings,
+            query=list(settings.query),
         )
 
     def close(self) -> None:
@@ -127,8 +127,8 @@ class PortkeyClient:
 
         with self._lock:
             if self._opened is None:
-                credentials = self.credentials
-                self._opened = new_session(credentials.headers, head_timeout=credentials.attempt_timeout)
+                settings = self.settings
+                self._opened = new_session(settings.headers, head_timeout=settings.attempt_timeout)
             return self._opened
 
     def _call(
@@ -141,42 +141,44 @@ class PortkeyClient:
     ) -> dict[str, Any]:
         from tenacity import Retrying
 
-        retries = self.credentials.max_retries if max_retries is None else max_retries
+        retries = self.settings.max_retries if max_retries is None else max_retries
         retrying = Retrying(**retry_arguments(max_retries=retries, idempotent=method != "POST", log=log))
-        return retrying(lambda: read_answer(self._send(method, path, query, body), self.credentials))
+        return retrying(lambda: read_response(self._send(method, path, query, body), self.settings))
 
-    def _send(self, method: str, path: str, query: Query | None, body: bytes | MultipartFile | None) -> Answer:
+    def _send(self, method: str, path: str, query: Query | None, body: bytes | MultipartFile | None) -> Response:
         import requests
         import urllib3
 
-        credentials = self.credentials
-        deadline = time.monotonic() + credentials.attempt_timeout
+        settings = self.settings
+        deadline = time.monotonic() + settings.attempt_timeout
         try:
             with self._session.request(
                 method,
-                credentials.base_url + path,
-                params=[*credentials.query, *(query or ())],
+                settings.base_url + path,
+                params=[*settings.query, *(query or ())],
                 data=body,
                 headers=_content_type(body),
-                timeout=(credentials.connect_timeout, credentials.read_timeout),
+                timeout=(settings.connect_timeout, settings.read_timeout),
                 allow_redirects=False,
-                verify=credentials.verify,
+                verify=settings.verify,
                 stream=True,
             ) as response:
                 if isinstance(body, MultipartFile):  # sending it has taken its own time
-                    deadline = time.monotonic() + credentials.attempt_timeout
+                    deadline = time.monotonic() + settings.attempt_timeout
                 content = bytearray()
                 while piece := response.raw.read1(_PIECE, decode_content=True):
                     content += piece
                     if len(content) > MAX_BODY_BYTES:
-                        raise unreachable(method, path, f"more than {MAX_BODY_BYTES} bytes came", credentials)
+                        raise unreachable_error(method, path, f"more than {MAX_BODY_BYTES} bytes came", settings)
                     if time.monotonic() > deadline:
-                        reason = f"not whole after {credentials.attempt_timeout:g} s"
-                        raise unreachable(method, path, reason, credentials)
-                return Answer(method, path, response.status_code, response.headers, bytes(content))
+                        reason = f"not whole after {settings.attempt_timeout:g} s"
+                        raise unreachable_error(method, path, reason, settings)
+                return Response(method, path, response.status_code, response.headers, bytes(content))
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             # Without the cause: its text would show the query, and with it what the connection adds to it.
-            raise unreachable(method, path, _reason(error), credentials, sent=not _never_left(error)) from None
+            raise unreachable_error(
+                method, path, _reason(error), settings, request_sent=not _never_left(error)
+            ) from None
 
 
 def _content_type(body: bytes | MultipartFile | None) -> dict[str, str] | None:

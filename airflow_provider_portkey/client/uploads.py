@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
-from airflow_provider_portkey.client.credentials import Credentials
+from airflow_provider_portkey.client.settings import ConnectionSettings
 from airflow_provider_portkey.exceptions import PortkeyError
 
 #: Seconds that the connection may take no byte: a gateway that passes a file on stops reading while the provider
@@ -20,12 +20,12 @@ ANSWER_TIMEOUT = 600.0
 _PIECE = 128 * 1024
 
 
-def with_patience(credentials: Credentials) -> Credentials:
-    """Return credentials with time-outs that a large file on a slow way keeps to."""
+def with_upload_timeouts(settings: ConnectionSettings) -> ConnectionSettings:
+    """Return settings with time-outs that a large file on a slow way keeps to."""
     return dataclasses.replace(
-        credentials,
-        connect_timeout=max(credentials.connect_timeout, STALL_TIMEOUT),
-        read_timeout=max(credentials.read_timeout, ANSWER_TIMEOUT),
+        settings,
+        connect_timeout=max(settings.connect_timeout, STALL_TIMEOUT),
+        read_timeout=max(settings.read_timeout, ANSWER_TIMEOUT),
     )
 
 

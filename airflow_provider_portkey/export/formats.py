@@ -12,7 +12,7 @@ from typing import IO, Any, Protocol
 
 from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException
 
-from airflow_provider_portkey.exceptions import PortkeyInvalidArgument
+from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
 
 Row = Mapping[str, Any]
 #: The declared columns of a table: ``"text"``, ``"integer"`` or ``"json"`` (nested values, as JSON text) by name.
@@ -42,12 +42,12 @@ def check_format(file_format: str, compression: str | None) -> None:
     """
     Check a choice of format and compression.
 
-    :raises PortkeyInvalidArgument: for an unknown one.
+    :raises PortkeyInvalidArgumentError: for an unknown one.
     """
     if file_format not in FORMATS:
-        raise PortkeyInvalidArgument("file_format", file_format, f"one of {', '.join(FORMATS)}")
+        raise PortkeyInvalidArgumentError("file_format", file_format, f"one of {', '.join(FORMATS)}")
     if compression is not None and compression not in COMPRESSIONS:
-        raise PortkeyInvalidArgument("compression", compression, f"None or one of {', '.join(COMPRESSIONS)}")
+        raise PortkeyInvalidArgumentError("compression", compression, f"None or one of {', '.join(COMPRESSIONS)}")
 
 
 def check_installed(file_format: str, compression: str | None) -> None:

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_provider_portkey.export.landing import Landing
+    from airflow_provider_portkey.export.atomic import WrittenFile
 
 SCHEMA_VERSION = 1
 
 
-class Tally:
+class ExportStats:
     """Counts rows and pages as they go by, and remembers the first and the last id."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Tally:
         self.pages += 1
 
     def manifest(
-        self, landing: Landing, *, uri: str, file_format: str, compression: str | None, **about: Any
+        self, written: WrittenFile, *, uri: str, file_format: str, compression: str | None, **about: Any
     ) -> dict[str, Any]:
         """
         Return the manifest of a file that has landed.
@@ -45,8 +45,8 @@ class Tally:
             "format": file_format,
             "compression": compression,
             "rows": self.rows,
-            "bytes": landing.bytes,
-            "sha256": landing.sha256,
+            "bytes": written.bytes,
+            "sha256": written.sha256,
             **about,
             "first_id": self.first_id,
             "last_id": self.last_id,

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
-from airflow_provider_portkey.exceptions import PortkeyInvalidArgument
+from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -28,13 +28,13 @@ def folder_path(value: str, conn_id: str | None, *, field: str = "path") -> Obje
     """
     Return the folder that a template has filled in.
 
-    :raises PortkeyInvalidArgument: where it names none.
+    :raises PortkeyInvalidArgumentError: where it names none.
     """
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     folder = str(value).strip().rstrip("/")
     if not folder or folder.endswith(":"):
-        raise PortkeyInvalidArgument(field, value, "a folder, such as s3://bucket/steps")
+        raise PortkeyInvalidArgumentError(field, value, "a folder, such as s3://bucket/steps")
     return ObjectStoragePath(folder, conn_id=conn_id)
 
 

@@ -10,14 +10,14 @@ from urllib.parse import urlsplit
 from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_portkey.client.pagination import MAX_LIMIT, Item, Query, iter_items
-from airflow_provider_portkey.client.paths import fill_path
+from airflow_provider_portkey.client.paths import expand_path
 from airflow_provider_portkey.client.sync import PortkeyClient
-from airflow_provider_portkey.hooks.connection import to_credentials
-from airflow_provider_portkey.hooks.probe import probe
+from airflow_provider_portkey.hooks.connection import to_settings
+from airflow_provider_portkey.hooks.connection_test import check_connection
 
 if TYPE_CHECKING:
-    from airflow_provider_portkey.client.credentials import Credentials
-    from airflow_provider_portkey.jobs.base import Job
+    from airflow_provider_portkey.client.settings import ConnectionSettings
+    from airflow_provider_portkey.jobs.spec import JobSpec
 
 
 class BasePortkeyHook(BaseHook):
@@ -36,23 +36,23 @@ class BasePortkeyHook(BaseHook):
         self.trace_id = trace_id
 
     @cached_property
-    def credentials(self) -> Credentials:
+    def settings(self) -> ConnectionSettings:
         """
         The connection's fields, checked; every credential among them is masked in Airflow's logs from here on.
 
-        :raises PortkeyConnectionInvalid: naming every field that is wrong.
+        :raises PortkeyConnectionInvalidError: naming every field that is wrong.
         """
-        return to_credentials(self.get_connection(self.portkey_conn_id))
+        return to_settings(self.get_connection(self.portkey_conn_id))
 
-    async def aget_credentials(self) -> Credentials:
-        """Return :attr:`credentials`, read in one step off the event loop, which works on every Airflow from 2.11."""
+    async def aget_settings(self) -> ConnectionSettings:
+        """Return :attr:`settings`, read in one step off the event loop, which works on every Airflow from 2.11."""
         from asgiref.sync import sync_to_async
 
-        return await sync_to_async(lambda: self.credentials)()
+        return await sync_to_async(lambda: self.settings)()
 
     def uri_of(self, path: str, ids: Mapping[str, object]) -> str:
         """Return how lineage calls what is at a path: ``portkey://``, the host, and the path with its ids."""
-        return f"portkey://{urlsplit(self.credentials.base_url).netloc}{fill_path(path, ids)}"
+        return f"portkey://{urlsplit(self.settings.base_url).netloc}{expand_path(path, ids)}"
 
     def get_conn(self) -> PortkeyClient:
         """Return the client, with one pooled session for the life of the hook."""
@@ -60,13 +60,13 @@ class BasePortkeyHook(BaseHook):
 
     @cached_property
     def _client(self) -> PortkeyClient:
-        return PortkeyClient(self.credentials.traced(self.trace_id))
+        return PortkeyClient(self.settings.with_trace_id(self.trace_id))
 
     def test_connection(self) -> tuple[bool, str]:
-        """Return whether Portkey takes the credentials, and one sentence about what was found."""
-        return probe(lambda: self.credentials)
+        """Return whether Portkey takes the settings, and one sentence about what was found."""
+        return check_connection(lambda: self.settings)
 
-    def get_job(self, job: Job, ids: Mapping[str, str], *, max_retries: int | None = None) -> dict[str, Any]:
+    def get_job(self, job: JobSpec, ids: Mapping[str, str], *, max_retries: int | None = None) -> dict[str, Any]:
         """
         Return one job as Portkey sent it.
 
@@ -77,7 +77,7 @@ class BasePortkeyHook(BaseHook):
         """
         return self._client.get(job.path, ids, max_retries=max_retries)
 
-    def create_job(self, job: Job, body: Mapping[str, Any]) -> dict[str, Any]:
+    def create_job(self, job: JobSpec, body: Mapping[str, Any]) -> dict[str, Any]:
         """
         Make a new job and return it. It is sent again only where it was surely not carried out.
 
@@ -88,7 +88,7 @@ class BasePortkeyHook(BaseHook):
             raise ValueError(f"A {job.kind} cannot be created.")
         return self._client.post(job.create_path, {}, body)
 
-    def cancel_job(self, job: Job, ids: Mapping[str, str]) -> dict[str, Any]:
+    def cancel_job(self, job: JobSpec, ids: Mapping[str, str]) -> dict[str, Any]:
         """
         Ask Portkey to cancel a job and return the job.
 
@@ -114,7 +114,7 @@ class BasePortkeyHook(BaseHook):
         query: Query | None = None,
     ) -> Iterator[Item]:
         """
-        Return an iterator over any of Portkey's lists that keeps one page in memory.
+        Return an iterator over any of Portkey's lists that keeps one page in task_state.
 
         :param path: Below the base URL, with ``{name}`` where an id goes.
         :param ids: The ids by name; a bad one is refused now, not at the first item.
@@ -126,10 +126,10 @@ class BasePortkeyHook(BaseHook):
         :param max_items: Stop after so many.
         :param on_page: Called with the number of items of each page that came.
         :param query: Further query parameters.
-        :raises PortkeyInvalidArgument: at the call, naming what is wrong.
+        :raises PortkeyInvalidArgumentError: at the call, naming what is wrong.
         :raises PortkeyPaginationError: while iterating, where the server repeats a cursor or an item.
         """
-        fill_path(path, ids)
+        expand_path(path, ids)
         return iter_items(
             lambda page: self._client.get(path, ids, [*page, *(query or ())]),
             page_size=page_size,

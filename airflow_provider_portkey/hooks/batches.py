@@ -13,7 +13,7 @@ _FILES = "/files"
 _FILE = _FILES + "/{file_id}"
 
 
-class BatchCalls(BasePortkeyHook):
+class BatchesMixin(BasePortkeyHook):
     """One method for each call on a batch or on a file."""
 
     def create_batch(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class BatchCalls(BasePortkeyHook):
         """
         Return an iterator over a file's bytes, piece by piece; what was cut is resumed.
 
-        :raises PortkeyInvalidArgument: at the call, for a bad id.
+        :raises PortkeyInvalidArgumentError: at the call, for a bad id.
         :raises PortkeyRequestError: while iterating, its subclass that fits what happened.
         """
         return self.get_conn().download(_FILE + "/content", {"file_id": file_id})

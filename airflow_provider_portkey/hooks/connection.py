@@ -1,36 +1,36 @@
-"""Between Airflow's connection and Portkey's credentials: reading, masking, and the form of older versions."""
+"""Between Airflow's connection and Portkey's settings: reading, masking, and the form of older versions."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_portkey.client.credentials import Credentials, read_credentials
-from airflow_provider_portkey.exceptions import PortkeyConnectionInvalid
+from airflow_provider_portkey.client.settings import ConnectionSettings, read_settings
+from airflow_provider_portkey.exceptions import PortkeyConnectionInvalidError
 from airflow_provider_portkey.get_provider_info import get_provider_info
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
 
-def to_credentials(connection: Connection) -> Credentials:
+def to_settings(connection: Connection) -> ConnectionSettings:
     """
     Check a connection and mask every credential in it.
 
-    :raises PortkeyConnectionInvalid: naming every field that is wrong.
+    :raises PortkeyConnectionInvalidError: naming every field that is wrong.
     """
     from airflow.providers.common.compat.sdk import mask_secret
 
-    credentials = read_credentials(
+    settings = read_settings(
         host=connection.host,
         port=connection.port,
         path=connection.schema,
         api_key=connection.password,
         extra=_extra(connection),
     )
-    for secret in credentials.secrets:
+    for secret in settings.secrets:
         mask_secret(secret)
-    return credentials
+    return settings
 
 
 def _extra(connection: Connection) -> dict[str, Any]:
@@ -38,9 +38,9 @@ def _extra(connection: Connection) -> dict[str, Any]:
     try:
         extra = json.loads(connection.extra) if connection.extra else {}
     except ValueError as error:
-        raise PortkeyConnectionInvalid(f"The Portkey connection's field 'extra' is no JSON: {error}.") from None
+        raise PortkeyConnectionInvalidError(f"The Portkey connection's field 'extra' is no JSON: {error}.") from None
     if not isinstance(extra, dict):
-        raise PortkeyConnectionInvalid("The Portkey connection's field 'extra' is no JSON object.")
+        raise PortkeyConnectionInvalidError("The Portkey connection's field 'extra' is no JSON object.")
     return extra
 
 

@@ -7,18 +7,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus, urlsplit
 
-from airflow_provider_portkey.exceptions import PortkeyUnexpectedAnswer
+from airflow_provider_portkey.exceptions import PortkeyUnexpectedResponseError
 from airflow_provider_portkey.hooks.base import BasePortkeyHook
 from airflow_provider_portkey.jobs.log_export import LOG_EXPORT
 
 if TYPE_CHECKING:
-    from airflow_provider_portkey.client.credentials import Credentials
+    from airflow_provider_portkey.client.settings import ConnectionSettings
 
 #: Shorter parameters of a signed URL are no secrets, and are words that a message may need.
 _SHORTEST_SECRET = 8
 
 
-class LogExportCalls(BasePortkeyHook):
+class LogExportsMixin(BasePortkeyHook):
     """One method for each call on a log export, and the download of what it made."""
 
     def create_log_export(
@@ -67,13 +67,15 @@ class LogExportCalls(BasePortkeyHook):
         """
         Return where the rows of an export that has ended are downloaded. The URL is a secret, and is masked.
 
-        :raises PortkeyUnexpectedAnswer: where the answer has none.
+        :raises PortkeyUnexpectedResponseError: where the answer has none.
         """
         answer = self._client.get(LOG_EXPORT.path + "/download", {"export_id": export_id})
         url = answer.get("signed_url") or answer.get("url")
         if not isinstance(url, str) or not url.startswith(("http://", "https://")):
             named = LOG_EXPORT.named({"export_id": export_id})
-            raise PortkeyUnexpectedAnswer(f"The answer has no URL to download {named} from, only {sorted(answer)}.")
+            raise PortkeyUnexpectedResponseError(
+                f"The answer has no URL to download {named} from, only {sorted(answer)}."
+            )
         _mask(url)
         return url
 
@@ -97,32 +99,32 @@ class LogExportCalls(BasePortkeyHook):
         from airflow_provider_portkey.client.downloads import iter_download
         from airflow_provider_portkey.client.sessions import new_session
 
-        def another() -> tuple[str, Credentials]:
+        def another() -> tuple[str, ConnectionSettings]:
             new = renew() if renew else url
             _mask(new)
             return new, self._for_store(new)
 
         _mask(url)
-        credentials = self._for_store(url)
-        with new_session((), head_timeout=credentials.attempt_timeout) as session:
+        settings = self._for_store(url)
+        with new_session((), head_timeout=settings.attempt_timeout) as session:
             yield from iter_download(
                 session,
                 url,
-                name=credentials.base_url + urlsplit(url).path,
-                credentials=credentials,
+                name=settings.base_url + urlsplit(url).path,
+                settings=settings,
                 renew=another if renew else None,
             )
 
-    def _for_store(self, url: str) -> Credentials:
-        """Return what the connection says without its credentials, and with the URL's own secrets."""
+    def _for_store(self, url: str) -> ConnectionSettings:
+        """Return what the connection says without its settings, and with the URL's own secrets."""
         parts = urlsplit(url)
         origin = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
         # Both as they stand in the URL and decoded: a store's error may repeat either.
         values = [pair.partition("=")[2] for pair in parts.query.split("&")]
         signed = {value for raw in values for value in (raw, unquote_plus(raw)) if len(value) >= _SHORTEST_SECRET}
-        secrets = {*self.credentials.secrets, *signed, *filter(None, (parts.query, parts.password))}
+        secrets = {*self.settings.secrets, *signed, *filter(None, (parts.query, parts.password))}
         return replace(
-            self.credentials,
+            self.settings,
             base_url=origin,
             headers=(),
             query=(),

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_portkey.hooks.batches import BatchCalls
+from airflow_provider_portkey.hooks.batches import BatchesMixin
 from airflow_provider_portkey.hooks.connection import form_behaviour, form_widgets
-from airflow_provider_portkey.hooks.jobs import JobCalls
-from airflow_provider_portkey.hooks.log_exports import LogExportCalls
-from airflow_provider_portkey.hooks.threads import ThreadCalls
+from airflow_provider_portkey.hooks.log_exports import LogExportsMixin
+from airflow_provider_portkey.hooks.responses import JobCalls
+from airflow_provider_portkey.hooks.threads import ThreadsMixin
 
 
-class PortkeyHook(ThreadCalls, JobCalls, BatchCalls, LogExportCalls):
+class PortkeyHook(ThreadsMixin, JobCalls, BatchesMixin, LogExportsMixin):
     """
-    Talk to Portkey with the credentials of an Airflow connection.
+    Talk to Portkey with the settings of an Airflow connection.
 
     :param portkey_conn_id: The Airflow connection of type ``portkey``, looked up at the first use.
     :param trace_id: Goes with every request to Portkey as ``x-portkey-trace-id``, unless the connection has its own.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from airflow_provider_portkey.client.pagination import MAX_LIMIT, Item, page_query
-from airflow_provider_portkey.client.paths import checked_id
+from airflow_provider_portkey.client.paths import validate_id
 from airflow_provider_portkey.hooks.base import BasePortkeyHook
 from airflow_provider_portkey.jobs.run import RUN, RUNS_PATH
 
@@ -16,7 +16,7 @@ _MESSAGES = "/threads/{thread_id}/messages"
 _MESSAGE = _MESSAGES + "/{message_id}"
 
 
-class ThreadCalls(BasePortkeyHook):
+class ThreadsMixin(BasePortkeyHook):
     """One method for each call about what belongs to a thread."""
 
     def get_run(self, thread_id: str, run_id: str) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class ThreadCalls(BasePortkeyHook):
         on_page: Callable[[int], None] | None = None,
     ) -> Iterator[Item]:
         """
-        Return an iterator over a thread's runs that keeps one page in memory.
+        Return an iterator over a thread's runs that keeps one page in task_state.
 
         :param page_size: Runs asked for at once, 1 to 100.
         :param order: ``"asc"`` or ``"desc"``, by the time of creation.
@@ -128,7 +128,7 @@ class ThreadCalls(BasePortkeyHook):
         on_page: Callable[[int], None] | None = None,
     ) -> Iterator[Item]:
         """
-        Return an iterator over a run's steps that keeps one page in memory.
+        Return an iterator over a run's steps that keeps one page in task_state.
 
         :param include: As in :meth:`list_run_steps_page`.
         :param on_page: Called with the number of steps of each page that came; the rest as in :meth:`iter_runs`.
@@ -162,7 +162,7 @@ class ThreadCalls(BasePortkeyHook):
         max_items: int | None = None,
     ) -> Iterator[Item]:
         """
-        Return an iterator over a thread's messages that keeps one page in memory.
+        Return an iterator over a thread's messages that keeps one page in task_state.
 
         :param run_id: Only the messages that this run wrote; the rest as in :meth:`iter_runs`.
         """
@@ -173,7 +173,7 @@ class ThreadCalls(BasePortkeyHook):
             order=order,
             after=after,
             max_items=max_items,
-            query=None if run_id is None else [("run_id", checked_id("run_id", run_id))],
+            query=None if run_id is None else [("run_id", validate_id("run_id", run_id))],
         )
 
     def get_message(self, thread_id: str, message_id: str) -> dict[str, Any]:

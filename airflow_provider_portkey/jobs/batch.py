@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from airflow_provider_portkey.jobs.base import Job
+from airflow_provider_portkey.jobs.spec import JobSpec
 
-BATCH = Job(
+BATCH = JobSpec(
     kind="batch",
     path="/batches/{batch_id}",
-    going={"validating", "in_progress", "finalizing", "cancelling"},
-    ended_well={"completed"},
-    ended_badly={"failed", "expired", "cancelled"},
-    reasons=("errors",),
-    progress="request_counts",
+    active_statuses={"validating", "in_progress", "finalizing", "cancelling"},
+    success_statuses={"completed"},
+    failure_statuses={"failed", "expired", "cancelled"},
+    error_fields=("errors",),
+    progress_field="request_counts",
     create_path="/batches",
     cancel_path="/batches/{batch_id}/cancel",
 )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from airflow_provider_portkey.jobs.base import Job
+from airflow_provider_portkey.jobs.spec import JobSpec
 
-FINE_TUNING = Job(
+FINE_TUNING = JobSpec(
     kind="fine-tuning job",
-    path="/fine_tuning/jobs/{job_id}",
-    going={"validating_files", "queued", "running"},
-    ended_well={"succeeded"},
-    ended_badly={"failed", "cancelled"},
-    reasons=("error",),
-    cancel_path="/fine_tuning/jobs/{job_id}/cancel",
+    path="/fine_tuning/jobs/{fine_tuning_job_id}",
+    active_statuses={"validating_files", "queued", "running"},
+    success_statuses={"succeeded"},
+    failure_statuses={"failed", "cancelled"},
+    error_fields=("error",),
+    cancel_path="/fine_tuning/jobs/{fine_tuning_job_id}/cancel",
 )
 
 #: The columns of a table of events: ``"text"``, ``"integer"`` (epoch seconds) or ``"json"``.

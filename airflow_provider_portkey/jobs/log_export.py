@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from airflow_provider_portkey.jobs.base import Job
+from airflow_provider_portkey.jobs.spec import JobSpec
 
-LOG_EXPORT = Job(
+LOG_EXPORT = JobSpec(
     kind="log export",
     path="/logs/exports/{export_id}",
-    going={"draft", "in_progress"},
-    ended_well={"success"},
-    ended_badly={"failed", "failure", "stopped"},
-    reasons=("error", "message"),  # "description" is what its maker wrote
-    bulky={"filters", "requested_data"},
+    active_statuses={"draft", "in_progress"},
+    success_statuses={"success"},
+    failure_statuses={"failed", "failure", "stopped"},
+    error_fields=("error", "message"),  # "description" is what its maker wrote
+    excluded_fields={"filters", "requested_data"},
     create_path="/logs/exports",
     cancel_path="/logs/exports/{export_id}/cancel",
 )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from airflow_provider_portkey.jobs.base import Job
+from airflow_provider_portkey.jobs.spec import JobSpec
 
-RESPONSE = Job(
+RESPONSE = JobSpec(
     kind="response",
     path="/responses/{response_id}",
-    going={"queued", "in_progress"},
-    ended_well={"completed"},
-    ended_badly={"failed", "cancelled", "incomplete"},
-    reasons=("error", "incomplete_details"),
-    bulky={"instructions", "tools", "input", "output"},
+    active_statuses={"queued", "in_progress"},
+    success_statuses={"completed"},
+    failure_statuses={"failed", "cancelled", "incomplete"},
+    error_fields=("error", "incomplete_details"),
+    excluded_fields={"instructions", "tools", "input", "output"},
     create_path="/responses",
     cancel_path="/responses/{response_id}/cancel",
 )

@@ -6,27 +6,27 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from airflow_provider_portkey.exceptions import PortkeyRunFailed, PortkeyRunsFailed
-from airflow_provider_portkey.jobs.base import Job
+from airflow_provider_portkey.exceptions import PortkeyRunFailedError, PortkeyRunsFailedError
+from airflow_provider_portkey.jobs.spec import JobSpec
 
-RUN = Job(
+RUN = JobSpec(
     kind="run",
     path="/threads/{thread_id}/runs/{run_id}",
-    going={"queued", "in_progress", "cancelling"},
-    ended_well={"completed"},
-    ended_badly={"failed", "cancelled", "expired", "incomplete"},
-    waits_for_caller={"requires_action"},
-    reasons=("last_error", "incomplete_details"),
-    bulky={"instructions", "tools"},
+    active_statuses={"queued", "in_progress", "cancelling"},
+    success_statuses={"completed"},
+    failure_statuses={"failed", "cancelled", "expired", "incomplete"},
+    action_required_statuses={"requires_action"},
+    error_fields=("last_error", "incomplete_details"),
+    excluded_fields={"instructions", "tools"},
     cancel_path="/threads/{thread_id}/runs/{run_id}/cancel",
     metric="portkey.run.tokens",
-    failure=PortkeyRunFailed,
+    failure_exception=PortkeyRunFailedError,
 )
 
 #: Where a thread's runs are listed.
 RUNS_PATH = "/threads/{thread_id}/runs"
 #: Many runs of one thread, waited for together.
-RUNS = replace(RUN, kind="runs", bulky=(), failure=PortkeyRunsFailed)
+RUNS = replace(RUN, kind="runs", excluded_fields=(), failure_exception=PortkeyRunsFailedError)
 
 #: What a run says that it used.
 TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")

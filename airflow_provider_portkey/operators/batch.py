@@ -7,26 +7,26 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.exceptions import (
-    PortkeyBadRequest,
+    PortkeyBadRequestError,
     PortkeyError,
-    PortkeyInvalidArgument,
-    PortkeyNotFound,
+    PortkeyInvalidArgumentError,
+    PortkeyNotFoundError,
     PortkeyPaginationError,
     PortkeyRequestError,
-    PortkeyUnexpectedAnswer,
+    PortkeyUnexpectedResponseError,
 )
-from airflow_provider_portkey.operators.base import (
-    MARKER_KEY,
+from airflow_provider_portkey.lazy import lazy_attribute
+from airflow_provider_portkey.tasks.submit import (
+    IDEMPOTENCY_KEY,
     BasePortkeySubmitOperator,
     find_own,
-    marker_of,
-    refuse_marker,
+    idempotency_key_of,
+    refuse_idempotency_key,
 )
-from airflow_provider_portkey.sensors.base import declared
 
 if TYPE_CHECKING:
-    from airflow_provider_portkey.operators.batch_file import BatchFile
-    from airflow_provider_portkey.sensors.memory import JobMemory
+    from airflow_provider_portkey.batch.staging import BatchFile
+    from airflow_provider_portkey.state.task import TaskState
 
 #: Files that are looked through for an upload whose outcome is not known.
 _FILES_LOOKED_AT = 1_000
@@ -47,7 +47,7 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
     :param endpoint: What the requests are for; each line's ``url`` must be the same (templated).
     :param completion_window: How long the provider may take, ``"24h"``, or ``"immediate"`` where Portkey itself
         manages the batch (templated).
-    :param metadata: Kept with the batch, up to 15 pairs of texts; the operator adds ``airflow_marker`` (templated).
+    :param metadata: Kept with the batch, up to 15 pairs of texts; the operator adds ``airflow_idempotency_key`` (templated).
     :param extra_body: More fields for the batch, such as ``model``, ``role_arn``, ``provider_options`` or
         ``portkey_options`` (templated).
     :param max_requests: Refuse a file with more requests; ``None`` for any number.
@@ -64,7 +64,7 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         "extra_body",
     )
     ui_color = "#e8e4f8"
-    job = declared("batch", "BATCH")
+    job = lazy_attribute("jobs.batch", "BATCH")
 
     def __init__(
         self,
@@ -89,50 +89,50 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         if max_requests is not None and (
             isinstance(max_requests, bool) or not isinstance(max_requests, int) or max_requests < 1
         ):
-            raise PortkeyInvalidArgument("max_requests", max_requests, "a whole number of at least 1, or None")
+            raise PortkeyInvalidArgumentError("max_requests", max_requests, "a whole number of at least 1, or None")
 
-    def submit(self, memory: JobMemory, marker: str) -> Mapping[str, Any]:
+    def submit(self, task_state: TaskState, idempotency_key: str) -> Mapping[str, Any]:
         """
         Check the file, upload it unless an earlier try did, and make the batch.
 
-        :raises PortkeyBatchInputInvalid: naming the lines that are no requests; nothing was sent then.
+        :raises PortkeyBatchInputInvalidError: naming the lines that are no requests; nothing was sent then.
         """
         from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-        from airflow_provider_portkey.operators.batch_file import checked_file
+        from airflow_provider_portkey.batch.staging import checked_file
 
         self._check_arguments()
-        earlier = memory.read()
-        # Of an earlier marker, which was refused, nothing needs to be looked for.
-        same = earlier.get("since_marker") == marker
+        earlier = task_state.read()
+        # Of an earlier idempotency_key, which was refused, nothing needs to be looked for.
+        same = earlier.get("since_idempotency_key") == idempotency_key
         since = earlier["since"] if same else time.time()
-        state = {"marker": marker, "since_marker": marker, "since": since}
+        state = {"idempotency_key": idempotency_key, "since_idempotency_key": idempotency_key, "since": since}
         path = ObjectStoragePath(self.input_path, conn_id=self.object_storage_conn_id)
         with checked_file(path, endpoint=self.endpoint, max_requests=self.max_requests) as batch_file:
             self.log.info("%s has %d requests, %d bytes.", path, batch_file.requests, batch_file.bytes)
             if upload := self._earlier_upload(earlier, batch_file):
-                memory.write({**state, "upload": upload, "posted": True})
+                task_state.write({**state, "upload": upload, "posted": True})
                 try:
-                    return self.hook.create_batch(self._body(upload["file_id"], marker))
-                except (PortkeyBadRequest, PortkeyNotFound) as error:
+                    return self.hook.create_batch(self._body(upload["file_id"], idempotency_key))
+                except (PortkeyBadRequestError, PortkeyNotFoundError) as error:
                     self.log.warning("File %s, uploaded before, is refused: %s", upload["file_id"], error)
-            upload = self._upload(batch_file, memory, state)
-        memory.write({**state, "upload": upload, "posted": True})
-        return self.hook.create_batch(self._body(upload["file_id"], marker))
+            upload = self._upload(batch_file, task_state, state)
+        task_state.write({**state, "upload": upload, "posted": True})
+        return self.hook.create_batch(self._body(upload["file_id"], idempotency_key))
 
-    def find_by_marker(self, memory: JobMemory, marker: str) -> Mapping[str, Any] | None:
+    def find_by_idempotency_key(self, task_state: TaskState, idempotency_key: str) -> Mapping[str, Any] | None:
         """
         Return the batch that an earlier try may have made, by its metadata or by its input file.
 
-        :raises PortkeySubmissionUnknown: where the batches cannot be listed.
+        :raises PortkeySubmissionUnknownError: where the batches cannot be listed.
         """
-        earlier = memory.read()
+        earlier = task_state.read()
         if not earlier.get("posted"):
             return None  # that try never came so far
         file_id = earlier["upload"]["file_id"]
 
         def is_own(batch: Mapping[str, Any]) -> bool:
-            return marker_of(batch) == marker or batch.get("input_file_id") == file_id
+            return idempotency_key_of(batch) == idempotency_key or batch.get("input_file_id") == file_id
 
         try:
             if batch := find_own(self.hook.iter_batches(), is_own, since=earlier["since"]):
@@ -142,7 +142,7 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
             if getattr(error, "transient", False):
                 raise
             self.log.warning("The batches cannot be listed: %s", error)
-            return super().find_by_marker(memory, marker)
+            return super().find_by_idempotency_key(task_state, idempotency_key)
         self.log.info("An earlier try broke off while it made its batch, and there is none; making it now.")
         return None
 
@@ -150,27 +150,27 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         """Look at what templates have filled in by now."""
         for name in ("metadata", "extra_body"):
             if not isinstance(value := getattr(self, name), Mapping | None):
-                raise PortkeyInvalidArgument(name, value, "a dict, or None")
-        refuse_marker(self.metadata or {})
+                raise PortkeyInvalidArgumentError(name, value, "a dict, or None")
+        refuse_idempotency_key(self.metadata or {})
         if own := sorted(_OWN_FIELDS & set(self.extra_body or {})):
             expected = f"nothing that has an argument of its own, as {', '.join(own)} has or the operator sets"
-            raise PortkeyInvalidArgument("extra_body", self.extra_body, expected)
+            raise PortkeyInvalidArgumentError("extra_body", self.extra_body, expected)
 
-    def _body(self, file_id: str, marker: str) -> dict[str, Any]:
+    def _body(self, file_id: str, idempotency_key: str) -> dict[str, Any]:
         return {
             **(self.extra_body or {}),
             "input_file_id": file_id,
             "endpoint": self.endpoint,
             "completion_window": self.completion_window,
-            "metadata": {**(self.metadata or {}), MARKER_KEY: marker},
+            "metadata": {**(self.metadata or {}), IDEMPOTENCY_KEY: idempotency_key},
         }
 
-    def _upload(self, batch_file: BatchFile, memory: JobMemory, state: Mapping[str, Any]) -> dict[str, Any]:
-        name = batch_file.upload_name(state["marker"])
-        memory.write({**state, "uploading": name})
+    def _upload(self, batch_file: BatchFile, task_state: TaskState, state: Mapping[str, Any]) -> dict[str, Any]:
+        name = batch_file.upload_name(state["idempotency_key"])
+        task_state.write({**state, "uploading": name})
         answer = self.hook.upload_batch_file(batch_file.file, filename=name)
         if not isinstance(file_id := answer.get("id"), str) or not file_id:
-            raise PortkeyUnexpectedAnswer(f"The answer to the upload has no id, only {sorted(answer)}.")
+            raise PortkeyUnexpectedResponseError(f"The answer to the upload has no id, only {sorted(answer)}.")
         self.log.info("Uploaded it as %s, %s.", file_id, name)
         return _upload_of(file_id, batch_file)
 

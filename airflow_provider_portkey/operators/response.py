@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_portkey import on_look
-from airflow_provider_portkey.exceptions import PortkeyInvalidArgument
-from airflow_provider_portkey.operators.base import BasePortkeySubmitOperator
-from airflow_provider_portkey.sensors.base import declared
+from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
+from airflow_provider_portkey.lazy import lazy_attribute
+from airflow_provider_portkey.tasks.submit import BasePortkeySubmitOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -30,7 +29,7 @@ class PortkeyCreateResponseOperator(BasePortkeySubmitOperator):
 
     template_fields: Sequence[str] = ("portkey_conn_id", "model", "input", "instructions", "metadata", "parameters")
     ui_color = "#e8e4f8"
-    job = declared("response", "RESPONSE")
+    job = lazy_attribute("jobs.response", "RESPONSE")
 
     def __init__(
         self,
@@ -53,11 +52,11 @@ class PortkeyCreateResponseOperator(BasePortkeySubmitOperator):
         """Return what is posted to make the response."""
         for name in ("model", "input"):
             if not getattr(self, name):
-                raise PortkeyInvalidArgument(name, getattr(self, name), "something that is not empty")
+                raise PortkeyInvalidArgumentError(name, getattr(self, name), "something that is not empty")
         parameters = dict(self.parameters or {})
         own = {"model": self.model, "input": self.input, "instructions": self.instructions, "metadata": self.metadata}
         if twice := sorted({*own, "background", "stream"} & parameters.keys()):
-            raise PortkeyInvalidArgument("parameters", twice, "fields that are no arguments of the operator")
+            raise PortkeyInvalidArgumentError("parameters", twice, "fields that are no arguments of the operator")
         return {**parameters, **{name: value for name, value in own.items() if value is not None}, "background": True}
 
 
@@ -72,12 +71,12 @@ class PortkeyResponseItemsOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("portkey_conn_id", "response_id")
     ui_color = "#e8e4f8"
-    operator_extra_links = on_look("links", "TRACE_LINKS")
+    operator_extra_links = lazy_attribute("links", "TRACE_LINKS")
 
     def __init__(
         self, *, response_id: str, portkey_conn_id: str = "portkey_default", max_bytes: int = 49_152, **kwargs: Any
     ) -> None:
-        from airflow_provider_portkey.operators.xcom import check_max_bytes
+        from airflow_provider_portkey.tasks.xcom import check_max_bytes
 
         super().__init__(**kwargs)
         self.response_id = response_id
@@ -89,12 +88,12 @@ class PortkeyResponseItemsOperator(BaseOperator):
         """
         Return the items, each as Portkey sent it.
 
-        :raises PortkeyXComTooLarge: where they are too large.
+        :raises PortkeyXComTooLargeError: where they are too large.
         """
         from airflow_provider_portkey.client.pagination import items_of
         from airflow_provider_portkey.hooks.portkey import PortkeyHook
         from airflow_provider_portkey.links import trace_id_of
-        from airflow_provider_portkey.operators.xcom import fit_for_xcom
+        from airflow_provider_portkey.tasks.xcom import fit_for_xcom
 
         hook = PortkeyHook(self.portkey_conn_id, trace_id=trace_id_of(context.get("ti")))
         output = hook.get_response(self.response_id).get("output")

@@ -9,31 +9,30 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_portkey import on_look
 from airflow_provider_portkey.exceptions import (
-    PortkeyBadRequest,
+    PortkeyBadRequestError,
     PortkeyError,
-    PortkeyInvalidArgument,
+    PortkeyInvalidArgumentError,
     PortkeyPaginationError,
     PortkeyRequestError,
-    PortkeyRunFailed,
-    PortkeyToolCallFailed,
+    PortkeyRunFailedError,
+    PortkeyToolCallFailedError,
 )
-from airflow_provider_portkey.operators.base import (
-    MARKER_KEY,
+from airflow_provider_portkey.lazy import lazy_attribute
+from airflow_provider_portkey.sensors.run import PortkeyRunSensor
+from airflow_provider_portkey.tasks.submit import (
+    IDEMPOTENCY_KEY,
     BasePortkeySubmitOperator,
     find_own,
-    marker_of,
-    refuse_marker,
+    idempotency_key_of,
+    refuse_idempotency_key,
 )
-from airflow_provider_portkey.sensors.base import declared
-from airflow_provider_portkey.sensors.run import PortkeyRunSensor
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_portkey.jobs.polling import Decision, Poller
-    from airflow_provider_portkey.sensors.memory import JobMemory
+    from airflow_provider_portkey.polling.poller import Poller, PollOutcome
+    from airflow_provider_portkey.state.task import TaskState
     from airflow_provider_portkey.triggers.job import BasePortkeyTrigger
 
 #: What a run's metadata may hold: pairs, characters of a key, characters of a value (Portkey's schema).
@@ -46,7 +45,7 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
     and tools.
 
     A retry, a rescheduled look and a restart after a crash go on with the run that was started. That holds without a
-    gap for a run on a thread, which is found again by a marker in its metadata; a thread that is made in the same call
+    gap for a run on a thread, which is found again by a idempotency key in its metadata; a thread that is made in the same call
     cannot be looked for.
 
     :param assistant_id: Who runs (templated).
@@ -57,7 +56,7 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
     :param additional_messages: Put on the thread beforehand; with ``thread_id`` only (templated).
     :param model: In place of the assistant's own (templated).
     :param tools: In place of the assistant's own (templated).
-    :param metadata: Kept with the run, up to 15 pairs of texts; the operator adds ``airflow_marker`` (templated).
+    :param metadata: Kept with the run, up to 15 pairs of texts; the operator adds ``airflow_idempotency_key`` (templated).
     :param parameters: Further fields of the request, such as ``temperature`` or ``tool_choice`` (templated).
     :param tool_handlers: For each function that the run may call, what answers it on the worker: it is called with the
         arguments by their names, and what it returns is sent, a text as it is and anything else as JSON. It may be
@@ -83,7 +82,7 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
     #: Functions may hold what cannot be copied; Airflow copies a task now and then.
     shallow_copy_attrs: Sequence[str] = ("tool_handlers",)
     ui_color = "#e8e4f8"
-    job = declared("run", "RUN")
+    job = lazy_attribute("jobs.run", "RUN")
 
     def __init__(
         self,
@@ -115,37 +114,39 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
         self.tool_handlers = tool_handlers
         self._check_form()
         if not isinstance(tool_handlers, Mapping | None) or not all(map(callable, (tool_handlers or {}).values())):
-            raise PortkeyInvalidArgument("tool_handlers", tool_handlers, "functions by the names of the tools")
+            raise PortkeyInvalidArgumentError("tool_handlers", tool_handlers, "functions by the names of the tools")
         if tool_handlers and not self.wait_for_completion:
             expected = "True beside tool_handlers, which answer while the task waits"
-            raise PortkeyInvalidArgument("wait_for_completion", False, expected)
+            raise PortkeyInvalidArgumentError("wait_for_completion", False, expected)
 
-    def submit(self, memory: JobMemory, marker: str) -> Mapping[str, Any]:
-        """Start the run, with the marker in its metadata."""
-        body = self._body(marker)
-        memory.write({"asked_at": time.time(), **memory.read()})
+    def submit(self, task_state: TaskState, idempotency_key: str) -> Mapping[str, Any]:
+        """Start the run, with the idempotency key in its metadata."""
+        body = self._body(idempotency_key)
+        task_state.write({"asked_at": time.time(), **task_state.read()})
         if self.thread_id is None:
             return self.hook.create_thread_and_run(body)
         return self.hook.create_run(self.thread_id, body)
 
-    def find_by_marker(self, memory: JobMemory, marker: str) -> Mapping[str, Any] | None:
+    def find_by_idempotency_key(self, task_state: TaskState, idempotency_key: str) -> Mapping[str, Any] | None:
         """
         Return the run that an earlier try may have started, by its metadata.
 
-        :raises PortkeySubmissionUnknown: where the thread was to be made in the same call, so that nobody knows it,
+        :raises PortkeySubmissionUnknownError: where the thread was to be made in the same call, so that nobody knows it,
             and where its runs cannot be listed.
         """
-        if (since := memory.read().get("asked_at")) is None:
+        if (since := task_state.read().get("asked_at")) is None:
             return None  # that try never came so far
         if self.thread_id is None:
-            return super().find_by_marker(memory, marker)
+            return super().find_by_idempotency_key(task_state, idempotency_key)
         try:
-            run = find_own(self.hook.iter_runs(self.thread_id), lambda run: marker_of(run) == marker, since=since)
+            run = find_own(
+                self.hook.iter_runs(self.thread_id), lambda run: idempotency_key_of(run) == idempotency_key, since=since
+            )
         except (PortkeyPaginationError, PortkeyRequestError) as error:
             if getattr(error, "transient", False):
                 raise
             self.log.warning("The runs of thread %r cannot be listed: %s", self.thread_id, error)
-            return super().find_by_marker(memory, marker)
+            return super().find_by_idempotency_key(task_state, idempotency_key)
         if run:
             self.log.info("An earlier try has started %s.", self.job.named(self._ids_of(run)))
         else:
@@ -154,7 +155,7 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Return the run, answer it and go on waiting, or raise what the trigger's event says."""
-        from airflow_provider_portkey.jobs.events import ENDED_WELL, RETURNED, conclude
+        from airflow_provider_portkey.polling.events import ENDED_WELL, RETURNED, conclude
 
         if self.tool_handlers and isinstance(event, dict) and event.get("reason") in (ENDED_WELL, RETURNED):
             # What the event leaves out (see _new_trigger) a look brings.
@@ -165,32 +166,32 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
             return self._look_or_defer(context)
         return super().execute_complete(context, event)
 
-    def _look(self) -> Decision:
-        from airflow_provider_portkey.jobs.events import RETURNED
+    def _look(self) -> PollOutcome:
+        from airflow_provider_portkey.polling.events import RETURNED
 
         poller = self._poller
         if not self.tool_handlers:
             return super()._look()
         # The poller hands over what is to be answered as long as there is time, and says itself when that is up.
         poller.on_requires_action = "return" if time.time() < poller.deadline else "wait"
-        decision = super()._look()
-        if decision.event and decision.event["reason"] == RETURNED:
-            run = self._answer(decision.event["job"])
+        outcome = super()._look()
+        if outcome.event and outcome.event["reason"] == RETURNED:
+            run = self._answer(outcome.event["job"])
             # What it may call next is for the next look, which comes after a pause.
             poller.on_requires_action = "wait"
-            decision = poller.on_answer(run, time.time())
-            decision.tell(self.log)
+            outcome = poller.on_response(run, time.time())
+            outcome.log_to(self.log)
         poller.on_requires_action = "return"
-        return decision
+        return outcome
 
     def _answer(self, run: Mapping[str, Any]) -> dict[str, Any]:
         """Have the calls answered and hand that in; return the run."""
-        from airflow_provider_portkey.jobs.tool_calls import answer_calls, function_calls
+        from airflow_provider_portkey.operators.tool_calls import answer_calls, function_calls
         from airflow_provider_portkey.operators.tool_outputs import hand_in
 
         try:
             outputs = answer_calls(function_calls(run), self.tool_handlers or {}, self.log)
-        except PortkeyToolCallFailed as failed:
+        except PortkeyToolCallFailedError as failed:
             named = self.job.named(self._job_ids)
             self.log.error("Cancelling %s: %s", named, failed)
             try:
@@ -202,13 +203,13 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
 
     def _start(self, context: Context) -> Poller:
         """The wait begins once in each try, however many processes share it."""
-        from airflow_provider_portkey.sensors.memory import JobMemory
+        from airflow_provider_portkey.state.task import TaskState
 
-        memory, poller = JobMemory(context), super()._start(context)
-        known = memory.read()
+        task_state, poller = TaskState(context), super()._start(context)
+        known = task_state.read()
         if "waits_since" not in known:  # a new try forgets it
             known["waits_since"] = poller.started
-            memory.write(known)
+            task_state.write(known)
         poller.started = known["waits_since"]
         poller.deadline = poller.started + self.timeout
         return poller
@@ -218,30 +219,30 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
         return super()._ids_of({"thread_id": self.thread_id, **job})
 
     def _new_trigger(self, **wait: Any) -> BasePortkeyTrigger:
-        from airflow_provider_portkey.triggers.job import PortkeyJobTrigger
+        from airflow_provider_portkey.triggers.job import PortkeyRemoteJobTrigger
         from airflow_provider_portkey.triggers.run import PortkeyRunTrigger
 
         if self.tool_handlers:
             # Airflow logs the event of a trigger, and the arguments of a call have no place in a log.
-            job = replace(self.job, bulky={*self.job.bulky, "required_action"})
-            return PortkeyJobTrigger(job=job.to_dict(), ids=self._job_ids, **wait)
+            job = replace(self.job, excluded_fields={*self.job.excluded_fields, "required_action"})
+            return PortkeyRemoteJobTrigger(job_spec=job.to_dict(), ids=self._job_ids, **wait)
         return PortkeyRunTrigger(**self._job_ids, **wait)
 
     def _check_form(self) -> None:
         """Of the two ways to name the thread exactly one is wanted, and what belongs to it."""
         if (self.thread_id is None) == (self.thread is None):
             given = {"thread_id": self.thread_id, "thread": self.thread}
-            raise PortkeyInvalidArgument("thread_id, thread", given, "exactly one of the two")
+            raise PortkeyInvalidArgumentError("thread_id, thread", given, "exactly one of the two")
         for name in ("additional_instructions", "additional_messages"):
             if self.thread is not None and getattr(self, name) is not None:
                 expected = "None beside thread; what the thread begins with belongs into thread['messages']"
-                raise PortkeyInvalidArgument(name, getattr(self, name), expected)
+                raise PortkeyInvalidArgumentError(name, getattr(self, name), expected)
 
-    def _body(self, marker: str) -> dict[str, Any]:
+    def _body(self, idempotency_key: str) -> dict[str, Any]:
         """Return what is posted, of what templates have filled in by now."""
         self._check_form()
         if not self.assistant_id:
-            raise PortkeyInvalidArgument("assistant_id", self.assistant_id, "the id of an assistant")
+            raise PortkeyInvalidArgumentError("assistant_id", self.assistant_id, "the id of an assistant")
         for name, kind, expected in (
             ("thread", Mapping, "a dict, such as {'messages': [...]}"),
             ("additional_messages", list | tuple, "a list of messages"),
@@ -250,15 +251,15 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
             ("parameters", Mapping, "a dict"),
         ):
             if (value := getattr(self, name)) is not None and not isinstance(value, kind):
-                raise PortkeyInvalidArgument(name, value, expected)
+                raise PortkeyInvalidArgumentError(name, value, expected)
         own = {
             name: getattr(self, name)
             for name in self.template_fields
             if name not in ("portkey_conn_id", "thread_id", "parameters")
         }
         if twice := sorted({*own, "thread_id", "stream"} & dict(self.parameters or {}).keys()):
-            raise PortkeyInvalidArgument("parameters", twice, "fields that are no arguments of the operator")
-        own["metadata"] = {**_checked(self.metadata or {}), MARKER_KEY: marker}
+            raise PortkeyInvalidArgumentError("parameters", twice, "fields that are no arguments of the operator")
+        own["metadata"] = {**_checked(self.metadata or {}), IDEMPOTENCY_KEY: idempotency_key}
         return {**(self.parameters or {}), **{name: value for name, value in own.items() if value is not None}}
 
 
@@ -294,7 +295,7 @@ class PortkeyCancelRunOperator(PortkeyRunSensor):
     def _cancel(self) -> dict[str, Any]:
         try:
             run = self.hook.cancel_job(self.job, self._job_ids)
-        except PortkeyBadRequest:
+        except PortkeyBadRequestError:
             run = self.hook.get_job(self.job, self._job_ids)
             if self._goes_on(run):
                 raise
@@ -310,7 +311,7 @@ class PortkeyCancelRunOperator(PortkeyRunSensor):
     def _conclude(self, context: Context, event: Any) -> dict[str, Any]:
         try:
             return super()._conclude(context, event)
-        except PortkeyRunFailed as ended:
+        except PortkeyRunFailedError as ended:
             return ended.job
 
 
@@ -330,7 +331,7 @@ class PortkeySubmitToolOutputsOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("portkey_conn_id", "thread_id", "run_id", "tool_outputs")
     ui_color = "#e8e4f8"
-    operator_extra_links = on_look("links", "TRACE_LINKS")
+    operator_extra_links = lazy_attribute("links", "TRACE_LINKS")
 
     def __init__(
         self,
@@ -351,49 +352,51 @@ class PortkeySubmitToolOutputsOperator(BaseOperator):
         """
         Compare the outputs with the calls that the run waits for, and send them.
 
-        :raises PortkeyInvalidArgument: where they are not what the run waits for; nothing was sent then.
-        :raises PortkeyRunFailed: where the run has ended badly meanwhile.
+        :raises PortkeyInvalidArgumentError: where they are not what the run waits for; nothing was sent then.
+        :raises PortkeyRunFailedError: where the run has ended badly meanwhile.
         """
         from airflow_provider_portkey.hooks.portkey import PortkeyHook
         from airflow_provider_portkey.jobs.run import RUN
-        from airflow_provider_portkey.jobs.tool_calls import awaited, read_outputs
         from airflow_provider_portkey.links import trace_id_of
+        from airflow_provider_portkey.operators.tool_calls import awaited, read_outputs
         from airflow_provider_portkey.operators.tool_outputs import hand_in
-        from airflow_provider_portkey.sensors.memory import JobMemory
+        from airflow_provider_portkey.state.task import TaskState
 
         outputs = read_outputs(self.tool_outputs)
         given = sorted(output["tool_call_id"] for output in outputs)
         ids = {"thread_id": self.thread_id, "run_id": self.run_id}
-        memory = JobMemory(context)
-        sending = {"ids": ids, "calls": given, "generation": memory.generation}
+        task_state = TaskState(context)
+        sending = {"ids": ids, "calls": given, "clear_count": task_state.clear_count}
         hook = PortkeyHook(self.portkey_conn_id, trace_id=trace_id_of(context.get("ti")))
         run = hook.get_job(RUN, ids)
         wanted = sorted(awaited(run))
         if given == wanted:
-            memory.write(sending)
+            task_state.write(sending)
             run = hand_in(hook, ids, outputs, self.log)
-        elif memory.read() == sending and not set(given) & set(wanted):
+        elif task_state.read() == sending and not set(given) & set(wanted):
             self.log.info("An earlier try has handed in these outputs; %s is %s.", RUN.named(ids), run.get("status"))
         else:
             waits = f"waits for {', '.join(wanted)}" if wanted else f"is {run.get('status')} and waits for none"
             expected = f"the outputs of the calls that the run waits for; it {waits}"
-            raise PortkeyInvalidArgument("tool_outputs", given, expected)
-        memory.finish()
-        if run.get("status") in RUN.ended_badly:
+            raise PortkeyInvalidArgumentError("tool_outputs", given, expected)
+        task_state.clear()
+        if run.get("status") in RUN.failure_statuses:
             reason = RUN.reason(run) or "it gave no reason"
             message = f"{RUN.named(ids)} ended as {run['status']}: {reason}"
-            raise RUN.failure(message[:1].upper() + message[1:], status=run["status"], job=RUN.summary(run))
+            raise RUN.failure_exception(message[:1].upper() + message[1:], status=run["status"], job=RUN.summary(run))
         return RUN.summary(run)
 
 
 def _checked(metadata: Mapping[str, Any]) -> Mapping[str, str]:
-    refuse_marker(metadata)
+    refuse_idempotency_key(metadata)
     if len(metadata) >= _PAIRS:
-        raise PortkeyInvalidArgument("metadata", metadata, f"at most {_PAIRS - 1} pairs: the operator adds one")
+        raise PortkeyInvalidArgumentError("metadata", metadata, f"at most {_PAIRS - 1} pairs: the operator adds one")
     for key, value in metadata.items():
         if not isinstance(key, str) or not 0 < len(key) <= _KEY_LENGTH:
-            raise PortkeyInvalidArgument("metadata", key, f"keys that are texts of at most {_KEY_LENGTH} characters")
+            raise PortkeyInvalidArgumentError(
+                "metadata", key, f"keys that are texts of at most {_KEY_LENGTH} characters"
+            )
         if not isinstance(value, str) or len(value) > _VALUE_LENGTH:
             expected = f"values that are texts of at most {_VALUE_LENGTH} characters"
-            raise PortkeyInvalidArgument(f"metadata[{key!r}]", value, expected)
+            raise PortkeyInvalidArgumentError(f"metadata[{key!r}]", value, expected)
     return metadata

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_portkey import on_look
+from airflow_provider_portkey.lazy import lazy_attribute
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -29,7 +29,7 @@ class PortkeyRunStepsOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("portkey_conn_id", "thread_id", "run_id", "include")
     ui_color = "#e8e4f8"
-    operator_extra_links = on_look("links", "TRACE_LINKS")
+    operator_extra_links = lazy_attribute("links", "TRACE_LINKS")
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class PortkeyRunStepsOperator(BaseOperator):
         max_bytes: int = 49_152,
         **kwargs: Any,
     ) -> None:
-        from airflow_provider_portkey.operators.xcom import check_max_bytes
+        from airflow_provider_portkey.tasks.xcom import check_max_bytes
 
         super().__init__(**kwargs)
         self.thread_id = thread_id
@@ -57,11 +57,11 @@ class PortkeyRunStepsOperator(BaseOperator):
         """
         Return the steps, each as Portkey sent it.
 
-        :raises PortkeyXComTooLarge: as soon as they are too large, without fetching the rest.
+        :raises PortkeyXComTooLargeError: as soon as they are too large, without fetching the rest.
         """
         from airflow_provider_portkey.hooks.portkey import PortkeyHook
         from airflow_provider_portkey.links import trace_id_of
-        from airflow_provider_portkey.operators.xcom import fit_for_xcom
+        from airflow_provider_portkey.tasks.xcom import fit_for_xcom
 
         hook = PortkeyHook(self.portkey_conn_id, trace_id=trace_id_of(context.get("ti")))
         return fit_for_xcom(

@@ -6,9 +6,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_portkey.exceptions import PortkeyBadRequest, PortkeyRequestError
+from airflow_provider_portkey.exceptions import PortkeyBadRequestError, PortkeyRequestError
 from airflow_provider_portkey.jobs.run import RUN
-from airflow_provider_portkey.jobs.tool_calls import awaited
+from airflow_provider_portkey.operators.tool_calls import awaited
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.hooks.portkey import PortkeyHook
@@ -37,8 +37,8 @@ def hand_in(
         try:
             return hook.submit_tool_outputs(ids["thread_id"], ids["run_id"], outputs)
         except PortkeyRequestError as error:
-            refused = error.surely_not_carried_out
-            if refused and not isinstance(error, PortkeyBadRequest):
+            refused = error.safe_to_retry
+            if refused and not isinstance(error, PortkeyBadRequestError):
                 raise
             run = hook.get_job(RUN, ids)
             if not calls & awaited(run):

@@ -1,35 +1,101 @@
-"""Waiting for a job of a kind that this provider does not know, declared by its user."""
+"""Sensors for every kind of job that is not a run: each kind is declared in ``jobs/``, or by its user."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_portkey.exceptions import PortkeyInvalidArgument
-from airflow_provider_portkey.sensors.base import BasePortkeySensor
+from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
+from airflow_provider_portkey.lazy import lazy_attribute
+from airflow_provider_portkey.tasks.wait import BasePortkeyWaitOperator
 
 if TYPE_CHECKING:
-    from airflow_provider_portkey.jobs.base import Job
+    from airflow_provider_portkey.jobs.spec import JobSpec
 
 
-class PortkeyJobSensor(BasePortkeySensor):
+class PortkeyResponseSensor(BasePortkeyWaitOperator):
     """
-    Wait until a job has ended that Portkey passes through to its provider, and return it without its bulky fields.
+    Wait until a background response has ended, and return it without its output, instructions and tools.
 
-    :param job: The declaration: where the job is looked at, and what its statuses mean.
-    :param ids: Which job: a value for each ``{name}`` in the declaration's path (templated).
-    :param kwargs: The arguments of :class:`BasePortkeySensor` and of Airflow's sensors.
+    :param response_id: The background response (templated).
+    :param kwargs: The arguments of :class:`BasePortkeyWaitOperator` and of Airflow's sensors.
     """
 
-    template_fields: Sequence[str] = ("portkey_conn_id", "ids")
-    ui_color = "#e8e4f8"
+    template_fields: Sequence[str] = (*BasePortkeyWaitOperator.template_fields, "response_id")
+    job = lazy_attribute("jobs.response", "RESPONSE")
 
-    def __init__(self, *, job: Job, ids: Mapping[str, str], **kwargs: Any) -> None:
+    def __init__(self, *, response_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.job = job  # type: ignore[misc]
+        self.response_id = response_id
+
+
+class PortkeyBatchSensor(BasePortkeyWaitOperator):
+    """
+    Wait until a batch has ended, and return it; the log shows its counts of requests as they change.
+
+    :param batch_id: The batch (templated).
+    :param kwargs: The arguments of :class:`BasePortkeyWaitOperator` and of Airflow's sensors.
+    """
+
+    template_fields: Sequence[str] = (*BasePortkeyWaitOperator.template_fields, "batch_id")
+    job = lazy_attribute("jobs.batch", "BATCH")
+
+    def __init__(self, *, batch_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.batch_id = batch_id
+
+
+class PortkeyFineTuningJobSensor(BasePortkeyWaitOperator):
+    """
+    Wait until a fine-tuning job has ended, and return it.
+
+    :param fine_tuning_job_id: The fine-tuning job (templated).
+    :param kwargs: The arguments of :class:`BasePortkeyWaitOperator` and of Airflow's sensors.
+    """
+
+    template_fields: Sequence[str] = (*BasePortkeyWaitOperator.template_fields, "fine_tuning_job_id")
+    job = lazy_attribute("jobs.fine_tuning", "FINE_TUNING")
+
+    def __init__(self, *, fine_tuning_job_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.fine_tuning_job_id = fine_tuning_job_id
+
+
+class PortkeyLogExportSensor(BasePortkeyWaitOperator):
+    """
+    Wait until a log export that was started elsewhere has ended, and return it.
+
+    :param export_id: The log export (templated).
+    :param kwargs: The arguments of :class:`BasePortkeyWaitOperator` and of Airflow's sensors.
+    """
+
+    template_fields: Sequence[str] = (*BasePortkeyWaitOperator.template_fields, "export_id")
+    job = lazy_attribute("jobs.log_export", "LOG_EXPORT")
+
+    def __init__(self, *, export_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.export_id = export_id
+
+
+class PortkeyCustomJobSensor(BasePortkeyWaitOperator):
+    """
+    Wait until a job of a kind that its user declares has ended, and return it without its excluded fields.
+
+    :param job_spec: The declaration: the job's path, and what its statuses mean.
+    :param ids: Which job: a value for each ``{name}`` in the declaration's path (templated).
+    :param kwargs: The arguments of :class:`BasePortkeyWaitOperator` and of Airflow's sensors.
+    :raises PortkeyInvalidArgumentError: where ``ids`` does not fit the path.
+    """
+
+    template_fields: Sequence[str] = (*BasePortkeyWaitOperator.template_fields, "ids")
+
+    def __init__(self, *, job_spec: JobSpec, ids: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.job = job_spec  # type: ignore[misc]
         self.ids = dict(ids)
-        if self.ids.keys() != set(job.id_names):
-            raise PortkeyInvalidArgument("ids", sorted(self.ids), f"one value for each of {', '.join(job.id_names)}")
+        if self.ids.keys() != set(job_spec.id_names):
+            expected = f"one value for each of {', '.join(job_spec.id_names)}"
+            raise PortkeyInvalidArgumentError("ids", sorted(self.ids), expected)
 
     @property
     def _job_ids(self) -> dict[str, str]:

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_portkey import on_look
+from airflow_provider_portkey.lazy import lazy_attribute
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_portkey.export.formats import Columns, Row
-    from airflow_provider_portkey.export.manifest import Tally
+    from airflow_provider_portkey.export.manifest import ExportStats
     from airflow_provider_portkey.hooks.portkey import PortkeyHook
 
 
 class BasePortkeyToObjectStorageOperator(BaseOperator):
     """
-    Write rows to a file, with one page of them in memory. A subclass says which rows.
+    Write rows to a file, with one page of them in task_state. A subclass says which rows.
 
     The file is at its path whole or not at all, and has the same bytes for the same rows.
 
@@ -36,7 +36,7 @@ class BasePortkeyToObjectStorageOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("portkey_conn_id", "object_storage_conn_id", "path")
     ui_color = "#e8e4f8"
-    operator_extra_links = on_look("links", "TRACE_LINKS")
+    operator_extra_links = lazy_attribute("links", "TRACE_LINKS")
     #: Where the rows come from, below the base URL, with ``{name}`` where an attribute goes: the input of the lineage.
     rows_from: ClassVar[str] = ""
     #: What was read, and the manifest of what was written, once it has landed.
@@ -68,11 +68,11 @@ class BasePortkeyToObjectStorageOperator(BaseOperator):
         """
         Write the file and return its manifest.
 
-        :raises PortkeyDestinationExists: where a file is there already and ``overwrite`` is off.
+        :raises PortkeyDestinationExistsError: where a file is there already and ``overwrite`` is off.
         """
+        from airflow_provider_portkey.export.atomic import atomic_write, file_path, refuse_existing, uri_of
         from airflow_provider_portkey.export.formats import check_installed, encode
-        from airflow_provider_portkey.export.landing import file_path, land, refuse_existing, uri_of
-        from airflow_provider_portkey.export.manifest import Tally
+        from airflow_provider_portkey.export.manifest import ExportStats
         from airflow_provider_portkey.hooks.portkey import PortkeyHook
         from airflow_provider_portkey.links import trace_id_of
 
@@ -80,27 +80,27 @@ class BasePortkeyToObjectStorageOperator(BaseOperator):
         check_installed(self.file_format, self.compression)
         refuse_existing(path, overwrite=self.overwrite)
         hook = PortkeyHook(self.portkey_conn_id, trace_id=trace_id_of(context.get("ti")))
-        tally = Tally()
+        tally = ExportStats()
         about, rows = self.open(hook, tally)
         with (
-            land(path, overwrite=self.overwrite) as landing,
+            atomic_write(path, overwrite=self.overwrite) as written,
             encode(
-                landing.stream, columns=self.columns(), file_format=self.file_format, compression=self.compression
+                written.stream, columns=self.columns(), file_format=self.file_format, compression=self.compression
             ) as encoder,
         ):
             for row in rows:
                 encoder.write(row)
                 tally.row(row)
         manifest = tally.manifest(
-            landing, uri=uri_of(path), file_format=self.file_format, compression=self.compression, **about
+            written, uri=uri_of(path), file_format=self.file_format, compression=self.compression, **about
         )
         self._note_lineage(hook, manifest)
-        self.log.info("%d rows (%d bytes) are in %s.", tally.rows, landing.bytes, path)
+        self.log.info("%d rows (%d bytes) are in %s.", tally.rows, written.bytes, path)
         return manifest
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
         """Return what was read and written, with rows, bytes and columns, for Airflow's OpenLineage provider."""
-        from airflow_provider_portkey.transfers.open_lineage import operator_lineage
+        from airflow_provider_portkey.export.openlineage import operator_lineage
 
         return operator_lineage(*self._landed, self.columns()) if self._landed else None
 
@@ -116,7 +116,7 @@ class BasePortkeyToObjectStorageOperator(BaseOperator):
         """Return the declared columns of a table of these rows."""
         raise NotImplementedError
 
-    def open(self, hook: PortkeyHook, tally: Tally) -> tuple[Mapping[str, Any], Iterator[Row]]:
+    def open(self, hook: PortkeyHook, tally: ExportStats) -> tuple[Mapping[str, Any], Iterator[Row]]:
         """
         Return what the manifest says of the rows' origin, and the rows.
 

@@ -7,20 +7,20 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_portkey.exceptions import (
-    PortkeyBatchRequestsFailed,
-    PortkeyInvalidArgument,
-    PortkeyJobNotEnded,
-    PortkeyNotFound,
+    PortkeyBatchRequestsFailedError,
+    PortkeyInvalidArgumentError,
+    PortkeyNotFoundError,
+    PortkeyRemoteJobNotFinishedError,
 )
 from airflow_provider_portkey.transfers.base import BasePortkeyToObjectStorageOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
+    from airflow_provider_portkey.batch.reconcile import BatchReconciler
+    from airflow_provider_portkey.export.atomic import WrittenFile
     from airflow_provider_portkey.export.formats import Columns, Encoder
-    from airflow_provider_portkey.export.landing import Landing
     from airflow_provider_portkey.hooks.portkey import PortkeyHook
-    from airflow_provider_portkey.jobs.batch_output import Outcomes
 
 SOURCES = ("file", "portkey")
 
@@ -31,9 +31,9 @@ _OF_PAGES = frozenset({"first_id", "last_id", "pages"})
 
 
 class _Target:
-    def __init__(self, path: ObjectStoragePath, landing: Landing, encoder: Encoder) -> None:
+    def __init__(self, path: ObjectStoragePath, written: WrittenFile, encoder: Encoder) -> None:
         self.path = path
-        self.landing = landing
+        self.written = written
         self.encoder = encoder
         self.rows = 0
 
@@ -58,7 +58,7 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
     :param reconcile: Whether to hold the outcomes against the requests at all.
     :param source: ``"file"`` reads the batch's output file; ``"portkey"`` the output as Portkey puts it together
         for providers that have no such file, which the open-source gateway cannot carry.
-    :param fail_on_errors: Fail once all has landed where more than this share of the requests, 0 to 1, failed or has
+    :param max_failure_ratio: Fail once all has landed where more than this share of the requests, 0 to 1, failed or has
         no outcome; 0 fails on any, ``None`` never.
     :param kwargs: The arguments of :class:`BasePortkeyToObjectStorageOperator`: ``file_format``, ``compression``,
         ``overwrite`` and the connections.
@@ -80,7 +80,7 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         input_path: str | None = None,
         reconcile: bool = True,
         source: str = "file",
-        fail_on_errors: float | None = None,
+        max_failure_ratio: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -89,39 +89,39 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         self.input_path = input_path
         self.reconcile = reconcile
         self.source = source
-        self.fail_on_errors = fail_on_errors
+        self.max_failure_ratio = max_failure_ratio
         if source not in SOURCES:
-            raise PortkeyInvalidArgument("source", source, "'file' or 'portkey'")
-        if fail_on_errors is not None and (
-            isinstance(fail_on_errors, bool)
-            or not isinstance(fail_on_errors, int | float)
-            or not 0 <= fail_on_errors <= 1
+            raise PortkeyInvalidArgumentError("source", source, "'file' or 'portkey'")
+        if max_failure_ratio is not None and (
+            isinstance(max_failure_ratio, bool)
+            or not isinstance(max_failure_ratio, int | float)
+            or not 0 <= max_failure_ratio <= 1
         ):
-            raise PortkeyInvalidArgument("fail_on_errors", fail_on_errors, "a share from 0 to 1, or None")
+            raise PortkeyInvalidArgumentError("max_failure_ratio", max_failure_ratio, "a share from 0 to 1, or None")
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
         Write the files and return the manifest.
 
-        :raises PortkeyJobNotEnded: where the batch still goes on.
-        :raises PortkeyDestinationExists: where a file is there already and ``overwrite`` is off.
-        :raises PortkeyLineInvalid: naming a line that is no JSON object.
-        :raises PortkeyBatchRequestsFailed: where more requests failed than ``fail_on_errors`` allows.
+        :raises PortkeyRemoteJobNotFinishedError: where the batch still goes on.
+        :raises PortkeyDestinationExistsError: where a file is there already and ``overwrite`` is off.
+        :raises PortkeyLineInvalidError: naming a line that is no JSON object.
+        :raises PortkeyBatchRequestsFailedError: where more requests failed than ``max_failure_ratio`` allows.
         """
+        from airflow_provider_portkey.export.atomic import refuse_existing, uri_of
         from airflow_provider_portkey.export.formats import check_installed
-        from airflow_provider_portkey.export.landing import refuse_existing, uri_of
-        from airflow_provider_portkey.export.manifest import Tally
+        from airflow_provider_portkey.export.manifest import ExportStats
         from airflow_provider_portkey.hooks.portkey import PortkeyHook
         from airflow_provider_portkey.links import trace_id_of
 
         path = self._path("path", self.path)
         error_path = self._path("error_path", self.error_path) if self.error_path is not None else None
         if error_path is not None and uri_of(error_path) == uri_of(path):
-            raise PortkeyInvalidArgument("error_path", self.error_path, "another file than path, or None")
+            raise PortkeyInvalidArgumentError("error_path", self.error_path, "another file than path, or None")
         check_installed(self.file_format, self.compression)
         for destination in filter(None, (path, error_path)):
             refuse_existing(destination, overwrite=self.overwrite)
-        tally = Tally()
+        tally = ExportStats()
         hook = PortkeyHook(self.portkey_conn_id, trace_id=trace_id_of(context.get("ti")))
         batch = self._ended_batch(hook)
         outcomes = self._outcomes(hook, batch)
@@ -136,14 +136,14 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
                     (errors or output).write(row)
         tally.rows = output.rows
         manifest = tally.manifest(
-            output.landing,
+            output.written,
             uri=uri_of(path),
             file_format=self.file_format,
             compression=self.compression,
             error_uri=uri_of(errors.path) if errors else None,
             error_rows=errors.rows if errors else None,
-            error_bytes=errors.landing.bytes if errors else None,
-            error_sha256=errors.landing.sha256 if errors else None,
+            error_bytes=errors.written.bytes if errors else None,
+            error_sha256=errors.written.sha256 if errors else None,
             batch_id=self.batch_id,
             batch_status=batch.get("status"),
             **outcomes.counts(),
@@ -155,54 +155,56 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
 
     def columns(self) -> Columns:
         """Return the declared columns of a table of outcomes."""
-        from airflow_provider_portkey.jobs.batch_output import OUTCOME_COLUMNS
+        from airflow_provider_portkey.batch.reconcile import BATCH_OUTPUT_COLUMNS
 
-        return OUTCOME_COLUMNS
+        return BATCH_OUTPUT_COLUMNS
 
     def _path(self, field: str, value: str) -> ObjectStoragePath:
-        from airflow_provider_portkey.export.landing import file_path
+        from airflow_provider_portkey.export.atomic import file_path
 
         return file_path(value, self.object_storage_conn_id, field=field)
 
     def _target(self, path: ObjectStoragePath, files: ExitStack) -> _Target:
+        from airflow_provider_portkey.export.atomic import atomic_write
         from airflow_provider_portkey.export.formats import encode
-        from airflow_provider_portkey.export.landing import land
 
-        landing = files.enter_context(land(path, overwrite=self.overwrite))
+        written = files.enter_context(atomic_write(path, overwrite=self.overwrite))
         encoder = files.enter_context(
-            encode(landing.stream, columns=self.columns(), file_format=self.file_format, compression=self.compression)
+            encode(written.stream, columns=self.columns(), file_format=self.file_format, compression=self.compression)
         )
-        return _Target(path, landing, encoder)
+        return _Target(path, written, encoder)
 
     def _ended_batch(self, hook: PortkeyHook) -> dict[str, Any]:
         from airflow_provider_portkey.jobs.batch import BATCH
 
         batch = hook.get_batch(self.batch_id)
         status = batch.get("status")
-        if status in BATCH.going:
-            raise PortkeyJobNotEnded(
+        if status in BATCH.active_statuses:
+            raise PortkeyRemoteJobNotFinishedError(
                 f"Batch {self.batch_id!r} is still {status}: wait for it with PortkeyBatchSensor before its output."
             )
-        if status not in BATCH.ended_well:
+        if status not in BATCH.success_statuses:
             reason = BATCH.reason(batch)
             self.log.warning("Batch %r is %s%s", self.batch_id, status, f": {reason}" if reason else ".")
         return batch
 
-    def _outcomes(self, hook: PortkeyHook, batch: Mapping[str, Any]) -> Outcomes:
-        from airflow_provider_portkey.jobs.batch_output import Outcomes
+    def _outcomes(self, hook: PortkeyHook, batch: Mapping[str, Any]) -> BatchReconciler:
+        from airflow_provider_portkey.batch.reconcile import BatchReconciler
 
         if not self.reconcile:
-            return Outcomes(None)
+            return BatchReconciler(None)
         if self.input_path is not None:
             pieces, name = _read(self._path("input_path", self.input_path)), str(self.input_path)
         else:
             file_id = str(batch.get("input_file_id") or "")
             pieces, name = hook.iter_file_content(file_id), f"input file {file_id!r}"
         try:
-            return Outcomes(_objects(pieces, name), name=name)
-        except PortkeyNotFound as error:
+            return BatchReconciler(_objects(pieces, name), name=name)
+        except PortkeyNotFoundError as error:
             advice = "The batch's input is not there to hold its output against: set input_path, or reconcile=False."
-            raise PortkeyNotFound(f"{error} {advice}", said=error.said, status_code=error.status_code) from None
+            raise PortkeyNotFoundError(
+                f"{error} {advice}", server_message=error.server_message, status_code=error.status_code
+            ) from None
 
     def _output_lines(self, hook: PortkeyHook, batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         from airflow_provider_portkey.jobs.batch import BATCH
@@ -215,23 +217,23 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
             name = f"the output of batch {self.batch_id!r}"
             try:
                 yield from _objects(hook.iter_batch_output(self.batch_id), name)
-            except PortkeyNotFound:
-                if file_id or batch.get("status") in BATCH.ended_well:
+            except PortkeyNotFoundError:
+                if file_id or batch.get("status") in BATCH.success_statuses:
                     raise
 
     def _error_lines(self, hook: PortkeyHook, batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if file_id := batch.get("error_file_id"):
             yield from _objects(hook.iter_file_content(file_id), f"error file {file_id!r}")
 
-    def _judged(self, manifest: dict[str, Any], outcomes: Outcomes) -> dict[str, Any]:
+    def _judged(self, manifest: dict[str, Any], outcomes: BatchReconciler) -> dict[str, Any]:
         names = ("succeeded", "failed", "missing", "duplicate", "unexpected")
         counts = ", ".join(f"{manifest[name]} {name}" for name in names if manifest[name] is not None)
         where = manifest["uri"] + (f", errors in {manifest['error_uri']}" if manifest["error_uri"] else "")
         what = f"Batch {self.batch_id!r}: of {manifest['requests']} requests {counts}. The output is in {where}."
-        share = outcomes.share_without_success
-        if self.fail_on_errors is not None and share > self.fail_on_errors:
-            raise PortkeyBatchRequestsFailed(
-                f"{what} A share of {share:.3g} did not succeed, more than fail_on_errors={self.fail_on_errors:g}.",
+        share = outcomes.failure_ratio
+        if self.max_failure_ratio is not None and share > self.max_failure_ratio:
+            raise PortkeyBatchRequestsFailedError(
+                f"{what} A share of {share:.3g} did not succeed, more than max_failure_ratio={self.max_failure_ratio:g}.",
                 manifest=manifest,
             )
         self.log.info("%s", what)
@@ -245,6 +247,6 @@ def _read(path: ObjectStoragePath) -> Iterator[bytes]:
 
 
 def _objects(pieces: Iterator[bytes], name: str) -> Iterator[dict[str, Any]]:
-    from airflow_provider_portkey.jobs.json_lines import iter_objects, split_lines
+    from airflow_provider_portkey.export.jsonl import iter_objects, split_lines
 
     return iter_objects(split_lines(pieces), name)

@@ -9,32 +9,36 @@ from airflow_provider_portkey.transfers.base import BasePortkeyToObjectStorageOp
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.export.formats import Columns, Row
-    from airflow_provider_portkey.export.manifest import Tally
+    from airflow_provider_portkey.export.manifest import ExportStats
     from airflow_provider_portkey.hooks.portkey import PortkeyHook
 
 
 class _OfFineTuningJob(BasePortkeyToObjectStorageOperator):
-    template_fields: Sequence[str] = (*BasePortkeyToObjectStorageOperator.template_fields, "job_id")
+    template_fields: Sequence[str] = (*BasePortkeyToObjectStorageOperator.template_fields, "fine_tuning_job_id")
 
-    def __init__(self, *, job_id: str, **kwargs: Any) -> None:
+    def __init__(self, *, fine_tuning_job_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.job_id = job_id
+        self.fine_tuning_job_id = fine_tuning_job_id
 
     def _about(self, hook: PortkeyHook) -> dict[str, Any]:
         # Before its rows: a job that had ended by now adds no more of them.
-        job = hook.get_fine_tuning_job(self.job_id)
-        return {"job_id": self.job_id, "job_status": job.get("status"), "fine_tuned_model": job.get("fine_tuned_model")}
+        job = hook.get_fine_tuning_job(self.fine_tuning_job_id)
+        return {
+            "fine_tuning_job_id": self.fine_tuning_job_id,
+            "fine_tuning_job_status": job.get("status"),
+            "fine_tuned_model": job.get("fine_tuned_model"),
+        }
 
 
 class PortkeyFineTuningEventsToObjectStorageOperator(_OfFineTuningJob):
     """
     Write the events of a fine-tuning job to a file, one row each, the latest first.
 
-    :param job_id: The fine-tuning job (templated).
+    :param fine_tuning_job_id: The fine-tuning job (templated).
     :param kwargs: ``path`` and the other arguments of :class:`BasePortkeyToObjectStorageOperator`.
     """
 
-    rows_from = "/fine_tuning/jobs/{job_id}/events"
+    rows_from = "/fine_tuning/jobs/{fine_tuning_job_id}/events"
 
     def columns(self) -> Columns:
         """Return the columns of a table of events."""
@@ -42,20 +46,20 @@ class PortkeyFineTuningEventsToObjectStorageOperator(_OfFineTuningJob):
 
         return EVENT_COLUMNS
 
-    def open(self, hook: PortkeyHook, tally: Tally) -> tuple[Mapping[str, Any], Iterator[Row]]:
+    def open(self, hook: PortkeyHook, tally: ExportStats) -> tuple[Mapping[str, Any], Iterator[Row]]:
         """Return the job's id, status and model, and its events."""
-        return self._about(hook), hook.iter_fine_tuning_events(self.job_id, on_page=tally.page)
+        return self._about(hook), hook.iter_fine_tuning_events(self.fine_tuning_job_id, on_page=tally.page)
 
 
 class PortkeyFineTuningCheckpointsToObjectStorageOperator(_OfFineTuningJob):
     """
     Write the checkpoints of a fine-tuning job to a file, one row each, the latest first.
 
-    :param job_id: The fine-tuning job (templated).
+    :param fine_tuning_job_id: The fine-tuning job (templated).
     :param kwargs: ``path`` and the other arguments of :class:`BasePortkeyToObjectStorageOperator`.
     """
 
-    rows_from = "/fine_tuning/jobs/{job_id}/checkpoints"
+    rows_from = "/fine_tuning/jobs/{fine_tuning_job_id}/checkpoints"
 
     def columns(self) -> Columns:
         """Return the columns of a table of checkpoints."""
@@ -63,6 +67,6 @@ class PortkeyFineTuningCheckpointsToObjectStorageOperator(_OfFineTuningJob):
 
         return CHECKPOINT_COLUMNS
 
-    def open(self, hook: PortkeyHook, tally: Tally) -> tuple[Mapping[str, Any], Iterator[Row]]:
+    def open(self, hook: PortkeyHook, tally: ExportStats) -> tuple[Mapping[str, Any], Iterator[Row]]:
         """Return the job's id, status and model, and its checkpoints."""
-        return self._about(hook), hook.iter_fine_tuning_checkpoints(self.job_id, on_page=tally.page)
+        return self._about(hook), hook.iter_fine_tuning_checkpoints(self.fine_tuning_job_id, on_page=tally.page)

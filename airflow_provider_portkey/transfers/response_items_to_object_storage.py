@@ -10,7 +10,7 @@ from airflow_provider_portkey.transfers.base import BasePortkeyToObjectStorageOp
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.export.formats import Columns, Row
-    from airflow_provider_portkey.export.manifest import Tally
+    from airflow_provider_portkey.export.manifest import ExportStats
     from airflow_provider_portkey.hooks.portkey import PortkeyHook
 
 #: The column that ``include_input`` adds: ``"input"`` or ``"output"``.
@@ -41,7 +41,7 @@ class PortkeyResponseItemsToObjectStorageOperator(BasePortkeyToObjectStorageOper
 
         return ({_DIRECTION: "text"} if self.include_input else {}) | ITEM_COLUMNS
 
-    def open(self, hook: PortkeyHook, tally: Tally) -> tuple[Mapping[str, Any], Iterator[Row]]:
+    def open(self, hook: PortkeyHook, tally: ExportStats) -> tuple[Mapping[str, Any], Iterator[Row]]:
         """Return the response's id, status, model and usage, and its items."""
         from airflow_provider_portkey.client.pagination import items_of
         from airflow_provider_portkey.jobs.response import RESPONSE

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_portkey.exceptions import PortkeyInvalidArgument
+from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
 from airflow_provider_portkey.transfers.base import BasePortkeyToObjectStorageOperator
 
 if TYPE_CHECKING:
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_portkey.export.formats import Columns, Row
-    from airflow_provider_portkey.export.manifest import Tally
+    from airflow_provider_portkey.export.manifest import ExportStats
     from airflow_provider_portkey.hooks.portkey import PortkeyHook
-    from airflow_provider_portkey.jobs.log_windows import Window
+    from airflow_provider_portkey.log_export.plan import Window
 
 #: The column that ``include_messages`` adds.
 _MESSAGE_TEXT = "message_text"
@@ -69,7 +69,7 @@ class PortkeyRunStepsToObjectStorageOperator(BasePortkeyToObjectStorageOperator)
         """Return the columns of a table of steps."""
         return _columns(self.include_messages)
 
-    def open(self, hook: PortkeyHook, tally: Tally) -> tuple[Mapping[str, Any], Iterator[Row]]:
+    def open(self, hook: PortkeyHook, tally: ExportStats) -> tuple[Mapping[str, Any], Iterator[Row]]:
         """Return the run's ids, status and usage, and its steps."""
         from airflow_provider_portkey.jobs.run import RUN
 
@@ -154,34 +154,36 @@ class PortkeyThreadStepsToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         self.include = include
         self.include_messages = include_messages
         if (thread_ids is None) == (thread_ids_path is None):
-            raise PortkeyInvalidArgument("thread_ids", thread_ids, "either thread_ids or thread_ids_path, not both")
+            raise PortkeyInvalidArgumentError(
+                "thread_ids", thread_ids, "either thread_ids or thread_ids_path, not both"
+            )
         if window_by not in ("created", "ended"):
-            raise PortkeyInvalidArgument("window_by", window_by, "'created' or 'ended'")
+            raise PortkeyInvalidArgumentError("window_by", window_by, "'created' or 'ended'")
         if unfinished not in ("skip", "include", "fail"):
-            raise PortkeyInvalidArgument("unfinished", unfinished, "'skip', 'include' or 'fail'")
+            raise PortkeyInvalidArgumentError("unfinished", unfinished, "'skip', 'include' or 'fail'")
         if isinstance(max_run_seconds, bool) or not isinstance(max_run_seconds, int | float) or max_run_seconds < 0:
-            raise PortkeyInvalidArgument("max_run_seconds", max_run_seconds, "a number of seconds, at least 0")
+            raise PortkeyInvalidArgumentError("max_run_seconds", max_run_seconds, "a number of seconds, at least 0")
         limit = max_concurrent_requests
         if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= _MOST_REQUESTS:
             expected = f"a whole number from 1 to {_MOST_REQUESTS}"
-            raise PortkeyInvalidArgument("max_concurrent_requests", limit, expected)
+            raise PortkeyInvalidArgumentError("max_concurrent_requests", limit, expected)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
         Export the window and return the manifest.
 
-        :raises PortkeyThreadsFailed: where threads failed; the files of all others have landed.
-        :raises PortkeyExportConflict: where another export stands at the same place.
-        :raises PortkeyDestinationExists: where the window was exported to its end and ``overwrite`` is off.
+        :raises PortkeyThreadsFailedError: where threads failed; the files of all others have landed.
+        :raises PortkeyExportConflictError: where another export stands at the same place.
+        :raises PortkeyDestinationExistsError: where the window was exported to its end and ``overwrite`` is off.
         """
         from airflow_provider_portkey.client.pagination import page_query
+        from airflow_provider_portkey.export.atomic import refuse_existing
         from airflow_provider_portkey.export.formats import check_installed
-        from airflow_provider_portkey.export.landing import refuse_existing
         from airflow_provider_portkey.export.partition import MANIFEST, folder_path, stamp
         from airflow_provider_portkey.hooks.portkey import PortkeyHook
         from airflow_provider_portkey.links import trace_id_of
-        from airflow_provider_portkey.transfers.thread_window_export import ExportPlan, ThreadWindowExport, book_of
-        from airflow_provider_portkey.transfers.window_ledger import RecordPlace, WindowLedger
+        from airflow_provider_portkey.window_export.export import ExportPlan, ThreadWindowExport, book_of
+        from airflow_provider_portkey.window_export.state import RecordPlace, WindowLedger
 
         base = folder_path(self.path, self.object_storage_conn_id)
         window = self._window()
@@ -223,17 +225,17 @@ class PortkeyThreadStepsToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         return _columns(self.include_messages)
 
     def _window(self) -> Window:
-        from airflow_provider_portkey.jobs.log_windows import read_window
+        from airflow_provider_portkey.log_export.plan import read_window
 
         window = read_window(self.window_start, self.window_end)
         if window.end.timestamp() > time.time() + _CLOCK_SKEW:
             expected = "a moment that has passed: runs that were created after the export would be in no window"
-            raise PortkeyInvalidArgument("window_end", window.to_dict()["window_end"], expected)
+            raise PortkeyInvalidArgumentError("window_end", window.to_dict()["window_end"], expected)
         return window
 
     def _ids(self) -> Iterator[str]:
-        from airflow_provider_portkey.export.landing import file_path
-        from airflow_provider_portkey.transfers.thread_ids import read_ids, read_lines
+        from airflow_provider_portkey.export.atomic import file_path
+        from airflow_provider_portkey.window_export.thread_ids import read_ids, read_lines
 
         if self.thread_ids_path is None:
             return read_ids(self.thread_ids)
@@ -253,7 +255,7 @@ def _columns(include_messages: bool) -> Columns:
 def _with_texts(
     hook: PortkeyHook, steps: Iterator[dict[str, Any]], thread_id: str, run_id: str, order: str
 ) -> Iterator[Row]:
-    from airflow_provider_portkey.transfers.message_texts import MessageTexts
+    from airflow_provider_portkey.export.message_texts import MessageTexts
 
     texts = MessageTexts(hook, thread_id, run_id, order)
     return ({**step, _MESSAGE_TEXT: texts.of(step)} for step in steps)

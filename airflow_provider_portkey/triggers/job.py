@@ -15,8 +15,8 @@ from airflow_provider_portkey.exceptions import PortkeyRequestError
 if TYPE_CHECKING:
     from airflow_provider_portkey.client.aio import AsyncPortkeyClient
     from airflow_provider_portkey.hooks.portkey import PortkeyHook
-    from airflow_provider_portkey.jobs.base import Job
-    from airflow_provider_portkey.jobs.polling import Decision, Poller
+    from airflow_provider_portkey.jobs.spec import JobSpec
+    from airflow_provider_portkey.polling.poller import Poller, PollOutcome
 
 #: Seconds for cancelling a job: Airflow itself gives ``on_kill`` 30.
 _CANCEL_TIMEOUT = 25.0
@@ -32,7 +32,7 @@ class BasePortkeyTrigger(BaseTrigger):
     Look at a job until it has ended, and say how in one event.
 
     A subclass names the kind of job. All arguments are plain values that survive the trip through the database;
-    credentials do not travel, the connection is read where the trigger runs.
+    settings do not travel, the connection is read where the trigger runs.
 
     :param ids: Which job.
     :param deadline: When the wait ends at the latest, epoch seconds.
@@ -49,7 +49,7 @@ class BasePortkeyTrigger(BaseTrigger):
     :param trace_id: Goes with every request to Portkey.
     """
 
-    job: Job
+    job: JobSpec
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class BasePortkeyTrigger(BaseTrigger):
             return await self._follow(client, poller)
 
     def _new_poller(self, **wait: Any) -> Poller:
-        from airflow_provider_portkey.jobs.polling import Poller
+        from airflow_provider_portkey.polling.poller import Poller
 
         return Poller(self.job, self.ids, **wait)
 
@@ -151,18 +151,18 @@ class BasePortkeyTrigger(BaseTrigger):
         wait = self.next_look - time.time()
         while True:
             try:
-                decision = await self._look(client, poller, wait)
+                outcome = await self._look(client, poller, wait)
             except PortkeyRequestError as error:
-                decision = poller.on_failure(error, time.time())
-            decision.tell(self.log)
-            if decision.event is not None:
-                return decision.event
-            wait = decision.wait
+                outcome = poller.on_failure(error, time.time())
+            outcome.log_to(self.log)
+            if outcome.event is not None:
+                return outcome.event
+            wait = outcome.wait
 
-    async def _look(self, client: AsyncPortkeyClient, poller: Any, wait: float) -> Decision:
+    async def _look(self, client: AsyncPortkeyClient, poller: Any, wait: float) -> PollOutcome:
         """Look once, when so many seconds are over. A subclass looks at more than one job."""
-        decision: Decision = poller.on_answer(await self._answer(client, wait), time.time())
-        return decision
+        outcome: PollOutcome = poller.on_response(await self._answer(client, wait), time.time())
+        return outcome
 
     async def _answer(self, client: AsyncPortkeyClient, wait: float) -> Mapping[str, Any]:
         """Return the job as it is when so many seconds are over. A subclass may learn it from others."""
@@ -176,26 +176,26 @@ class BasePortkeyTrigger(BaseTrigger):
         return open_portkey(self.portkey_conn_id, trace_id=self.trace_id)
 
 
-class PortkeyJobTrigger(BasePortkeyTrigger):
+class PortkeyRemoteJobTrigger(BasePortkeyTrigger):
     """
     Look at a job of any declared kind until it has ended.
 
-    :param job: The declaration, as :meth:`Job.to_dict` gives it.
+    :param job_spec: The declaration, as :meth:`JobSpec.to_dict` gives it.
     :param ids: Which job.
     :param wait: ``deadline`` and the other arguments of :class:`BasePortkeyTrigger`.
     """
 
-    def __init__(self, *, job: Mapping[str, Any], ids: Mapping[str, str], **wait: Any) -> None:
-        from airflow_provider_portkey.jobs.base import Job
+    def __init__(self, *, job_spec: Mapping[str, Any], ids: Mapping[str, str], **wait: Any) -> None:
+        from airflow_provider_portkey.jobs.spec import JobSpec
 
         super().__init__(ids=ids, **wait)
-        self.job = Job(**job)
+        self.job = JobSpec(**job_spec)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and the arguments that make this trigger anew in another process."""
         classpath, arguments = super().serialize()
         wait = {name: value for name, value in arguments.items() if name not in self.ids}
-        return classpath, {"job": self.job.to_dict(), "ids": self.ids, **wait}
+        return classpath, {"job_spec": self.job.to_dict(), "ids": self.ids, **wait}
 
 
 class PortkeyLogExportTrigger(BasePortkeyTrigger):
@@ -227,7 +227,7 @@ class PortkeyLogExportTrigger(BasePortkeyTrigger):
 async def open_portkey(portkey_conn_id: str, *, trace_id: str | None = None) -> AsyncIterator[AsyncPortkeyClient]:
     """Read an Airflow connection and open a client of it on the running loop, which sends a trace id."""
     open_client, hook = await asyncio.to_thread(_load)
-    async with open_client(await hook(portkey_conn_id).aget_credentials(), trace_id=trace_id) as client:
+    async with open_client(await hook(portkey_conn_id).aget_settings(), trace_id=trace_id) as client:
         yield client
 
 

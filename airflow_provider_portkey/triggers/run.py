@@ -12,9 +12,9 @@ from airflow_provider_portkey.triggers.job import BasePortkeyTrigger
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.client.aio import AsyncPortkeyClient
-    from airflow_provider_portkey.jobs.polling import Decision, Poller
-    from airflow_provider_portkey.jobs.run_group import RunGroup
-    from airflow_provider_portkey.triggers.shared_looks import Company
+    from airflow_provider_portkey.polling.coalescing import PollGroup
+    from airflow_provider_portkey.polling.poller import Poller, PollOutcome
+    from airflow_provider_portkey.polling.run_group import RunGroupPoller
 
 
 class PortkeyRunTrigger(BasePortkeyTrigger):
@@ -26,7 +26,7 @@ class PortkeyRunTrigger(BasePortkeyTrigger):
     :param wait: ``deadline`` and the other arguments of :class:`BasePortkeyTrigger`.
     """
 
-    _company: Company
+    _company: PollGroup
 
     def __init__(self, *, thread_id: str, run_id: str, **wait: Any) -> None:
         from airflow_provider_portkey.jobs.run import RUN
@@ -35,7 +35,7 @@ class PortkeyRunTrigger(BasePortkeyTrigger):
         self.job = RUN
 
     async def _follow(self, client: AsyncPortkeyClient, poller: Poller) -> dict[str, Any]:
-        from airflow_provider_portkey.triggers.shared_looks import join
+        from airflow_provider_portkey.polling.coalescing import join
 
         async with join(client, self.ids["thread_id"], self.ids["run_id"]) as self._company:
             return await super()._follow(client, poller)
@@ -53,7 +53,7 @@ class PortkeyThreadRunsTrigger(BasePortkeyTrigger):
     :param thread_id: The thread.
     :param run_ids: The runs; ``None`` for those that are active at the first look.
     :param wait_for: ``"all"`` or ``"any"``.
-    :param allowed_bad_ends: How many runs may end badly where all are waited for; ``None`` for any number.
+    :param max_failed_runs: How many runs may end badly where all are waited for; ``None`` for any number.
     :param created_within: Seconds before the first look in which an active run was created.
     :param known: What the task that deferred knows of the runs.
     :param wait: ``deadline`` and the other arguments of :class:`BasePortkeyTrigger`.
@@ -65,7 +65,7 @@ class PortkeyThreadRunsTrigger(BasePortkeyTrigger):
         thread_id: str,
         run_ids: Sequence[str] | None = None,
         wait_for: str = "all",
-        allowed_bad_ends: int | None = 0,
+        max_failed_runs: int | None = 0,
         created_within: float = 3600.0,
         known: Mapping[str, Any] | None = None,
         **wait: Any,
@@ -76,10 +76,10 @@ class PortkeyThreadRunsTrigger(BasePortkeyTrigger):
         self.job = RUN
         self.run_ids = run_ids
         self.wait_for = wait_for
-        self.allowed_bad_ends = allowed_bad_ends
+        self.max_failed_runs = max_failed_runs
         self.created_within = created_within
         self.known = dict(known or {})
-        self._group: RunGroup | None = None
+        self._group: RunGroupPoller | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and the arguments that make this trigger anew in another process."""
@@ -88,7 +88,7 @@ class PortkeyThreadRunsTrigger(BasePortkeyTrigger):
             **arguments,
             "run_ids": self.run_ids,
             "wait_for": self.wait_for,
-            "allowed_bad_ends": self.allowed_bad_ends,
+            "max_failed_runs": self.max_failed_runs,
             "created_within": self.created_within,
             "known": self.known,
         }
@@ -97,22 +97,22 @@ class PortkeyThreadRunsTrigger(BasePortkeyTrigger):
         waiting = self._group.waiting if self._group else self.known.get("waiting", self.run_ids)
         return [{**self.ids, "run_id": run_id} for run_id in waiting or ()]
 
-    def _new_poller(self, **wait: Any) -> RunGroup:
-        from airflow_provider_portkey.jobs.run_group import RunGroup
+    def _new_poller(self, **wait: Any) -> RunGroupPoller:
+        from airflow_provider_portkey.polling.run_group import RunGroupPoller
 
-        self._group = RunGroup(
+        self._group = RunGroupPoller(
             self.ids["thread_id"],
             self.run_ids,
             wait_for=self.wait_for,
-            allowed_bad_ends=self.allowed_bad_ends,
+            max_failed_runs=self.max_failed_runs,
             created_within=self.created_within,
             known=self.known,
             **wait,
         )
         return self._group
 
-    async def _look(self, client: AsyncPortkeyClient, poller: RunGroup, wait: float) -> Decision:
-        from airflow_provider_portkey.triggers.run_reading import read_pages
+    async def _look(self, client: AsyncPortkeyClient, poller: RunGroupPoller, wait: float) -> PollOutcome:
+        from airflow_provider_portkey.polling.drivers import read_pages
 
         await self._pause(wait)
         found = await read_pages(client, self.ids["thread_id"], poller.pages(time.time()))
@@ -126,4 +126,4 @@ class PortkeyThreadRunsTrigger(BasePortkeyTrigger):
                 raise answer
             else:
                 found[run_id] = answer
-        return poller.on_look(found, failed, time.time())
+        return poller.on_poll(found, failed, time.time())

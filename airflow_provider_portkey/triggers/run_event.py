@@ -13,9 +13,9 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_portkey.exceptions import (
-    PortkeyConnectionInvalid,
-    PortkeyInvalidArgument,
-    PortkeyPollingGaveUp,
+    PortkeyConnectionInvalidError,
+    PortkeyInvalidArgumentError,
+    PortkeyPollingGaveUpError,
     PortkeyRequestError,
 )
 from airflow_provider_portkey.triggers.job import open_portkey, sleep_to_grid
@@ -32,8 +32,8 @@ except ImportError as error:
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from airflow_provider_portkey.jobs.run_watch import Look, Need, Run, RunWatch
-    from airflow_provider_portkey.triggers.handover import Keeper
+    from airflow_provider_portkey.polling.run_tracker import Look, Need, Run, RunTracker
+    from airflow_provider_portkey.state.asset import AssetState
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +58,9 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
     :param poll_interval: Seconds between two looks. Watchers of a thread with equal intervals share them (Airflow
         3.3 and newer).
     :param max_consecutive_failures: Looks that may fail in a row before it gives up; Airflow then starts it anew.
-    :param look_back: Seconds: at the very first start, runs that still go on and were created within them are watched
+    :param lookback: Seconds: at the very first start, runs that still go on and were created within them are watched
         too. Runs that have ended by then are not told.
-    :raises PortkeyInvalidArgument: naming the argument that is wrong.
+    :raises PortkeyInvalidArgumentError: naming the argument that is wrong.
     """
 
     #: When the next look at a thread may be, after one that failed: Airflow starts a trigger that gave up anew within
@@ -77,21 +77,21 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
         portkey_conn_id: str = "portkey_default",
         poll_interval: float = 60.0,
         max_consecutive_failures: int = 10,
-        look_back: float = 3600.0,
+        lookback: float = 3600.0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        from airflow_provider_portkey.client.paths import checked_id
-        from airflow_provider_portkey.jobs.polling import check_failures
+        from airflow_provider_portkey.client.paths import validate_id
+        from airflow_provider_portkey.polling.poller import check_failures
 
-        self.thread_id = checked_id("thread_id", thread_id)
+        self.thread_id = validate_id("thread_id", thread_id)
         self.statuses = _checked_statuses(statuses)
-        self.assistant_id = assistant_id if assistant_id is None else checked_id("assistant_id", assistant_id)
+        self.assistant_id = assistant_id if assistant_id is None else validate_id("assistant_id", assistant_id)
         self.metadata = _checked_metadata(metadata)
         self.portkey_conn_id = portkey_conn_id
         self.poll_interval = _checked_seconds("poll_interval", poll_interval, least=0.1)
         self.max_consecutive_failures = max_consecutive_failures
         check_failures(max_consecutive_failures)
-        self.look_back = _checked_seconds("look_back", look_back, least=0)
+        self.lookback = _checked_seconds("lookback", lookback, least=0)
         self._next_own_look = 0.0
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -105,7 +105,7 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
             "portkey_conn_id": self.portkey_conn_id,
             "poll_interval": self.poll_interval,
             "max_consecutive_failures": self.max_consecutive_failures,
-            "look_back": self.look_back,
+            "lookback": self.lookback,
         }
 
     def shared_stream_key(self) -> Hashable:
@@ -119,12 +119,12 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
 
         :param kwargs: Arguments of one of the triggers that share it.
         """
-        run_watch, _ = await asyncio.to_thread(_load)
-        from airflow_provider_portkey.triggers.run_reading import read_look
+        run_tracker, _ = await asyncio.to_thread(_load)
+        from airflow_provider_portkey.polling.drivers import read_look
 
         thread_id, interval = kwargs["thread_id"], kwargs["poll_interval"]
         await sleep_to_grid(cls._not_before.get(_stream_key(kwargs), 0.0) - time.monotonic())
-        need = run_watch.Need(time.time() - run_watch.LOOK_BACK)
+        need = run_tracker.Need(time.time() - run_tracker.LOOKBACK)
         while True:
             try:
                 # Opened anew after each failure, so that a connection that was put right is noticed.
@@ -145,7 +145,7 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
         Yield an event for each run of interest that ended and was not told before.
 
         :param shared_stream: As of :meth:`open_shared_stream`.
-        :raises PortkeyPollingGaveUp: After too many failures in a row, and at once after a refusal.
+        :raises PortkeyPollingGaveUpError: After too many failures in a row, and at once after a refusal.
         """
         watch, keeper = await self._begin()
         failures, restored = 0, False
@@ -177,7 +177,7 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
             async for event in self.filter_shared_stream(stream):
                 yield event
 
-    async def _tell(self, due: list[Run], watch: RunWatch, keeper: Keeper) -> AsyncGenerator[TriggerEvent]:
+    async def _tell(self, due: list[Run], watch: RunTracker, keeper: AssetState) -> AsyncGenerator[TriggerEvent]:
         """Yield an event for each run, and keep in mind those that Airflow has stored."""
         if self.trigger_id is None or not keeper.keeps:
             # Whoever comes back for more has it; and without a store there is nothing to be in time for.
@@ -186,10 +186,10 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
                 watch.told(run)
                 await keeper.save()
             return
-        from airflow_provider_portkey.triggers.handover import Parcel
+        from airflow_provider_portkey.state.asset import TrackedPayload
 
         for start in range(0, len(due), _TOGETHER):
-            waiting = [Parcel(content=run) for run in due[start : start + _TOGETHER]]
+            waiting = [TrackedPayload(content=run) for run in due[start : start + _TOGETHER]]
             for parcel in waiting:
                 yield TriggerEvent(parcel)  # type: ignore[no-untyped-call]
                 parcel.queued()
@@ -208,18 +208,18 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
                     await keeper.take_back(before)
                     raise
 
-    async def _begin(self) -> tuple[RunWatch, Keeper]:
-        run_watch, handover = await asyncio.to_thread(_load)
-        watch = run_watch.RunWatch(
-            statuses=self.statuses or run_watch.ENDED,
+    async def _begin(self) -> tuple[RunTracker, AssetState]:
+        run_tracker, asset = await asyncio.to_thread(_load)
+        watch = run_tracker.RunTracker(
+            statuses=self.statuses or run_tracker.ENDED,
             assistant_id=self.assistant_id,
             metadata=self.metadata,
-            look_back=self.look_back,
+            lookback=self.lookback,
         )
         # What is watched, not how often: a changed interval goes on from the same state.
         what = [self.portkey_conn_id, self.thread_id, self.statuses, self.assistant_id, self.metadata]
         key = f"portkey_run_events_{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]}"
-        return watch, handover.Keeper(watch, getattr(self, "asset_state_store", None), key, self.log)
+        return watch, asset.AssetState(watch, getattr(self, "asset_state_store", None), key, self.log)
 
     async def _complete(self, seen: Look | Exception, need: Need) -> Look | None:
         """
@@ -235,17 +235,17 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
         if (now := time.monotonic()) < self._next_own_look:
             return None
         self._next_own_look = now + self.poll_interval / 2
-        from airflow_provider_portkey.triggers.run_reading import read_look
+        from airflow_provider_portkey.polling.drivers import read_look
 
         async with open_portkey(self.portkey_conn_id) as client:
             return await read_look(client, self.thread_id, need, seen)
 
     async def _after_failure(self, error: Exception, failures: int, *, own: bool) -> None:
         """Give up where it is time to; else wait where the failure was this watcher's own and asks for it."""
-        from airflow_provider_portkey.jobs.polling import is_final
+        from airflow_provider_portkey.polling.poller import is_final
 
         limit = self.max_consecutive_failures
-        refused = isinstance(error, PortkeyConnectionInvalid) or (
+        refused = isinstance(error, PortkeyConnectionInvalidError) or (
             isinstance(error, PortkeyRequestError) and is_final(error)
         )
         if refused or failures >= limit:
@@ -253,7 +253,7 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
             self._pause(self.serialize()[1], error)
             looks = "a look was refused" if refused else f"{failures} looks in a row failed"
             message = f"Gave up watching the runs of thread {self.thread_id!r}: {looks}. Last: {error}"
-            raise PortkeyPollingGaveUp(message) from error
+            raise PortkeyPollingGaveUpError(message) from error
         if own:
             self.log.warning("Look failed (%d of %d in a row): %s", failures, limit, error)
             await sleep_to_grid(getattr(error, "retry_after", None) or 0)
@@ -261,7 +261,7 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
     @classmethod
     def _pause(cls, kwargs: Mapping[str, Any], error: Exception) -> float:
         """Return the seconds until the look after one that failed, and hold to them across a restart."""
-        from airflow_provider_portkey.jobs.polling import wait_after_failure
+        from airflow_provider_portkey.polling.poller import wait_after_failure
 
         wait, now = wait_after_failure(kwargs["poll_interval"], error), time.monotonic()
         for key in [key for key, until in cls._not_before.items() if until <= now]:
@@ -277,22 +277,22 @@ def _stream_key(kwargs: Mapping[str, Any]) -> Hashable:
 
 def _load() -> tuple[ModuleType, ModuleType]:
     """Import what watching needs, in a thread: it would hold up the event loop."""
-    from airflow_provider_portkey.jobs import polling, run_watch  # noqa: F401
-    from airflow_provider_portkey.triggers import handover, run_reading  # noqa: F401
+    from airflow_provider_portkey.polling import drivers, poller, run_tracker  # noqa: F401
+    from airflow_provider_portkey.state import asset
 
-    return run_watch, handover
+    return run_tracker, asset
 
 
 def _checked_statuses(statuses: object) -> list[str] | None:
     if statuses is None:
         return None
-    from airflow_provider_portkey.jobs.run_watch import ENDED
+    from airflow_provider_portkey.polling.run_tracker import ENDED
 
     ends = sorted(ENDED)
     if isinstance(statuses, str) or not isinstance(statuses, Iterable) or not (chosen := list(statuses)):
-        raise PortkeyInvalidArgument("statuses", statuses, f"a list of some of {', '.join(ends)}, or None for all")
+        raise PortkeyInvalidArgumentError("statuses", statuses, f"a list of some of {', '.join(ends)}, or None for all")
     if not all(status in ends for status in chosen):
-        raise PortkeyInvalidArgument("statuses", chosen, f"ends of runs only: {', '.join(ends)}")
+        raise PortkeyInvalidArgumentError("statuses", chosen, f"ends of runs only: {', '.join(ends)}")
     # In one order, since Airflow compares triggers by their arguments.
     return sorted(set(chosen))
 
@@ -303,11 +303,11 @@ def _checked_metadata(metadata: object) -> dict[str, str] | None:
     if not isinstance(metadata, Mapping) or not all(
         isinstance(part, str) for pair in metadata.items() for part in pair
     ):
-        raise PortkeyInvalidArgument("metadata", metadata, "pairs of text, or None")
+        raise PortkeyInvalidArgumentError("metadata", metadata, "pairs of text, or None")
     return dict(sorted(metadata.items()))
 
 
 def _checked_seconds(field: str, value: Any, *, least: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < math.inf:
-        raise PortkeyInvalidArgument(field, value, f"seconds, at least {least:g}")
+        raise PortkeyInvalidArgumentError(field, value, f"seconds, at least {least:g}")
     return float(value)

@@ -30,7 +30,7 @@ def test_gate_and_export(airflow, provider, tmp_path, connection):
         airflow,
         "portkey_gate_and_export",
         dag_run_id,
-        on_look=lambda _, tasks: seen.update((name, each["state"]) for name, each in tasks.items()),
+        lazy_attribute=lambda _, tasks: seen.update((name, each["state"]) for name, each in tasks.items()),
     )
     assert ("wait_for_run", "deferred") in seen
     manifest = airflow.api.xcom("portkey_gate_and_export", dag_run_id, "export_steps")
@@ -100,7 +100,7 @@ def test_a_killed_worker_leaves_no_half_file_and_the_retry_writes_it_whole(airfl
     assert not path.exists()
     present = []
     look = lambda *_: present.append(path.read_bytes() if path.exists() else None)  # noqa: E731
-    succeed(airflow, "export", dag_run_id, on_look=look)
+    succeed(airflow, "export", dag_run_id, lazy_attribute=look)
     assert task(airflow, "export", dag_run_id, "export")["try_number"] == 2
     whole = path.read_bytes()
     assert len(whole.splitlines()) == 900

@@ -7,19 +7,18 @@ import json
 import pytest
 
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
-from airflow_provider_portkey.jobs.base import Job
+from airflow_provider_portkey.jobs.spec import JobSpec
 from airflow_provider_portkey.operators.batch import PortkeyCreateBatchOperator
 from airflow_provider_portkey.operators.response import PortkeyCreateResponseOperator, PortkeyResponseItemsOperator
-from airflow_provider_portkey.sensors.fine_tuning import PortkeyFineTuningJobSensor
-from airflow_provider_portkey.sensors.job import PortkeyJobSensor
+from airflow_provider_portkey.sensors.job import PortkeyCustomJobSensor, PortkeyFineTuningJobSensor
 from airflow_provider_portkey.transfers.batch_output_to_object_storage import PortkeyBatchOutputToObjectStorageOperator
 
-FILE_BATCH = Job(
+FILE_BATCH = JobSpec(
     kind="file batch",
     path="/vector_stores/{vector_store_id}/file_batches/{batch_id}",
-    going=["in_progress"],
-    ended_well=["completed"],
-    ended_badly=["failed", "cancelled"],
+    active_statuses=["in_progress"],
+    success_statuses=["completed"],
+    failure_statuses=["failed", "cancelled"],
 )
 
 
@@ -58,7 +57,7 @@ def test_a_fine_tuning_job(provider):
     provider.add_fine_tuning_job(
         job_id="ftjob_gateway", statuses=["running", "succeeded"], advance="per_poll", events=130
     )
-    done = PortkeyFineTuningJobSensor(task_id="wait", job_id="ftjob_gateway", poke_interval=0.1).execute({})
+    done = PortkeyFineTuningJobSensor(task_id="wait", fine_tuning_job_id="ftjob_gateway", poke_interval=0.1).execute({})
     assert done["status"] == "succeeded"
     assert len(list(PortkeyHook().iter_fine_tuning_events("ftjob_gateway"))) == 130
     assert len(list(PortkeyHook().iter_fine_tuning_checkpoints("ftjob_gateway"))) == 2
@@ -67,5 +66,5 @@ def test_a_fine_tuning_job(provider):
 def test_a_users_own_kind_of_job(provider):
     ids = {"vector_store_id": "vs_gateway", "batch_id": "vsfb_gateway"}
     provider.add_file_batch(**ids, statuses=["in_progress", "completed"], advance="per_poll")
-    done = PortkeyJobSensor(task_id="wait", job=FILE_BATCH, ids=ids, poke_interval=0.1).execute({})
+    done = PortkeyCustomJobSensor(task_id="wait", job_spec=FILE_BATCH, ids=ids, poke_interval=0.1).execute({})
     assert done["status"] == "completed"

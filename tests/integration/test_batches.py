@@ -14,11 +14,11 @@ import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_portkey.exceptions import (
-    PortkeyBatchInputInvalid,
-    PortkeyBatchRequestsFailed,
-    PortkeyJobFailed,
+    PortkeyBatchInputInvalidError,
+    PortkeyBatchRequestsFailedError,
+    PortkeyRemoteJobFailedError,
     PortkeyServerError,
-    PortkeyUnreachable,
+    PortkeyUnreachableError,
 )
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
 from airflow_provider_portkey.operators.batch import PortkeyCreateBatchOperator
@@ -32,7 +32,7 @@ ENDPOINT = "/v1/chat/completions"
 def mock_server(monkeypatch: pytest.MonkeyPatch):
     with PortkeyMockServer(job_seconds=0) as mock_server:
         monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
-        monkeypatch.setattr("airflow_provider_portkey.sensors.base.time.sleep", lambda seconds: None)
+        monkeypatch.setattr("airflow_provider_portkey.tasks.wait.time.sleep", lambda seconds: None)
         monkeypatch.setattr("airflow_provider_portkey.client.downloads.time.sleep", lambda seconds: None)
         yield mock_server
 
@@ -101,8 +101,8 @@ def test_a_batch_is_made_waited_for_and_exported(mock_server, input_path, contex
     assert manifest["usage"]["total_tokens"] == 247 * 25
     rows = [json.loads(line) for line in output.read_text().splitlines()]
     assert {row["custom_id"] for row in rows} == {f"q-{n}" for n in range(250)} - {"q-3", "q-4", "q-7"}
-    with pytest.raises(PortkeyBatchRequestsFailed, match=r"2 failed, 1 missing"):
-        export(batch, output, source=source, fail_on_errors=0)
+    with pytest.raises(PortkeyBatchRequestsFailedError, match=r"2 failed, 1 missing"):
+        export(batch, output, source=source, max_failure_ratio=0)
     assert len(output.read_text().splitlines()) == 249
 
 
@@ -123,7 +123,7 @@ def test_what_a_batch_had_done_when_it_ended_is_exported(mock_server, tmp_path, 
 def test_bad_lines_never_reach_the_provider(mock_server, input_path, context):
     with input_path.open("a") as file:
         file.write("not JSON\n")
-    with pytest.raises(PortkeyBatchInputInvalid, match=r"1 of 251 lines.*Line 251 is no JSON"):
+    with pytest.raises(PortkeyBatchInputInvalidError, match=r"1 of 251 lines.*Line 251 is no JSON"):
         create(input_path, context)
     assert mock_server.requests == []
 
@@ -131,7 +131,7 @@ def test_bad_lines_never_reach_the_provider(mock_server, input_path, context):
 def test_a_batch_that_fails_says_why(mock_server, input_path, context):
     error = {"code": "token_limit_exceeded", "message": "Too many tokens are enqueued.", "line": None}
     mock_server.plan("batches", statuses=["validating", "failed"], advance="per_poll", errors=[error])
-    with pytest.raises(PortkeyJobFailed, match=r"token_limit_exceeded: Too many tokens are enqueued\."):
+    with pytest.raises(PortkeyRemoteJobFailedError, match=r"token_limit_exceeded: Too many tokens are enqueued\."):
         create(input_path, context)
 
 
@@ -146,7 +146,7 @@ def test_downloads_that_are_cut_go_on(mock_server, input_path, context, tmp_path
 
 def test_the_answer_to_a_submission_is_lost_and_the_batch_found(mock_server, input_path, context):
     mock_server.fault(cut_after=5, method="POST", path="/v1/batches")
-    with pytest.raises(PortkeyUnreachable):
+    with pytest.raises(PortkeyUnreachableError):
         create(input_path, context)
     assert create(input_path, context)["id"] == "batch_000001"
     assert_once(mock_server)

@@ -9,12 +9,14 @@ from itertools import pairwise
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_portkey.exceptions import PortkeyJobFailed, PortkeyXComTooLarge
-from airflow_provider_portkey.jobs.base import Job
+from airflow_provider_portkey.exceptions import PortkeyRemoteJobFailedError, PortkeyXComTooLargeError
+from airflow_provider_portkey.jobs.spec import JobSpec
 from airflow_provider_portkey.operators.response import PortkeyCreateResponseOperator, PortkeyResponseItemsOperator
-from airflow_provider_portkey.sensors.fine_tuning import PortkeyFineTuningJobSensor
-from airflow_provider_portkey.sensors.job import PortkeyJobSensor
-from airflow_provider_portkey.sensors.response import PortkeyResponseSensor
+from airflow_provider_portkey.sensors.job import (
+    PortkeyCustomJobSensor,
+    PortkeyFineTuningJobSensor,
+    PortkeyResponseSensor,
+)
 from airflow_provider_portkey.testing import PortkeyMockServer
 from airflow_provider_portkey.transfers.fine_tuning_to_object_storage import (
     PortkeyFineTuningCheckpointsToObjectStorageOperator,
@@ -29,7 +31,7 @@ from airflow_provider_portkey.transfers.response_items_to_object_storage import 
 def mock_server(monkeypatch: pytest.MonkeyPatch):
     with PortkeyMockServer(job_seconds=0) as mock_server:
         monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
-        monkeypatch.setattr("airflow_provider_portkey.sensors.base.time.sleep", lambda seconds: None)
+        monkeypatch.setattr("airflow_provider_portkey.tasks.wait.time.sleep", lambda seconds: None)
         yield mock_server
 
 
@@ -48,14 +50,14 @@ def test_a_response_is_made_waited_for_and_read(mock_server):
     assert body == {"model": "gpt-5-mini", "input": "Why?", "instructions": "Be short.", "background": True}
     items = PortkeyResponseItemsOperator(task_id="answer", response_id=made["id"]).execute({})
     assert items[-1]["type"] == "message"
-    with pytest.raises(PortkeyXComTooLarge, match="PortkeyResponseItemsToObjectStorageOperator"):
+    with pytest.raises(PortkeyXComTooLargeError, match="PortkeyResponseItemsToObjectStorageOperator"):
         PortkeyResponseItemsOperator(task_id="answer", response_id=made["id"], max_bytes=50).execute({})
 
 
 def test_a_failed_response_fails_with_its_error(mock_server):
     error = {"code": "server_error", "message": "The model stumbled."}
     mock_server.add_response(response_id="resp_bad", statuses=["queued", "failed"], advance="per_poll", error=error)
-    with pytest.raises(PortkeyJobFailed, match=r"server_error: The model stumbled\."):
+    with pytest.raises(PortkeyRemoteJobFailedError, match=r"server_error: The model stumbled\."):
         PortkeyResponseSensor(task_id="wait", response_id="resp_bad", poke_interval=0).execute({})
 
 
@@ -98,26 +100,26 @@ def test_only_the_output_lands_where_nothing_else_was_asked_for(mock_server, tmp
 def test_a_fine_tuning_job_with_its_events_and_checkpoints(mock_server, tmp_path):
     statuses = ["validating_files", "queued", "running", "succeeded"]
     mock_server.add_fine_tuning_job(job_id="ftjob_1", statuses=statuses, advance="per_poll", events=230, checkpoints=4)
-    done = PortkeyFineTuningJobSensor(task_id="wait", job_id="ftjob_1", poke_interval=0).execute({})
+    done = PortkeyFineTuningJobSensor(task_id="wait", fine_tuning_job_id="ftjob_1", poke_interval=0).execute({})
     assert done["status"] == "succeeded"
     for operator, rows in (
         (PortkeyFineTuningEventsToObjectStorageOperator, 230),
         (PortkeyFineTuningCheckpointsToObjectStorageOperator, 4),
     ):
         path = tmp_path / f"{operator.__name__}.jsonl"
-        manifest = operator(task_id="keep", job_id="ftjob_1", path=str(path)).execute({})
+        manifest = operator(task_id="keep", fine_tuning_job_id="ftjob_1", path=str(path)).execute({})
         ids = [json.loads(line)["id"] for line in path.read_text().splitlines()]
         assert len(ids) == len(set(ids)) == manifest["rows"] == rows
         assert manifest["job_status"] == "succeeded"
 
 
-FILE_BATCH = Job(
+FILE_BATCH = JobSpec(
     kind="file batch",
     path="/vector_stores/{vector_store_id}/file_batches/{batch_id}",
-    going=["in_progress"],
-    ended_well=["completed"],
-    ended_badly=["failed", "cancelled"],
-    progress="file_counts",
+    active_statuses=["in_progress"],
+    success_statuses=["completed"],
+    failure_statuses=["failed", "cancelled"],
+    progress_field="file_counts",
     cancel_path="/vector_stores/{vector_store_id}/file_batches/{batch_id}/cancel",
 )
 IDS = {"vector_store_id": "vs_1", "batch_id": "vsfb_1"}
@@ -126,7 +128,7 @@ IDS = {"vector_store_id": "vs_1", "batch_id": "vsfb_1"}
 def test_a_users_own_kind_of_job_shows_its_progress(mock_server, caplog, capsys):
     mock_server.add_file_batch(**IDS, files=3, statuses=["in_progress", "in_progress", "completed"], advance="per_poll")
     with caplog.at_level("INFO"):
-        done = PortkeyJobSensor(task_id="wait", job=FILE_BATCH, ids=IDS, poke_interval=0).execute({})
+        done = PortkeyCustomJobSensor(task_id="wait", job_spec=FILE_BATCH, ids=IDS, poke_interval=0).execute({})
     assert done["status"] == "completed"
     assert "file batch 'vsfb_1' (vector_store_id 'vs_1')" in (shown := caplog.text + capsys.readouterr().out)
     assert "completed 3" in shown
@@ -134,5 +136,5 @@ def test_a_users_own_kind_of_job_shows_its_progress(mock_server, caplog, capsys)
 
 def test_a_users_own_kind_of_job_is_cancelled_on_a_kill(mock_server):
     mock_server.add_file_batch(**IDS, statuses="in_progress")
-    PortkeyJobSensor(task_id="wait", job=FILE_BATCH, ids=IDS, cancel_on_kill=True).on_kill()
+    PortkeyCustomJobSensor(task_id="wait", job_spec=FILE_BATCH, ids=IDS, cancel_on_kill=True).on_kill()
     assert mock_server.requests[-1].path == "/v1/vector_stores/vs_1/file_batches/vsfb_1/cancel"

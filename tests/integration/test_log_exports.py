@@ -19,14 +19,14 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_portkey.client.sync import PortkeyClient
 from airflow_provider_portkey.exceptions import (
-    PortkeyJobFailed,
-    PortkeyRowsMismatch,
-    PortkeyUnreachable,
-    PortkeyWindowTooFull,
+    PortkeyRemoteJobFailedError,
+    PortkeyRowsMismatchError,
+    PortkeyUnreachableError,
+    PortkeyWindowTooFullError,
 )
-from airflow_provider_portkey.jobs.log_windows import make_plan
-from airflow_provider_portkey.operators.log_export import PortkeyLogExportOperator
+from airflow_provider_portkey.log_export.plan import make_plan
 from airflow_provider_portkey.testing import PortkeyMockServer
+from airflow_provider_portkey.transfers.logs_to_object_storage import PortkeyLogsToObjectStorageOperator
 from airflow_provider_portkey.triggers import job as trigger_module
 
 START, END = "2026-07-25T00:00:00Z", "2026-07-25T01:00:00Z"
@@ -92,8 +92,8 @@ class Task:
             except TaskDeferred as again:
                 deferred = again
 
-    def _make(self) -> PortkeyLogExportOperator:
-        return PortkeyLogExportOperator(task_id="logs", poke_interval=0, timeout=300, **self._arguments)
+    def _make(self) -> PortkeyLogsToObjectStorageOperator:
+        return PortkeyLogsToObjectStorageOperator(task_id="logs", poke_interval=0, timeout=300, **self._arguments)
 
     def context(self, first: datetime | None) -> dict[str, Any]:
         ti = SimpleNamespace(
@@ -225,7 +225,7 @@ def test_more_or_fewer_rows_than_counted_land_nothing_and_a_retry_counts_anew(po
     portkey.add_logs(10, START, END)
     portkey.fault(method="POST", path="*/logs/exports", merge={"total": 9})
     task = Task("poke", tmp_path / "logs.jsonl")
-    with pytest.raises(PortkeyRowsMismatch, match="has 10 rows instead of 9"):
+    with pytest.raises(PortkeyRowsMismatchError, match="has 10 rows instead of 9"):
         task.run()
     assert list(tmp_path.iterdir()) == []
     assert task.run()["rows"] == 10
@@ -242,7 +242,7 @@ def test_a_mismatch_may_be_a_warning(portkey, tmp_path, caplog, capsys):
 
 def test_too_many_logs_in_one_second_start_nothing(portkey, tmp_path, small_exports):
     portkey.add_logs(101, START, START)
-    with pytest.raises(PortkeyWindowTooFull, match="101 logs in the one second from 2026-07-25T00:00:00Z on"):
+    with pytest.raises(PortkeyWindowTooFullError, match="101 logs in the one second from 2026-07-25T00:00:00Z on"):
         Task("poke", tmp_path / "logs.jsonl").run()
     assert starts(portkey) == []
 
@@ -257,7 +257,7 @@ def test_a_bad_end_fails_and_a_cleared_task_repeats_that_part_only(portkey, tmp_
     task = Task(mode, tmp_path / "logs.jsonl")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(make_plan.__kwdefaults__, "limit", 100)
-        with pytest.raises(PortkeyJobFailed, match=f"ended as {status}"):
+        with pytest.raises(PortkeyRemoteJobFailedError, match=f"ended as {status}"):
             task.run()
         task.max_tries += 1
         manifest = task.run()
@@ -283,7 +283,7 @@ def test_a_start_without_an_answer_is_looked_at_before_it_is_repeated(portkey, t
     portkey.add_logs(10, START, END)
     portkey.fault(path="*/start", **({"cut_after": 0} if carried_out else {"disconnect": True}))
     task = Task("poke", tmp_path / "logs.jsonl")
-    with pytest.raises(PortkeyUnreachable):
+    with pytest.raises(PortkeyUnreachableError):
         task.run()
     assert task.run()["rows"] == 10
     assert len(starts(portkey)) == (1 if carried_out else 2)

@@ -49,7 +49,7 @@ def test_the_example_waits_for_all_in_one_task_and_for_each_in_its_own(dags, moc
     dag_run = dags["portkey_many_runs"].test(run_conf={"runs": 3})
     assert set(states_of(dag_run).values()) == {"success"}
     account = xcom(dag_run, "wait_for_all")
-    assert (account["total"], account["counts"], account["ended_badly"]) == (3, {"completed": 3}, [])
+    assert (account["total"], account["counts"], account["failure_statuses"]) == (3, {"completed": 3}, [])
     assert account["usage"]["total_tokens"] > 0
     assert [xcom(dag_run, "wait_for_each", index)["id"] for index in range(3)] == ["run_3", "run_2", "run_1"]
     assert xcom(dag_run, "report").startswith("3 runs: 3 completed; ")

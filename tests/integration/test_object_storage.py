@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import requests
 
-from airflow_provider_portkey.exceptions import PortkeyDestinationExists, PortkeyUnexpectedAnswer
+from airflow_provider_portkey.exceptions import PortkeyDestinationExistsError, PortkeyUnexpectedResponseError
 from airflow_provider_portkey.testing import PortkeyMockServer
 from airflow_provider_portkey.transfers.steps_to_object_storage import (
     PortkeyRunStepsToObjectStorageOperator,
@@ -81,14 +81,14 @@ def test_lands_in_the_bucket(mock_server, s3):
 
 def test_nothing_lands_where_the_steps_break_off(mock_server, s3):
     mock_server.fault(status=200, body="<html>Sign in</html>", content_type="text/html", path="*/steps", times=None)
-    with pytest.raises(PortkeyUnexpectedAnswer):
+    with pytest.raises(PortkeyUnexpectedResponseError):
         export()
     assert keys(s3) == []
 
 
 def test_an_earlier_export_stays_where_it_must(mock_server, s3):
     s3.put_object(Bucket="exports", Key="day/steps.jsonl.gz", Body=b"earlier")
-    with pytest.raises(PortkeyDestinationExists):
+    with pytest.raises(PortkeyDestinationExistsError):
         export(overwrite=False)
     assert mock_server.requests == []
     assert s3.get_object(Bucket="exports", Key="day/steps.jsonl.gz")["Body"].read() == b"earlier"

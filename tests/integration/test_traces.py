@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import BaseOperator, TaskDeferred
 
-from airflow_provider_portkey.exceptions import PortkeyBadRequest, PortkeyUnreachable
+from airflow_provider_portkey.exceptions import PortkeyBadRequestError, PortkeyUnreachableError
 from airflow_provider_portkey.get_provider_info import get_provider_info
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
-from airflow_provider_portkey.jobs.base import Job
 from airflow_provider_portkey.jobs.run import RUN
+from airflow_provider_portkey.jobs.spec import JobSpec
 from airflow_provider_portkey.links import trace_id_of
 from airflow_provider_portkey.testing import PortkeyMockServer
 from airflow_provider_portkey.triggers import job as trigger_module
@@ -26,12 +26,12 @@ EXAMPLES = Path(__file__).parents[2] / "example_dags"
 KEY = {"dag_id": "reports", "run_id": "manual__1", "task_id": "task", "map_index": 3, "try_number": 2}
 ID = trace_id_of(SimpleNamespace(**KEY))
 WINDOW = {"window_start": "2026-07-25T00:00:00Z", "window_end": "2026-07-25T01:00:00Z"}
-FILE_BATCH = Job(
+FILE_BATCH = JobSpec(
     kind="file batch",
     path="/vector_stores/{vector_store_id}/file_batches/{batch_id}",
-    going=["in_progress"],
-    ended_well=["completed"],
-    ended_badly=["failed"],
+    active_statuses=["in_progress"],
+    success_statuses=["completed"],
+    failure_statuses=["failed"],
 )
 REQUEST = {"custom_id": "q", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "m", "messages": []}}
 TOOL_CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -56,7 +56,7 @@ def mock_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyMockServer]:
         await asyncio.sleep(0)
 
     monkeypatch.setattr(trigger_module, "sleep_to_grid", asleep)
-    monkeypatch.setattr("airflow_provider_portkey.sensors.base.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("airflow_provider_portkey.tasks.wait.time.sleep", lambda seconds: None)
     with PortkeyMockServer(job_seconds=0.2, run_seconds=0.2) as mock_server:
         monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
         mock_server.add_run(thread_id="thread_1", run_id="run_1", steps=3, **lasting("completed"))
@@ -80,21 +80,27 @@ def tasks(folder: Path) -> dict[str, dict[str, Any]]:
         "PortkeyResponseSensor": {"response_id": "resp_1"},
         "PortkeyBatchSensor": {"batch_id": "batch_1"},
         "PortkeyLogExportSensor": {"export_id": "exp_1"},
-        "PortkeyFineTuningJobSensor": {"job_id": "ft_1"},
-        "PortkeyJobSensor": {"job": FILE_BATCH, "ids": {"vector_store_id": "vs_1", "batch_id": "fb_1"}},
+        "PortkeyFineTuningJobSensor": {"fine_tuning_job_id": "ft_1"},
+        "PortkeyCustomJobSensor": {"job": FILE_BATCH, "ids": {"vector_store_id": "vs_1", "batch_id": "fb_1"}},
         "PortkeyCreateRunOperator": {"assistant_id": "asst_1", "thread_id": "thread_1"},
         "PortkeyCancelRunOperator": {**run, "wait_for_completion": True},
         "PortkeyCreateResponseOperator": {"model": "m", "input": "Why?"},
         "PortkeyCreateBatchOperator": {"input_path": str(folder / "in.jsonl")},
-        "PortkeyLogExportOperator": {"path": str(folder / "logs.jsonl"), **WINDOW},
+        "PortkeyLogsToObjectStorageOperator": {"path": str(folder / "logs.jsonl"), **WINDOW},
         "PortkeyRunStepsOperator": run,
         "PortkeyResponseItemsOperator": {"response_id": "resp_1"},
         "PortkeyRunStepsToObjectStorageOperator": {**run, "path": str(folder / "steps"), "include_messages": True},
         "PortkeyThreadStepsToObjectStorageOperator": {"thread_ids": ["thread_1"], "path": str(folder), **WINDOW},
         "PortkeyResponseItemsToObjectStorageOperator": {"response_id": "resp_1", "path": str(folder / "items")},
         "PortkeyBatchOutputToObjectStorageOperator": {"batch_id": "batch_2", "path": str(folder / "output")},
-        "PortkeyFineTuningEventsToObjectStorageOperator": {"job_id": "ft_1", "path": str(folder / "events")},
-        "PortkeyFineTuningCheckpointsToObjectStorageOperator": {"job_id": "ft_1", "path": str(folder / "points")},
+        "PortkeyFineTuningEventsToObjectStorageOperator": {
+            "fine_tuning_job_id": "ft_1",
+            "path": str(folder / "events"),
+        },
+        "PortkeyFineTuningCheckpointsToObjectStorageOperator": {
+            "fine_tuning_job_id": "ft_1",
+            "path": str(folder / "points"),
+        },
         "PortkeySubmitToolOutputsOperator": {
             "thread_id": "thread_1",
             "run_id": "run_asks",
@@ -163,7 +169,7 @@ def test_every_request_of_a_task_carries_its_trace_id(
     assert {request.headers.get("x-portkey-trace-id") for request in mock_server.storage_requests} <= {None}
     # A run that was cancelled has ended by the next look.
     assert bool(deferred) == (deferrable and waits and name != "PortkeyCancelRunOperator")
-    assert bool(mock_server.storage_requests) == (name == "PortkeyLogExportOperator")
+    assert bool(mock_server.storage_requests) == (name == "PortkeyLogsToObjectStorageOperator")
 
 
 def test_each_try_has_its_own_trace_also_with_one_operator(mock_server: PortkeyMockServer) -> None:
@@ -209,12 +215,12 @@ def test_a_hook_of_somebody_elses_code_sends_none(mock_server: PortkeyMockServer
 
 def test_an_error_names_the_trace_id_that_was_sent(mock_server: PortkeyMockServer) -> None:
     mock_server.fault(status=400, headers={"x-portkey-trace-id": ""})
-    with pytest.raises(PortkeyBadRequest, match=f"trace id {ID}") as refused:
+    with pytest.raises(PortkeyBadRequestError, match=f"trace id {ID}") as refused:
         PortkeyHook(trace_id=ID).get_run("thread_1", "run_2")
     assert refused.value.trace_id == ID
 
     mock_server.fault(disconnect=True)
-    with pytest.raises(PortkeyUnreachable) as broken_off:
+    with pytest.raises(PortkeyUnreachableError) as broken_off:
         PortkeyHook(trace_id=ID).get_job(RUN, {"thread_id": "thread_1", "run_id": "run_2"}, max_retries=0)
     assert broken_off.value.trace_id == ID
 

@@ -86,7 +86,7 @@ def mock_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyMockServer]:
         await asyncio.sleep(0)
 
     monkeypatch.setattr(trigger_module, "sleep_to_grid", asleep)
-    monkeypatch.setattr("airflow_provider_portkey.sensors.base.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("airflow_provider_portkey.tasks.wait.time.sleep", lambda seconds: None)
     with PortkeyMockServer(run_seconds=0) as mock_server:
         monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
         yield mock_server
@@ -140,7 +140,7 @@ def test_a_wait_for_many_runs_counts_each_once(
         mock_server.add_run(thread_id="t", run_id=f"r{number}", statuses=statuses, fields={"usage": USAGE})
 
     task = PortkeyThreadRunsSensor(
-        task_id="wait", thread_id="t", run_ids=["r0", "r1", "r2"], allowed_bad_ends=1, poke_interval=0,
+        task_id="wait", thread_id="t", run_ids=["r0", "r1", "r2"], max_failed_runs=1, poke_interval=0,
         deferrable=deferrable,
     )  # fmt: skip
     deferred, end = work(task)

@@ -7,12 +7,12 @@ from datetime import timedelta
 from airflow.sdk import DAG, Param
 
 from airflow_provider_portkey.operators.batch import PortkeyCreateBatchOperator
-from airflow_provider_portkey.operators.log_export import PortkeyLogExportOperator
 from airflow_provider_portkey.operators.response import PortkeyCreateResponseOperator
 from airflow_provider_portkey.sensors.run import PortkeyRunSensor
 from airflow_provider_portkey.transfers.batch_output_to_object_storage import (
     PortkeyBatchOutputToObjectStorageOperator,
 )
+from airflow_provider_portkey.transfers.logs_to_object_storage import PortkeyLogsToObjectStorageOperator
 from airflow_provider_portkey.transfers.steps_to_object_storage import PortkeyRunStepsToObjectStorageOperator
 
 IDS = {"thread_id": "{{ params.thread_id }}", "run_id": "{{ params.run_id }}"}
@@ -64,7 +64,7 @@ with DAG(dag_id="batch", schedule=None, params={"input": Param(type="string"), "
 WINDOW = {name: Param(type="string") for name in ("start", "end", "path")}
 
 with DAG(dag_id="logs", schedule=None, params=WINDOW):
-    PortkeyLogExportOperator(
+    PortkeyLogsToObjectStorageOperator(
         task_id="export",
         window_start="{{ params.start }}",
         window_end="{{ params.end }}",

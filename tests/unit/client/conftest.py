@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-Answer = Callable[[BaseHTTPRequestHandler], None]
+Response = Callable[[BaseHTTPRequestHandler], None]
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Received:
 class Loopback:
     """A server that answers each request by calling ``answer`` with the handler, and remembers what came."""
 
-    answer: Answer
+    answer: Response
     requests: list[Received] = field(default_factory=list)
     connections: int = 0
 
@@ -68,14 +68,14 @@ class Loopback:
 
 
 @pytest.fixture
-def loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answer], Loopback]]:
+def loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Response], Loopback]]:
     """Start servers; proxies of the machine's environment are left aside."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     started: list[Loopback] = []
 
-    def start(answer: Answer) -> Loopback:
+    def start(answer: Response) -> Loopback:
         started.append(Loopback(answer))
         return started[-1]
 

@@ -13,7 +13,7 @@ import pytest
 
 from airflow_provider_portkey import exceptions
 from airflow_provider_portkey.client.aio import AsyncPortkeyClient, open_client
-from airflow_provider_portkey.client.credentials import Credentials, read_credentials
+from airflow_provider_portkey.client.settings import ConnectionSettings, read_settings
 
 T = TypeVar("T")
 #: Ends the pauses of a dripping answer when the test is over.
@@ -22,13 +22,13 @@ RUN = "/threads/{thread_id}/runs/{run_id}"
 IDS = {"thread_id": "thread_1", "run_id": "run_1"}
 
 
-def credentials_for(url: str, **extra: Any) -> Credentials:
-    return read_credentials(host=url, api_key="pk-secret-key", extra={"max_retries": 2, **extra})
+def credentials_for(url: str, **extra: Any) -> ConnectionSettings:
+    return read_settings(host=url, api_key="pk-secret-key", extra={"max_retries": 2, **extra})
 
 
-def call(credentials: Credentials, use: Callable[[AsyncPortkeyClient], Awaitable[T]]) -> T:
+def call(settings: ConnectionSettings, use: Callable[[AsyncPortkeyClient], Awaitable[T]]) -> T:
     async def main() -> T:
-        async with open_client(credentials) as client:
+        async with open_client(settings) as client:
             return await use(client)
 
     return asyncio.run(main())
@@ -131,9 +131,9 @@ def test_a_post_sends_an_empty_json_object(loopback: Callable[..., Any]) -> None
 )
 def test_a_hostile_id_arrives_in_one_segment(loopback: Callable[..., Any], hostile: str, segment: str) -> None:
     server = loopback(good)
-    credentials = credentials_for(server.url, query={"v": "1"})
+    settings = credentials_for(server.url, query={"v": "1"})
 
-    call(credentials, lambda client: client.get(RUN, {**IDS, "thread_id": hostile}))
+    call(settings, lambda client: client.get(RUN, {**IDS, "thread_id": hostile}))
 
     assert server.requests[0].path == f"/v1/threads/{segment}/runs/run_1?v=1"
 
@@ -142,7 +142,7 @@ def test_a_hostile_id_arrives_in_one_segment(loopback: Callable[..., Any], hosti
 def test_what_is_no_id_is_refused_before_anything_is_sent(loopback: Callable[..., Any], wrong: Any) -> None:
     server = loopback(good)
 
-    with pytest.raises(exceptions.PortkeyInvalidArgument, match=r"^thread_id="):
+    with pytest.raises(exceptions.PortkeyInvalidArgumentError, match=r"^thread_id="):
         call(credentials_for(server.url), lambda client: client.post(RUN, {**IDS, "thread_id": wrong}))
 
     assert server.requests == []
@@ -154,7 +154,7 @@ def test_a_redirect_is_never_followed(loopback: Callable[..., Any], status: int,
     collector = loopback(good)
     server = loopback(refusal(status, b"", Location=f"{collector.url}/v1/collect"))
 
-    with pytest.raises(exceptions.PortkeyRedirected, match="which is not followed"):
+    with pytest.raises(exceptions.PortkeyRedirectedError, match="which is not followed"):
         call(credentials_for(server.url), use)
 
     assert len(server.requests) == 1
@@ -169,9 +169,9 @@ def test_a_redirect_is_never_followed(loopback: Callable[..., Any], status: int,
             b'{"status": "failure", "message": "Portkey Error: Invalid API Key: pk-secret-key"}',
             exceptions.PortkeyAuthenticationError,
         ),
-        (404, b'{"error": {"message": "No run pk-secret-key"}}', exceptions.PortkeyNotFound),
+        (404, b'{"error": {"message": "No run pk-secret-key"}}', exceptions.PortkeyNotFoundError),
         (503, b"pk-secret-key", exceptions.PortkeyServerError),
-        (200, b"<html>pk-secret-key</html>", exceptions.PortkeyUnexpectedAnswer),
+        (200, b"<html>pk-secret-key</html>", exceptions.PortkeyUnexpectedResponseError),
     ],
 )
 def test_a_get_is_tried_once_and_its_error_is_typed_and_clean(
@@ -191,7 +191,7 @@ def test_a_get_is_tried_once_and_its_error_is_typed_and_clean(
 def test_an_answer_names_the_seconds_to_wait(loopback: Callable[..., Any]) -> None:
     server = loopback(refusal(429, Retry_After="7"))
 
-    with pytest.raises(exceptions.PortkeyRateLimited) as raised:
+    with pytest.raises(exceptions.PortkeyRateLimitedError) as raised:
         call(credentials_for(server.url), get_run)
 
     assert raised.value.retry_after == 7.0
@@ -225,10 +225,10 @@ def test_a_port_where_nobody_listens_is_unreachable_and_was_not_sent(
 ) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
-    with pytest.raises(exceptions.PortkeyUnreachable, match="Connect call failed") as raised:
+    with pytest.raises(exceptions.PortkeyUnreachableError, match="Connect call failed") as raised:
         call(credentials_for(closed_port, query={"token": "query-secret"}), cancel_run)
 
-    assert raised.value.sent is False
+    assert raised.value.request_sent is False
     assert "query-secret" not in str(raised.value)
     assert raised.value.__cause__ is None
     assert len(async_waits) == 2
@@ -237,10 +237,10 @@ def test_a_port_where_nobody_listens_is_unreachable_and_was_not_sent(
 def test_a_port_that_does_not_accept_in_time_was_not_sent_to(deaf_port: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
-    with pytest.raises(exceptions.PortkeyUnreachable, match="Timeout") as raised:
+    with pytest.raises(exceptions.PortkeyUnreachableError, match="Timeout") as raised:
         call(credentials_for(deaf_port, connect_timeout=0.2, read_timeout=5), get_run)
 
-    assert raised.value.sent is False
+    assert raised.value.request_sent is False
 
 
 def cut_short(handler: BaseHTTPRequestHandler) -> None:
@@ -265,11 +265,11 @@ def not_http(handler: BaseHTTPRequestHandler) -> None:
 def test_a_broken_answer_is_unreachable_and_was_sent(loopback: Callable[..., Any], answer: Any) -> None:
     server = loopback(answer)
 
-    with pytest.raises(exceptions.PortkeyUnreachable) as raised:
+    with pytest.raises(exceptions.PortkeyUnreachableError) as raised:
         call(credentials_for(server.url, query={"token": "query-secret"}), cancel_run)
 
-    assert raised.value.sent is True
-    assert raised.value.said
+    assert raised.value.request_sent is True
+    assert raised.value.server_message
     assert "query-secret" not in str(raised.value)
     assert len(server.requests) == 1
 
@@ -302,7 +302,7 @@ def test_a_slow_answer_ends_at_the_deadline_of_the_try(loopback: Callable[..., A
     server = loopback(answer)
     started = time.monotonic()
 
-    with pytest.raises(exceptions.PortkeyUnreachable, match="Timeout"):
+    with pytest.raises(exceptions.PortkeyUnreachableError, match="Timeout"):
         call(credentials_for(server.url, connect_timeout=0.1, read_timeout=0.2), get_run)
 
     assert time.monotonic() - started < 1.0
@@ -314,7 +314,7 @@ def test_a_body_over_the_limit_is_not_read_to_its_end(
     monkeypatch.setattr("airflow_provider_portkey.client.aio.MAX_BODY_BYTES", 1000)
     server = loopback(lambda handler: send(handler, gzip.compress(b" " * 100_000), Content_Encoding="gzip"))
 
-    with pytest.raises(exceptions.PortkeyUnreachable, match="more than 1000 bytes came"):
+    with pytest.raises(exceptions.PortkeyUnreachableError, match="more than 1000 bytes came"):
         call(credentials_for(server.url), get_run)
 
 
@@ -504,7 +504,7 @@ def test_a_broken_answer_has_the_trace_id_that_was_sent(loopback: Callable[..., 
         async with open_client(credentials_for(server.url), trace_id="a") as client:
             await get_run(client)
 
-    with pytest.raises(exceptions.PortkeyUnreachable) as raised:
+    with pytest.raises(exceptions.PortkeyUnreachableError) as raised:
         asyncio.run(main())
 
     assert raised.value.trace_id == "a"

@@ -9,9 +9,9 @@ import pytest
 
 from airflow_provider_portkey.client.pagination import Query, items_of, iter_items, page_query
 from airflow_provider_portkey.exceptions import (
-    PortkeyInvalidArgument,
+    PortkeyInvalidArgumentError,
     PortkeyPaginationError,
-    PortkeyUnexpectedAnswer,
+    PortkeyUnexpectedResponseError,
 )
 
 
@@ -212,14 +212,14 @@ def test_a_circle_larger_than_the_remembered_items_is_an_error() -> None:
     ],
 )
 def test_what_is_no_list_of_items_is_an_error(page: dict[str, Any], message: str) -> None:
-    with pytest.raises(PortkeyUnexpectedAnswer, match=message):
+    with pytest.raises(PortkeyUnexpectedResponseError, match=message):
         list(iter_items(lambda query: page))
-    with pytest.raises(PortkeyUnexpectedAnswer, match=message):
+    with pytest.raises(PortkeyUnexpectedResponseError, match=message):
         items_of(page)
 
 
 def test_a_huge_item_without_an_id_is_cut_in_the_error() -> None:
-    with pytest.raises(PortkeyUnexpectedAnswer) as raised:
+    with pytest.raises(PortkeyUnexpectedResponseError) as raised:
         items_of({"data": [{"name": "x" * 100_000}]})
 
     assert len(str(raised.value)) < 300
@@ -236,7 +236,7 @@ def test_a_huge_item_without_an_id_is_cut_in_the_error() -> None:
     ],
 )
 def test_what_a_list_call_takes_is_checked(name: str, wrong: Any) -> None:
-    with pytest.raises(PortkeyInvalidArgument, match=f"^{name}="):
+    with pytest.raises(PortkeyInvalidArgumentError, match=f"^{name}="):
         page_query(**{name: wrong})
 
 
@@ -256,7 +256,7 @@ def test_what_a_list_call_takes_is_checked(name: str, wrong: Any) -> None:
 def test_an_iterator_refuses_wrong_arguments_before_anything_is_sent(arguments: dict[str, Any], name: str) -> None:
     server = Server(5)
 
-    with pytest.raises(PortkeyInvalidArgument, match=f"^{name}="):
+    with pytest.raises(PortkeyInvalidArgumentError, match=f"^{name}="):
         iter_items(server, **arguments)
 
     assert server.queries == []

@@ -4,8 +4,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from airflow_provider_portkey.client.paths import fill_path
-from airflow_provider_portkey.exceptions import PortkeyInvalidArgument
+from airflow_provider_portkey.client.paths import expand_path
+from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from airflow_provider_portkey.exceptions import PortkeyInvalidArgument
     ],
 )
 def test_an_id_stays_within_its_segment(value: str, segment: str) -> None:
-    filled = fill_path("/threads/{thread_id}/runs/{run_id}", {"thread_id": value, "run_id": "run_1"})
+    filled = expand_path("/threads/{thread_id}/runs/{run_id}", {"thread_id": value, "run_id": "run_1"})
 
     assert filled == f"/threads/{segment}/runs/run_1"
     assert unquote(filled.split("/")[2]) == value
@@ -36,14 +36,14 @@ def test_an_id_stays_within_its_segment(value: str, segment: str) -> None:
 
 @pytest.mark.parametrize("value", ["", " ", "\n", ".", "..", None, 5, b"thread_1", ["thread_1"], True])
 def test_what_is_no_id_is_refused_by_name(value: object) -> None:
-    with pytest.raises(PortkeyInvalidArgument, match=r"^run_id=.*a Portkey id"):
-        fill_path("/threads/{thread_id}/runs/{run_id}", {"thread_id": "thread_1", "run_id": value})
+    with pytest.raises(PortkeyInvalidArgumentError, match=r"^run_id=.*a Portkey id"):
+        expand_path("/threads/{thread_id}/runs/{run_id}", {"thread_id": "thread_1", "run_id": value})
 
 
 def test_an_id_that_utf8_cannot_carry_is_refused_by_name() -> None:
-    with pytest.raises(PortkeyInvalidArgument, match=r"^run_id="):
-        fill_path("/runs/{run_id}", {"run_id": "run_\ud800"})
+    with pytest.raises(PortkeyInvalidArgumentError, match=r"^run_id="):
+        expand_path("/runs/{run_id}", {"run_id": "run_\ud800"})
 
 
 def test_path_without_ids_is_kept() -> None:
-    assert fill_path("/models", {}) == "/models"
+    assert expand_path("/models", {}) == "/models"

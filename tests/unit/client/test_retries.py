@@ -10,7 +10,6 @@ import requests
 from requests.structures import CaseInsensitiveDict
 
 from airflow_provider_portkey import exceptions
-from airflow_provider_portkey.client.credentials import read_credentials
 from airflow_provider_portkey.client.retries import (
     BACKOFF_CAP,
     BACKOFF_START,
@@ -20,6 +19,7 @@ from airflow_provider_portkey.client.retries import (
     read_retry_after,
     wait_before_retry,
 )
+from airflow_provider_portkey.client.settings import read_settings
 from airflow_provider_portkey.client.sync import PortkeyClient
 
 NOW = 1_792_567_680.0  # Wed, 21 Oct 2026 07:28:00 GMT
@@ -87,7 +87,7 @@ def test_waits_double_up_to_a_cap_and_lose_at_most_a_quarter(attempt: int, longe
 
 
 def answered(status: int) -> exceptions.PortkeyRequestError:
-    return exceptions.error_of_status(status)("refused", status_code=status)
+    return exceptions.error_for_status(status)("refused", status_code=status)
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 520])
@@ -115,13 +115,13 @@ def test_a_post_is_sent_again_only_where_it_was_not_carried_out(status: int, aga
 def test_after_a_broken_connection_a_post_is_sent_again_only_if_it_never_left(
     sent: bool, idempotent: bool, again: bool
 ) -> None:
-    assert may_retry(exceptions.PortkeyUnreachable("broken", sent=sent), idempotent=idempotent) is again
+    assert may_retry(exceptions.PortkeyUnreachableError("broken", request_sent=sent), idempotent=idempotent) is again
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        exceptions.PortkeyInvalidArgument("limit", 0, "more"),
+        exceptions.PortkeyInvalidArgumentError("limit", 0, "more"),
         exceptions.PortkeyPaginationError("again"),
         ValueError("x"),
         KeyboardInterrupt(),
@@ -133,7 +133,7 @@ def test_other_errors_are_never_tried_again(error: BaseException) -> None:
 
 def client(max_retries: int = 4) -> PortkeyClient:
     extra = {"max_retries": max_retries, "query": {"token": "query-secret"}}
-    return PortkeyClient(read_credentials(host="https://portkey.test", api_key="pk-secret-key", extra=extra))
+    return PortkeyClient(read_settings(host="https://portkey.test", api_key="pk-secret-key", extra=extra))
 
 
 GOOD = {"json": {"data": []}}
@@ -196,7 +196,7 @@ def test_a_call_may_have_its_own_number_of_retries(requests_mock: Any, waits: li
 def test_the_wait_is_what_the_server_asked_for(
     requests_mock: Any, waits: list[float], monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], seconds: float
 ) -> None:
-    monkeypatch.setattr("airflow_provider_portkey.client.answers.time", SimpleNamespace(time=lambda: NOW))
+    monkeypatch.setattr("airflow_provider_portkey.client.responses.time", SimpleNamespace(time=lambda: NOW))
     requests_mock.get(MODELS, [failing(429, **headers), GOOD])
 
     client().get("/models", {})
@@ -209,7 +209,7 @@ def test_the_wait_is_what_the_server_asked_for(
 def test_a_refusal_is_final(requests_mock: Any, waits: list[float], status: int) -> None:
     requests_mock.get(MODELS, [failing(status, Retry_After="1")])
 
-    with pytest.raises(exceptions.error_of_status(status)):
+    with pytest.raises(exceptions.error_for_status(status)):
         client().get("/models", {})
 
     assert requests_mock.call_count == 1
@@ -220,7 +220,7 @@ def test_a_refusal_is_final(requests_mock: Any, waits: list[float], status: int)
 def test_a_good_status_with_the_wrong_body_is_final(requests_mock: Any, waits: list[float], body: str) -> None:
     requests_mock.get(MODELS, text=body)
 
-    with pytest.raises(exceptions.PortkeyUnexpectedAnswer):
+    with pytest.raises(exceptions.PortkeyUnexpectedResponseError):
         client().get("/models", {})
 
     assert requests_mock.call_count == 1
@@ -253,12 +253,12 @@ def test_a_post_to_a_port_where_nobody_listens_is_sent_again(
     closed_port: str, waits: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    refused = PortkeyClient(read_credentials(host=closed_port, extra={"max_retries": 2}))
+    refused = PortkeyClient(read_settings(host=closed_port, extra={"max_retries": 2}))
 
-    with pytest.raises(exceptions.PortkeyUnreachable) as raised:
+    with pytest.raises(exceptions.PortkeyUnreachableError) as raised:
         refused.post("/models", {})
 
-    assert raised.value.sent is False
+    assert raised.value.request_sent is False
     assert len(waits) == 2
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from airflow_provider_portkey import exceptions
 from airflow_provider_portkey.client import sessions
-from airflow_provider_portkey.client.credentials import read_credentials
+from airflow_provider_portkey.client.settings import read_settings
 from airflow_provider_portkey.client.sync import PortkeyClient
 
 KEY = "pk-secret-key"
@@ -22,7 +22,7 @@ NEVER = threading.Event()
 
 
 def client(url: str, *, api_key: str = KEY, **extra: Any) -> PortkeyClient:
-    return PortkeyClient(read_credentials(host=url, api_key=api_key, extra={"max_retries": 0, **extra}))
+    return PortkeyClient(read_settings(host=url, api_key=api_key, extra={"max_retries": 0, **extra}))
 
 
 def send(handler: BaseHTTPRequestHandler, body: bytes, status: int = 200, **headers: str) -> None:
@@ -85,7 +85,7 @@ def test_a_redirect_is_never_followed(loopback: Callable[..., Any], status: int,
     collector = loopback(good)
     server = loopback(lambda handler: send(handler, b"", status, Location=f"{collector.url}/v1/collect"))
 
-    with pytest.raises(exceptions.PortkeyRedirected) as raised:
+    with pytest.raises(exceptions.PortkeyRedirectedError) as raised:
         getattr(client(server.url), method)("/models", {})
 
     assert raised.value.status_code == status
@@ -156,12 +156,12 @@ def broken_gzip(handler: BaseHTTPRequestHandler) -> None:
 def test_a_broken_answer_is_unreachable_and_was_sent(loopback: Callable[..., Any], answer: Any) -> None:
     server = loopback(answer)
 
-    with pytest.raises(exceptions.PortkeyUnreachable) as raised:
+    with pytest.raises(exceptions.PortkeyUnreachableError) as raised:
         client(server.url, query={"token": "query-secret"}).post("/models", {})
 
-    assert raised.value.sent is True
+    assert raised.value.request_sent is True
     assert len(server.requests) == 1
-    assert raised.value.said
+    assert raised.value.server_message
     assert "query-secret" not in str(raised.value)
     assert raised.value.__cause__ is None
 
@@ -171,29 +171,29 @@ def test_a_port_where_nobody_listens_is_unreachable_and_was_not_sent(
 ) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
-    with pytest.raises(exceptions.PortkeyUnreachable, match="Connection refused") as raised:
+    with pytest.raises(exceptions.PortkeyUnreachableError, match="Connection refused") as raised:
         client(closed_port).get("/models", {})
 
-    assert raised.value.sent is False
+    assert raised.value.request_sent is False
     assert f"got no answer from {closed_port}/v1" in str(raised.value)
 
 
 def test_a_port_that_does_not_accept_in_time_was_not_sent_to(deaf_port: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
-    with pytest.raises(exceptions.PortkeyUnreachable, match="timed out") as raised:
+    with pytest.raises(exceptions.PortkeyUnreachableError, match="timed out") as raised:
         client(deaf_port, connect_timeout=0.2, read_timeout=5).get("/models", {})
 
-    assert raised.value.sent is False
+    assert raised.value.request_sent is False
 
 
 def test_a_name_that_nobody_knows_is_unreachable_and_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
 
-    with pytest.raises(exceptions.PortkeyUnreachable) as raised:
+    with pytest.raises(exceptions.PortkeyUnreachableError) as raised:
         client("http://gateway.invalid").get("/models", {})
 
-    assert raised.value.sent is False
+    assert raised.value.request_sent is False
 
 
 def drip_body(handler: BaseHTTPRequestHandler) -> None:
@@ -231,11 +231,11 @@ def test_a_slow_answer_ends_at_the_deadline_of_the_try(loopback: Callable[..., A
     slow = client(server.url, connect_timeout=0.1, read_timeout=0.2)
     started = time.monotonic()
 
-    with pytest.raises(exceptions.PortkeyUnreachable) as raised:
+    with pytest.raises(exceptions.PortkeyUnreachableError) as raised:
         slow.get("/models", {})
 
     assert time.monotonic() - started < 1.0
-    assert raised.value.sent is True
+    assert raised.value.request_sent is True
 
 
 def test_a_body_over_the_limit_is_not_read_to_its_end(
@@ -243,7 +243,7 @@ def test_a_body_over_the_limit_is_not_read_to_its_end(
 ) -> None:
     monkeypatch.setattr("airflow_provider_portkey.client.sync.MAX_BODY_BYTES", 1000)
     server = loopback(lambda handler: send(handler, json.dumps({"id": "x" * 991}).encode()))
-    with pytest.raises(exceptions.PortkeyUnreachable, match="more than 1000 bytes came"):
+    with pytest.raises(exceptions.PortkeyUnreachableError, match="more than 1000 bytes came"):
         client(server.url).get("/models", {})
 
     server.answer = lambda handler: send(handler, json.dumps({"id": "x" * 990}).encode())
@@ -258,7 +258,7 @@ def test_a_body_that_grows_when_it_is_decompressed_is_limited_too(
     bomb = gzip.compress(b" " * 1_000_000)
     server = loopback(lambda handler: send(handler, bomb, Content_Encoding="gzip"))
 
-    with pytest.raises(exceptions.PortkeyUnreachable, match="more than 100000 bytes came"):
+    with pytest.raises(exceptions.PortkeyUnreachableError, match="more than 100000 bytes came"):
         client(server.url).get("/models", {})
 
     assert len(bomb) < 100_000
@@ -306,7 +306,7 @@ def test_one_pooled_connection_serves_all_requests(loopback: Callable[..., Any])
     for _ in range(3):
         one.get("/models", {})
     server.answer = lambda handler: send(handler, b'{"error": {"message": "no"}}', 404)
-    with pytest.raises(exceptions.PortkeyNotFound):
+    with pytest.raises(exceptions.PortkeyNotFoundError):
         one.get("/threads/{t}", {"t": "t"})
     server.answer = good
     one.post("/models", {})

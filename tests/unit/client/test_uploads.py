@@ -17,16 +17,16 @@ import pytest
 
 from airflow_provider_portkey import exceptions
 from airflow_provider_portkey.client import sessions
-from airflow_provider_portkey.client.credentials import read_credentials
 from airflow_provider_portkey.client.sessions import new_session
+from airflow_provider_portkey.client.settings import read_settings
 from airflow_provider_portkey.client.sync import PortkeyClient
-from airflow_provider_portkey.client.uploads import MultipartFile, with_patience
+from airflow_provider_portkey.client.uploads import MultipartFile, with_upload_timeouts
 
 CONTENT = b'{"a": 1}\r\n--not-a-boundary\x00\xff\n' * 10_000
 
 
 def client(url: str, **extra: Any) -> PortkeyClient:
-    return PortkeyClient(read_credentials(host=url, api_key="pk-secret-key", extra={"max_retries": 2, **extra}))
+    return PortkeyClient(read_settings(host=url, api_key="pk-secret-key", extra={"max_retries": 2, **extra}))
 
 
 def upload(url: str, file: BinaryIO | None = None, filename: str = "in.jsonl", **extra: Any) -> dict[str, Any]:
@@ -117,8 +117,8 @@ def test_what_was_refused_for_the_moment_is_sent_again_from_the_start(
     [
         (answer(500), exceptions.PortkeyServerError),
         (answer(502), exceptions.PortkeyServerError),
-        (answer(408), exceptions.PortkeyRequestTimeout),
-        (hang_up, exceptions.PortkeyUnreachable),
+        (answer(408), exceptions.PortkeyRequestTimeoutError),
+        (hang_up, exceptions.PortkeyUnreachableError),
     ],
 )
 def test_what_may_have_been_carried_out_is_not_sent_again(
@@ -127,21 +127,21 @@ def test_what_may_have_been_carried_out_is_not_sent_again(
     server = loopback(broken)
     with pytest.raises(error) as raised:
         upload(server.url)
-    assert not raised.value.surely_not_carried_out  # type: ignore[attr-defined]
+    assert not raised.value.safe_to_retry  # type: ignore[attr-defined]
     assert len(server.requests) == 1
 
 
 def test_a_redirect_is_not_followed(loopback: Callable[..., Any]) -> None:
     server = loopback(answer(307, Location="http://127.0.0.1:9/elsewhere"))
-    with pytest.raises(exceptions.PortkeyRedirected):
+    with pytest.raises(exceptions.PortkeyRedirectedError):
         upload(server.url)
     assert len(server.requests) == 1
 
 
 def test_nobody_there_was_surely_not_carried_out_and_is_tried_again(closed_port: str, waits: list[float]) -> None:
-    with pytest.raises(exceptions.PortkeyUnreachable) as raised:
+    with pytest.raises(exceptions.PortkeyUnreachableError) as raised:
         upload(closed_port)
-    assert raised.value.surely_not_carried_out
+    assert raised.value.safe_to_retry
     assert len(waits) == 2
 
 
@@ -155,7 +155,7 @@ def test_a_refusal_that_comes_before_the_file_is_read_is_still_heard(loopback: C
         self.close_connection = True
 
     handler_class.do_POST = refuse
-    with pytest.raises(exceptions.PortkeyBadRequest, match=r"The file is too large"):
+    with pytest.raises(exceptions.PortkeyBadRequestError, match=r"The file is too large"):
         upload(server.url, io.BytesIO(b"x" * 300_000))
 
 
@@ -201,10 +201,10 @@ def test_a_large_file_is_never_held() -> None:
 
 
 def test_time_outs_are_those_of_an_upload_unless_the_connections_own_are_longer() -> None:
-    patient = with_patience(read_credentials(host="http://x", api_key="k" * 8, extra={"read_timeout": 5}))
+    patient = with_upload_timeouts(read_settings(host="http://x", api_key="k" * 8, extra={"read_timeout": 5}))
     assert (patient.connect_timeout, patient.read_timeout) == (60, 600)
     longer = {"connect_timeout": 90, "read_timeout": 3600}
-    patient = with_patience(read_credentials(host="http://x", api_key="k" * 8, extra=longer))
+    patient = with_upload_timeouts(read_settings(host="http://x", api_key="k" * 8, extra=longer))
     assert (patient.connect_timeout, patient.read_timeout) == (90, 3600)
 
 
@@ -247,6 +247,6 @@ def test_an_answer_that_is_none_says_so(loopback: Callable[..., Any]) -> None:
         handler.wfile.write(b"<html>")
 
     server = loopback(page)
-    with pytest.raises(exceptions.PortkeyUnexpectedAnswer):
+    with pytest.raises(exceptions.PortkeyUnexpectedResponseError):
         upload(server.url)
     assert len(server.requests) == 1

@@ -17,7 +17,7 @@ import pytest
 import zstandard
 from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException
 
-from airflow_provider_portkey.exceptions import PortkeyInvalidArgument
+from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
 from airflow_provider_portkey.export.formats import (
     COMPRESSIONS,
     FORMATS,
@@ -268,7 +268,7 @@ def test_an_error_in_the_block_is_the_only_one(file_format: str, compression: st
     ],
 )
 def test_an_unknown_choice_is_refused_by_name(file_format: str, compression: str | None, field: str) -> None:
-    with pytest.raises(PortkeyInvalidArgument, match=rf"^{field}=.*one of"):
+    with pytest.raises(PortkeyInvalidArgumentError, match=rf"^{field}=.*one of"):
         check_format(file_format, compression)
 
 

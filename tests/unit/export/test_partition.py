@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-from airflow_provider_portkey.exceptions import PortkeyInvalidArgument
+from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
 from airflow_provider_portkey.export.partition import file_name, folder_path, keep_only, stamp, sweep
 
 
@@ -52,7 +52,7 @@ def test_a_moment_is_written_without_characters_that_anything_minds() -> None:
 
 @pytest.mark.parametrize("value", ["", " ", "/", "s3://", "file:///"])
 def test_what_is_no_folder_is_refused(value: str) -> None:
-    with pytest.raises(PortkeyInvalidArgument, match=r"^path="):
+    with pytest.raises(PortkeyInvalidArgumentError, match=r"^path="):
         folder_path(value, None)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_portkey.exceptions import PortkeyInvalidArgument
+from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
 
 BASE = "https://portkey.test/v1"
@@ -50,5 +50,5 @@ def test_files_are_those_of_batches_and_the_latest_first(hook: PortkeyHook, requ
 @pytest.mark.parametrize("wrong", ["", ".", "..", None])
 def test_a_bad_id_is_refused_at_the_call(hook: PortkeyHook, wrong: Any) -> None:
     for call in (hook.get_batch, hook.cancel_batch, hook.get_file, hook.iter_file_content, hook.iter_batch_output):
-        with pytest.raises(PortkeyInvalidArgument):
+        with pytest.raises(PortkeyInvalidArgumentError):
             call(wrong)

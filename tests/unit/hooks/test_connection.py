@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from airflow_provider_portkey.exceptions import PortkeyConnectionInvalid
+from airflow_provider_portkey.exceptions import PortkeyConnectionInvalidError
 from airflow_provider_portkey.get_provider_info import get_provider_info
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
 
@@ -20,7 +20,7 @@ FIELDS = get_provider_info()["connection-types"][0]["conn-fields"]
 def credentials_of(monkeypatch: pytest.MonkeyPatch, connection: str | dict[str, Any]) -> Any:
     text = connection if isinstance(connection, str) else json.dumps(connection)
     monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", text)
-    return PortkeyHook().credentials
+    return PortkeyHook().settings
 
 
 @pytest.mark.parametrize(
@@ -39,10 +39,10 @@ def credentials_of(monkeypatch: pytest.MonkeyPatch, connection: str | dict[str, 
     ],
 )
 def test_a_connection_as_uri_names_the_base_url(monkeypatch: pytest.MonkeyPatch, uri: str, base_url: str) -> None:
-    credentials = credentials_of(monkeypatch, uri)
+    settings = credentials_of(monkeypatch, uri)
 
-    assert credentials.base_url == base_url
-    assert dict(credentials.headers)["x-portkey-api-key"] == "pk-key"
+    assert settings.base_url == base_url
+    assert dict(settings.headers)["x-portkey-api-key"] == "pk-key"
 
 
 def test_a_connection_as_uri_takes_all_fields_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,9 +60,9 @@ def test_a_connection_as_uri_takes_all_fields_as_text(monkeypatch: pytest.Monkey
     }
     query = "&".join(f"{name}={quote(value, safe='')}" for name, value in extra.items())
 
-    credentials = credentials_of(monkeypatch, f"portkey://:pk%2Fkey@localhost:8787/v1?{query}")
+    settings = credentials_of(monkeypatch, f"portkey://:pk%2Fkey@localhost:8787/v1?{query}")
 
-    assert dict(credentials.headers) == {
+    assert dict(settings.headers) == {
         "OpenAI-Beta": "assistants=v2",
         "x-portkey-api-key": "pk/key",
         "x-portkey-provider": "openai",
@@ -71,9 +71,9 @@ def test_a_connection_as_uri_takes_all_fields_as_text(monkeypatch: pytest.Monkey
         "x-portkey-metadata": '{"team": "data & ml"}',
         "x-portkey-trace-id": "t-1",
     }
-    assert credentials.query == (("api-version", "2025-05-15-preview"),)
-    assert (credentials.connect_timeout, credentials.read_timeout) == (2.5, 5.0)
-    assert (credentials.max_retries, credentials.verify) == (0, False)
+    assert settings.query == (("api-version", "2025-05-15-preview"),)
+    assert (settings.connect_timeout, settings.read_timeout) == (2.5, 5.0)
+    assert (settings.max_retries, settings.verify) == (0, False)
 
 
 @pytest.mark.parametrize("extra_as_text", [False, True])
@@ -99,10 +99,10 @@ def test_a_connection_as_json_takes_all_fields_typed(monkeypatch: pytest.MonkeyP
         "extra": json.dumps(extra) if extra_as_text else extra,
     }
 
-    credentials = credentials_of(monkeypatch, connection)
+    settings = credentials_of(monkeypatch, connection)
 
-    assert credentials.base_url == "http://localhost:8787/v1"
-    assert dict(credentials.headers) == {
+    assert settings.base_url == "http://localhost:8787/v1"
+    assert dict(settings.headers) == {
         "OpenAI-Beta": "assistants=v2",
         "x-portkey-api-key": "pk-key",
         "x-portkey-virtual-key": "vk-prod",
@@ -110,16 +110,16 @@ def test_a_connection_as_json_takes_all_fields_typed(monkeypatch: pytest.MonkeyP
         "x-portkey-metadata": '{"team": "data"}',
         "x-portkey-trace-id": "t-1",
     }
-    assert credentials.query == (("api-version", "2025-05-15-preview"),)
-    assert (credentials.connect_timeout, credentials.read_timeout) == (2.5, 5.0)
-    assert (credentials.max_retries, credentials.verify) == (0, False)
+    assert settings.query == (("api-version", "2025-05-15-preview"),)
+    assert (settings.connect_timeout, settings.read_timeout) == (2.5, 5.0)
+    assert (settings.max_retries, settings.verify) == (0, False)
 
 
 def test_an_empty_form_means_the_hosted_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
-    credentials = credentials_of(monkeypatch, {"conn_type": "portkey", "extra": dict.fromkeys(FIELDS)})
+    settings = credentials_of(monkeypatch, {"conn_type": "portkey", "extra": dict.fromkeys(FIELDS)})
 
-    assert credentials.base_url == "https://api.portkey.ai/v1"
-    assert dict(credentials.headers) == {"OpenAI-Beta": "assistants=v2"}
+    assert settings.base_url == "https://api.portkey.ai/v1"
+    assert dict(settings.headers) == {"OpenAI-Beta": "assistants=v2"}
 
 
 @pytest.mark.parametrize(
@@ -136,8 +136,8 @@ def test_what_is_wrong_with_a_connection_is_said(monkeypatch: pytest.MonkeyPatch
     connection = SimpleNamespace(host=None, port=None, schema=None, password="pk-key", extra=extra)
     monkeypatch.setattr(PortkeyHook, "get_connection", staticmethod(lambda conn_id: connection))
 
-    with pytest.raises(PortkeyConnectionInvalid, match=message):
-        _ = PortkeyHook().credentials
+    with pytest.raises(PortkeyConnectionInvalidError, match=message):
+        _ = PortkeyHook().settings
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_every_credential_is_masked_when_it_is_read_on_an_event_loop(
     connection = {"conn_type": "portkey", "password": "pk-portkey", "extra": EXTRA}
     monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(connection))
 
-    asyncio.run(PortkeyHook().aget_credentials())
+    asyncio.run(PortkeyHook().aget_settings())
 
     assert set(masked) >= CREDENTIALS
 

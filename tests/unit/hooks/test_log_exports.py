@@ -11,12 +11,12 @@ import pytest
 import requests
 
 from airflow_provider_portkey.exceptions import (
-    PortkeyBadRequest,
-    PortkeyPermissionDenied,
+    PortkeyBadRequestError,
+    PortkeyPermissionDeniedError,
     PortkeyRequestError,
     PortkeyServerError,
-    PortkeyUnexpectedAnswer,
-    PortkeyUnreachable,
+    PortkeyUnexpectedResponseError,
+    PortkeyUnreachableError,
 )
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
 
@@ -93,7 +93,7 @@ def test_the_signed_url_is_found_in_both_spellings_and_masked(hook, requests_moc
 @pytest.mark.parametrize("answer", [{}, {"signed_url": None}, {"url": 3}, {"url": "file:///etc/passwd"}])
 def test_an_answer_without_a_url_is_named(hook, requests_mock, answer):
     requests_mock.get(f"{EXPORTS}/e1/download", json=answer)
-    with pytest.raises(PortkeyUnexpectedAnswer, match="log export 'e1'"):
+    with pytest.raises(PortkeyUnexpectedResponseError, match="log export 'e1'"):
         hook.log_export_download_url("e1")
 
 
@@ -139,7 +139,7 @@ def test_a_cut_download_goes_on_where_it_was_cut(hook, requests_mock):
 
 def test_a_download_that_stays_short_is_an_error(hook, requests_mock):
     Store(requests_mock, b"0123456789", [4, 0, 0, 0, 0, 0])
-    with pytest.raises(PortkeyUnreachable, match="ended after 4 of 10 bytes"):
+    with pytest.raises(PortkeyUnreachableError, match="ended after 4 of 10 bytes"):
         list(hook.iter_signed(SIGNED))
 
 
@@ -160,14 +160,14 @@ def test_a_url_may_expire_again_once_bytes_have_come(hook, requests_mock):
 
 def test_a_url_that_is_refused_twice_in_a_row_is_refused_for_good(hook, requests_mock):
     store = Store(requests_mock, b"0123456789", [4, 403, 403])
-    with pytest.raises(PortkeyPermissionDenied):
+    with pytest.raises(PortkeyPermissionDeniedError):
         list(hook.iter_signed(SIGNED, renew=lambda: SIGNED))
     assert len(store.asked) == 3
 
 
 def test_without_a_way_to_ask_anew_the_refusal_stands(hook, requests_mock):
     Store(requests_mock, b"0123456789", [403])
-    with pytest.raises(PortkeyPermissionDenied):
+    with pytest.raises(PortkeyPermissionDeniedError):
         list(hook.iter_signed(SIGNED))
 
 
@@ -182,10 +182,10 @@ def test_the_download_of_an_export_asks_for_its_url_and_for_another_one(hook, re
     ("answer", "expected"),
     [
         ({"status_code": 404, "text": f"no {SIGNATURE} and 0123456789abcdef/secret"}, PortkeyRequestError),
-        ({"status_code": 400, "text": f"SignatureProvided {SIGNATURE}"}, PortkeyBadRequest),
+        ({"status_code": 400, "text": f"SignatureProvided {SIGNATURE}"}, PortkeyBadRequestError),
         ({"status_code": 302, "headers": {"Location": SIGNED}}, PortkeyRequestError),
-        ({"exc": requests.ConnectionError(f"Max retries exceeded with url: {SIGNED}")}, PortkeyUnreachable),
-        ({"exc": requests.ReadTimeout(SIGNED)}, PortkeyUnreachable),
+        ({"exc": requests.ConnectionError(f"Max retries exceeded with url: {SIGNED}")}, PortkeyUnreachableError),
+        ({"exc": requests.ReadTimeout(SIGNED)}, PortkeyUnreachableError),
     ],
 )
 def test_neither_errors_nor_logs_hold_the_signature(hook, requests_mock, caplog, answer, expected):
@@ -195,7 +195,7 @@ def test_neither_errors_nor_logs_hold_the_signature(hook, requests_mock, caplog,
     error = raised.value
     causes = [error.__cause__, None if error.__suppress_context__ else error.__context__]
     logged = [record.getMessage() for record in caplog.records if not record.name.startswith("requests_mock")]
-    said = " ".join([str(error), error.said, *map(str, causes), *logged])
+    said = " ".join([str(error), error.server_message, *map(str, causes), *logged])
     assert "0123456789abcdef" not in said
     assert "https://store.test/bucket/logs.jsonl" in str(error)
 

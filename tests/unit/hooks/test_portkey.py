@@ -9,9 +9,9 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from airflow_provider_portkey import exceptions
-from airflow_provider_portkey.client.credentials import Credentials
+from airflow_provider_portkey.client.settings import ConnectionSettings
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
-from airflow_provider_portkey.jobs.base import Job
+from airflow_provider_portkey.jobs.spec import JobSpec
 
 BASE = "https://portkey.test/v1"
 EMPTY = inspect.Parameter.empty
@@ -233,14 +233,14 @@ REFUSED: list[tuple[str, Call]] = [
 def test_wrong_arguments_are_refused_at_the_call_and_nothing_is_sent(
     portkey_connection: Any, requests_mock: Any, field: str, call: Call
 ) -> None:
-    with pytest.raises(exceptions.PortkeyInvalidArgument, match=f"^{field}="):
+    with pytest.raises(exceptions.PortkeyInvalidArgumentError, match=f"^{field}="):
         call(PortkeyHook())
 
     assert requests_mock.call_count == 0
 
 
 def test_an_empty_run_id_does_not_widen_the_list_of_messages() -> None:
-    with pytest.raises(exceptions.PortkeyInvalidArgument, match=r"^run_id="):
+    with pytest.raises(exceptions.PortkeyInvalidArgumentError, match=r"^run_id="):
         PortkeyHook().iter_messages("t", run_id="")
 
 
@@ -257,14 +257,16 @@ def test_an_iterator_refuses_a_server_that_goes_round(portkey_connection: Any, r
 def test_secrets_in_what_is_no_list_are_cleaned(portkey_connection: Any, requests_mock: Any) -> None:
     requests_mock.get(f"{BASE}/threads/t/runs", json={"data": [{"error": "bad key pk-test-secret"}]})
 
-    with pytest.raises(exceptions.PortkeyUnexpectedAnswer) as raised:
+    with pytest.raises(exceptions.PortkeyUnexpectedResponseError) as raised:
         list(PortkeyHook().iter_runs("t"))
 
     assert "pk-test-secret" not in str(raised.value)
 
 
 def test_a_job_that_cannot_be_cancelled_says_so(portkey_connection: Any, requests_mock: Any) -> None:
-    job = Job(kind="export", path="/x/{id}", going=[], ended_well=["done"], ended_badly=["broken"])
+    job = JobSpec(
+        kind="export", path="/x/{id}", active_statuses=[], success_statuses=["done"], failure_statuses=["broken"]
+    )
 
     with pytest.raises(ValueError, match=r"export cannot be cancelled"):
         PortkeyHook().cancel_job(job, {"id": "1"})
@@ -288,16 +290,16 @@ def test_a_look_at_a_job_may_have_its_own_number_of_retries(
 def test_credentials_are_read_within_a_running_event_loop(portkey_connection: Any, looked_up: list[str]) -> None:
     hook = PortkeyHook()
 
-    async def read() -> tuple[Credentials, Credentials]:
-        return await hook.aget_credentials(), await hook.aget_credentials()
+    async def read() -> tuple[ConnectionSettings, ConnectionSettings]:
+        return await hook.aget_settings(), await hook.aget_settings()
 
     first, second = asyncio.run(read())
 
-    assert first is second is hook.credentials
+    assert first is second is hook.settings
     assert first.base_url == BASE
     assert looked_up == ["portkey_default"]
 
 
 def test_a_missing_connection_is_an_error_within_a_running_event_loop() -> None:
     with pytest.raises(Exception, match="portkey_nowhere"):
-        asyncio.run(PortkeyHook("portkey_nowhere").aget_credentials())
+        asyncio.run(PortkeyHook("portkey_nowhere").aget_settings())

@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 
 from airflow_provider_portkey.exceptions import (
-    PortkeyBadRequest,
-    PortkeyBatchInputInvalid,
-    PortkeyInvalidArgument,
-    PortkeyJobFailed,
-    PortkeyNotFound,
+    PortkeyBadRequestError,
+    PortkeyBatchInputInvalidError,
+    PortkeyInvalidArgumentError,
+    PortkeyNotFoundError,
     PortkeyPaginationError,
-    PortkeyRateLimited,
+    PortkeyRateLimitedError,
+    PortkeyRemoteJobFailedError,
     PortkeyServerError,
-    PortkeySubmissionUnknown,
-    PortkeyUnexpectedAnswer,
-    PortkeyUnreachable,
+    PortkeySubmissionUnknownError,
+    PortkeyUnexpectedResponseError,
+    PortkeyUnreachableError,
 )
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
 from airflow_provider_portkey.operators.batch import PortkeyCreateBatchOperator
@@ -127,7 +127,7 @@ def test_a_file_becomes_a_batch(portkey, context, input_path):
 
     assert (made["id"], made["status"]) == ("batch_1", "completed")
     (body,) = portkey.bodies
-    marker = body["metadata"].pop("airflow_marker")
+    idempotency_key = body["metadata"].pop("airflow_idempotency_key")
     assert body == {
         "model": "m",
         "provider_options": {"job_name": "j"},
@@ -138,7 +138,7 @@ def test_a_file_becomes_a_batch(portkey, context, input_path):
     }
     assert portkey.contents == [input_path.read_bytes()]
     name = portkey.files[0]["filename"]
-    assert name.startswith("my_requests-") and name.endswith(f"-{marker}.jsonl") and len(marker) == 32
+    assert name.startswith("my_requests-") and name.endswith(f"-{idempotency_key}.jsonl") and len(idempotency_key) == 32
 
 
 def test_a_remote_file_is_fetched_once_and_that_very_file_is_sent(portkey, context, memory_store):
@@ -154,13 +154,13 @@ def test_a_remote_file_is_fetched_once_and_that_very_file_is_sent(portkey, conte
 def test_bad_lines_are_named_and_nothing_is_sent(portkey, context, tmp_path):
     path = tmp_path / "in.jsonl"
     path.write_text("\n".join([line("a"), line("a"), line("b", url="/v1/embeddings"), line("c")]))
-    with pytest.raises(PortkeyBatchInputInvalid, match=r"2 of 4 lines.*Line 2 has the custom_id.*Line 3 has url="):
+    with pytest.raises(PortkeyBatchInputInvalidError, match=r"2 of 4 lines.*Line 2 has the custom_id.*Line 3 has url="):
         operator(path).execute(context)
     assert portkey.files == portkey.batches == []
 
 
 def test_the_limit_of_requests_is_kept(portkey, context, input_path):
-    with pytest.raises(PortkeyBatchInputInvalid, match="more than max_requests=1"):
+    with pytest.raises(PortkeyBatchInputInvalidError, match="more than max_requests=1"):
         operator(input_path, max_requests=1).execute(context)
     operator(input_path, max_requests=2).execute(context)
 
@@ -168,7 +168,7 @@ def test_the_limit_of_requests_is_kept(portkey, context, input_path):
 @pytest.mark.parametrize(
     ("wrong", "field"),
     [
-        ({"metadata": {"airflow_marker": "x"}}, "metadata"),
+        ({"metadata": {"airflow_idempotency_key": "x"}}, "metadata"),
         ({"metadata": "team=data"}, "metadata"),
         ({"extra_body": ["model"]}, "extra_body"),
         ({"extra_body": {"endpoint": "/v1/x"}}, "extra_body"),
@@ -176,14 +176,14 @@ def test_the_limit_of_requests_is_kept(portkey, context, input_path):
     ],
 )
 def test_what_templates_made_wrong_is_named_before_anything_is_sent(portkey, context, input_path, wrong, field):
-    with pytest.raises(PortkeyInvalidArgument, match=f"^{field}="):
+    with pytest.raises(PortkeyInvalidArgumentError, match=f"^{field}="):
         operator(input_path, **wrong).execute(context)
     assert portkey.files == portkey.batches == []
 
 
 @pytest.mark.parametrize("wrong", [0, -1, True, "5", 1.5])
 def test_a_limit_that_is_none_is_refused_when_the_dag_is_parsed(wrong):
-    with pytest.raises(PortkeyInvalidArgument, match="max_requests"):
+    with pytest.raises(PortkeyInvalidArgumentError, match="max_requests"):
         operator("in.jsonl", max_requests=wrong)
 
 
@@ -192,18 +192,18 @@ def test_what_may_differ_between_runs_is_templated():
     assert given | {"completion_window"} == set(PortkeyCreateBatchOperator.template_fields)
 
 
-LOST = PortkeyUnreachable("cut")
+LOST = PortkeyUnreachableError("cut")
 BREAKS = {
     "killed before the upload": ("before", "upload", Killed()),
     "killed after the upload": ("after", "upload", Killed()),
     "the answer to the upload was lost": ("after", "upload", LOST),
     "the upload failed with a 500": ("before", "upload", PortkeyServerError("broken", status_code=500)),
-    "the upload was refused for now": ("before", "upload", PortkeyRateLimited("slow down", status_code=429)),
+    "the upload was refused for now": ("before", "upload", PortkeyRateLimitedError("slow down", status_code=429)),
     "killed before the submission": ("before", "create", Killed()),
     "killed after the submission": ("after", "create", Killed()),
     "the answer to the submission was lost": ("after", "create", LOST),
     "the submission failed with a 500": ("before", "create", PortkeyServerError("broken", status_code=500)),
-    "the submission was refused for now": ("before", "create", PortkeyRateLimited("slow down", status_code=429)),
+    "the submission was refused for now": ("before", "create", PortkeyRateLimitedError("slow down", status_code=429)),
     "killed during the wait": ("before", "get", Killed()),
     "killed at the end of the wait": ("after", "get", Killed()),
 }
@@ -273,11 +273,11 @@ def test_a_list_with_the_oldest_first_is_read_to_its_end(portkey, context, input
     assert len(portkey.batches) == 1
 
 
-@pytest.mark.parametrize("error", [PortkeyNotFound("no list", status_code=404), PortkeyPaginationError("round")])
+@pytest.mark.parametrize("error", [PortkeyNotFoundError("no list", status_code=404), PortkeyPaginationError("round")])
 def test_where_batches_cannot_be_listed_nobody_guesses(portkey, context, input_path, error):
     break_off_at_the_submission(portkey, context, input_path, "after")
     portkey.before["list"] = error
-    with pytest.raises(PortkeySubmissionUnknown, match="resubmit_unknown=True"):
+    with pytest.raises(PortkeySubmissionUnknownError, match="resubmit_unknown=True"):
         operator(input_path).execute(context)
     assert len(portkey.batches) == 1
     portkey.before["list"] = error
@@ -294,16 +294,16 @@ def test_a_list_that_fails_for_the_moment_is_left_to_the_next_try(portkey, conte
 
 
 def test_nothing_is_listed_where_nothing_can_have_been_submitted(portkey, context, input_path):
-    portkey.before["create"] = PortkeyRateLimited("slow down", status_code=429)
-    with pytest.raises(PortkeyRateLimited):
+    portkey.before["create"] = PortkeyRateLimitedError("slow down", status_code=429)
+    with pytest.raises(PortkeyRateLimitedError):
         operator(input_path).execute(context)
     operator(input_path).execute(context)
     assert portkey.listed == 0
 
 
 def test_an_upload_outlives_a_try_that_came_to_nothing(portkey, context, input_path):
-    portkey.before["create"] = PortkeyRateLimited("slow down", status_code=429)
-    with pytest.raises(PortkeyRateLimited):
+    portkey.before["create"] = PortkeyRateLimitedError("slow down", status_code=429)
+    with pytest.raises(PortkeyRateLimitedError):
         operator(input_path).execute(context)
     content = input_path.read_bytes()
     input_path.unlink()
@@ -317,8 +317,8 @@ def test_an_upload_outlives_a_try_that_came_to_nothing(portkey, context, input_p
 def test_the_look_for_a_batch_goes_back_to_the_try_that_sent_it_and_no_further(
     portkey, context, input_path, monkeypatch
 ):
-    portkey.before["create"] = PortkeyRateLimited("slow down", status_code=429)
-    with pytest.raises(PortkeyRateLimited):
+    portkey.before["create"] = PortkeyRateLimitedError("slow down", status_code=429)
+    with pytest.raises(PortkeyRateLimitedError):
         operator(input_path).execute(context)
     two_days_later = SimpleNamespace(time=lambda: NOW + 2 * 86_400)
     monkeypatch.setattr("airflow_provider_portkey.operators.batch.time", two_days_later)
@@ -333,7 +333,7 @@ def test_an_upload_that_cannot_be_looked_for_is_made_again(portkey, context, inp
     portkey.after["upload"] = Killed()
     with pytest.raises(Killed):
         operator(input_path).execute(context)
-    portkey.before["files"] = PortkeyNotFound("no list", status_code=404)
+    portkey.before["files"] = PortkeyNotFoundError("no list", status_code=404)
     operator(input_path).execute(context)
     assert (len(portkey.files), len(portkey.batches)) == (2, 1)
 
@@ -362,11 +362,11 @@ def test_an_upload_of_another_length_under_the_same_name_is_not_taken(portkey, c
 
 
 @pytest.mark.parametrize(
-    "refusal", [PortkeyNotFound("gone", status_code=404), PortkeyBadRequest("gone", status_code=400)]
+    "refusal", [PortkeyNotFoundError("gone", status_code=404), PortkeyBadRequestError("gone", status_code=400)]
 )
 def test_an_earlier_upload_that_is_gone_is_made_again(portkey, context, input_path, refusal):
-    portkey.before["create"] = PortkeyRateLimited("slow down", status_code=429)
-    with pytest.raises(PortkeyRateLimited):
+    portkey.before["create"] = PortkeyRateLimitedError("slow down", status_code=429)
+    with pytest.raises(PortkeyRateLimitedError):
         operator(input_path).execute(context)
     portkey.before["create"] = refusal
     operator(input_path).execute(context)
@@ -374,22 +374,22 @@ def test_an_earlier_upload_that_is_gone_is_made_again(portkey, context, input_pa
 
 
 def test_a_refused_batch_is_not_uploaded_twice_within_a_try(portkey, context, input_path):
-    portkey.before["create"] = PortkeyBadRequest("no such model", status_code=400)
-    with pytest.raises(PortkeyBadRequest):
+    portkey.before["create"] = PortkeyBadRequestError("no such model", status_code=400)
+    with pytest.raises(PortkeyBadRequestError):
         operator(input_path).execute(context)
     assert len(portkey.files) == 1
 
 
 def test_a_batch_that_ended_badly_fails_and_is_made_anew_by_the_next_try(portkey, context, input_path):
     portkey.status = "failed"
-    with pytest.raises(PortkeyJobFailed, match="ended as failed"):
+    with pytest.raises(PortkeyRemoteJobFailedError, match="ended as failed"):
         operator(input_path).execute(context)
     portkey.batches[0]["status"] = "failed"
     context["ti"].try_number += 1
-    with pytest.raises(PortkeyJobFailed):
+    with pytest.raises(PortkeyRemoteJobFailedError):
         operator(input_path).execute(context)
     assert (len(portkey.files), len(portkey.batches)) == (2, 2)
-    first, second = (body["metadata"]["airflow_marker"] for body in portkey.bodies)
+    first, second = (body["metadata"]["airflow_idempotency_key"] for body in portkey.bodies)
     assert first != second
 
 
@@ -402,6 +402,6 @@ def test_a_cleared_task_makes_a_batch_anew(portkey, context, input_path):
 
 def test_an_answer_without_an_id_is_no_upload(portkey, context, input_path, monkeypatch):
     monkeypatch.setattr(PortkeyHook, "upload_batch_file", lambda self, file, filename: {"object": "file"})
-    with pytest.raises(PortkeyUnexpectedAnswer, match=r"upload has no id, only \['object'\]"):
+    with pytest.raises(PortkeyUnexpectedResponseError, match=r"upload has no id, only \['object'\]"):
         operator(input_path).execute(context)
     assert portkey.batches == []

@@ -67,7 +67,7 @@ def test_the_limit_is_counted_in_bytes_of_json(portkey_connection: Any, serve_li
     size = len(json.dumps(steps)) + 2
 
     assert operator(max_bytes=size).execute({}) == steps
-    with pytest.raises(exceptions.PortkeyXComTooLarge, match=rf"max_bytes={len(json.dumps(steps)) - 1}"):
+    with pytest.raises(exceptions.PortkeyXComTooLargeError, match=rf"max_bytes={len(json.dumps(steps)) - 1}"):
         operator(max_bytes=len(json.dumps(steps)) - 1).execute({})
 
 
@@ -76,7 +76,7 @@ def test_the_limit_names_the_operator_for_storage_and_stops_the_fetching(
 ) -> None:
     served = serve_list(STEPS, [step(number, text="x" * 1_000) for number in range(1_000)])
 
-    with pytest.raises(exceptions.PortkeyXComTooLarge) as raised:
+    with pytest.raises(exceptions.PortkeyXComTooLargeError) as raised:
         operator(max_bytes=150_000).execute({})
 
     assert served.call_count == 2
@@ -90,13 +90,13 @@ def test_the_default_limit_is_what_the_interface_page_says(
     serve_list(STEPS, [step(1, text="x" * 49_152)])
 
     assert operator().max_bytes == 49_152
-    with pytest.raises(exceptions.PortkeyXComTooLarge):
+    with pytest.raises(exceptions.PortkeyXComTooLargeError):
         operator().execute({})
 
 
 @pytest.mark.parametrize("max_bytes", [0, -1, 1.5, "49152", None, True])
 def test_a_limit_that_is_none_is_refused_when_the_task_is_written(max_bytes: Any) -> None:
-    with pytest.raises(exceptions.PortkeyInvalidArgument, match=r"^max_bytes="):
+    with pytest.raises(exceptions.PortkeyInvalidArgumentError, match=r"^max_bytes="):
         operator(max_bytes=max_bytes)
 
 
@@ -107,7 +107,7 @@ def test_a_limit_that_is_none_is_refused_when_the_task_is_written(max_bytes: Any
 def test_wrong_arguments_are_refused_and_nothing_is_sent(
     portkey_connection: Any, requests_mock: Any, field: str, wrong: Any
 ) -> None:
-    with pytest.raises(exceptions.PortkeyInvalidArgument, match=f"^{field}="):
+    with pytest.raises(exceptions.PortkeyInvalidArgumentError, match=f"^{field}="):
         operator(**{field: wrong}).execute({})
 
     assert requests_mock.call_count == 0

@@ -21,14 +21,14 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_portkey.client import aio, sync
 from airflow_provider_portkey.exceptions import (
-    PortkeyActionRequired,
+    PortkeyActionRequiredError,
     PortkeyAuthenticationError,
-    PortkeyInvalidArgument,
-    PortkeyNotFound,
-    PortkeyPollingGaveUp,
-    PortkeyRunsFailed,
+    PortkeyInvalidArgumentError,
+    PortkeyNotFoundError,
+    PortkeyPollingGaveUpError,
+    PortkeyRunsFailedError,
     PortkeyServerError,
-    PortkeyWaitTimeout,
+    PortkeyWaitTimeoutError,
 )
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
 from airflow_provider_portkey.sensors.run import PortkeyThreadRunsSensor
@@ -81,7 +81,7 @@ class Portkey:
                 raise error
         if run_id := ids.get("run_id"):
             if run_id not in self.runs:
-                raise PortkeyNotFound(f"GET /threads/thread_1/runs/{run_id}: no such run", status_code=404)
+                raise PortkeyNotFoundError(f"GET /threads/thread_1/runs/{run_id}: no such run", status_code=404)
             return self.run(run_id)
         asked = dict(query or ())
         assert (asked["limit"], asked["order"]) == ("100", "desc")
@@ -121,7 +121,13 @@ def portkey(monkeypatch: pytest.MonkeyPatch, portkey_connection: object) -> Port
     monkeypatch.setattr(trigger_module, "sleep_to_grid", asleep)
     base = next(cls for cls in PortkeyThreadRunsSensor.__mro__ if cls.__name__ == "BaseSensorOperator")
     sensors = "airflow_provider_portkey.sensors"
-    for module in (f"{sensors}.base", f"{sensors}.run", base.__module__, trigger_module, run_triggers):
+    for module in (
+        "airflow_provider_portkey.tasks.wait",
+        f"{sensors}.run",
+        base.__module__,
+        trigger_module,
+        run_triggers,
+    ):
         monkeypatch.setattr(f"{module}.time" if isinstance(module, str) else f"{module.__name__}.time", Time)
     if not AIRFLOW_V_3_0_PLUS:
         monkeypatch.setattr(f"{base.__module__}._orig_start_date", lambda **_: fake.rescheduled)
@@ -199,7 +205,7 @@ def account(**changes: Any) -> dict[str, Any]:
     return {
         "thread_id": "thread_1",
         "total": sum(counts.values()),
-        "ended_badly": [],
+        "failure_statuses": [],
         "requires_action": [],
         "first": None,
         "usage": usage,
@@ -226,18 +232,18 @@ ENDS_WELL = {
     ),
     "as many bad ends as allowed": (
         {"a": [("failed", 5)], "b": [("expired", 25)], "c": [("completed", 35)]},
-        {"run_ids": "['a', 'b', 'c']", "allowed_bad_ends": 2},
-        account(counts={"completed": 1, "expired": 1, "failed": 1}, ended_badly=["a", "b"]),
+        {"run_ids": "['a', 'b', 'c']", "max_failed_runs": 2},
+        account(counts={"completed": 1, "expired": 1, "failed": 1}, failure_statuses=["a", "b"]),
     ),
     "any number of bad ends": (
         {"a": [("failed", 5)], "b": [("failed", 25)]},
-        {"run_ids": ["a", "b"], "allowed_bad_ends": None},
-        account(counts={"failed": 2}, ended_badly=["a", "b"]),
+        {"run_ids": ["a", "b"], "max_failed_runs": None},
+        account(counts={"failed": 2}, failure_statuses=["a", "b"]),
     ),
     "any": (
         {"a": [("failed", 5)], "b": [("completed", 29)], "c": [("completed", 27)], "d": [("completed", NEVER)]},
         {"run_ids": list("abcd"), "wait_for": "any"},
-        account(counts={"completed": 2, "failed": 1, "in_progress": 1}, ended_badly=["a"], first="c"),
+        account(counts={"completed": 2, "failed": 1, "in_progress": 1}, failure_statuses=["a"], first="c"),
     ),
     "one waits for its caller": (
         {"a": [("requires_action", 5)], "b": [("completed", 25)]},
@@ -267,28 +273,28 @@ FAILS = {
     "a bad end": (
         {"a": [("failed", 25)], "b": [("completed", NEVER)]},
         {},
-        (PortkeyRunsFailed, AirflowFailException),
-        r"1 of 2 runs .*allowed_bad_ends=0\. a failed: server_error: a broke\.\. Those that go on",
+        (PortkeyRunsFailedError, AirflowFailException),
+        r"1 of 2 runs .*max_failed_runs=0\. a failed: server_error: a broke\.\. Those that go on",
         30,
     ),
     "one bad end too many": (
         {"a": [("failed", 5)], "b": [("failed", 25)], "c": [("completed", NEVER)]},
-        {"allowed_bad_ends": 1},
-        (PortkeyRunsFailed, AirflowFailException),
+        {"max_failed_runs": 1},
+        (PortkeyRunsFailedError, AirflowFailException),
         "2 of 3 runs",
         30,
     ),
     "none of any": (
         {"a": [("failed", 5)], "b": [("expired", 25)]},
         {"wait_for": "any"},
-        (PortkeyRunsFailed, AirflowFailException),
+        (PortkeyRunsFailedError, AirflowFailException),
         "2 of 2 runs",
         30,
     ),
     "one waits for its caller": (
         {"a": [("requires_action", 25)], "b": [("completed", NEVER)]},
         {},
-        (PortkeyActionRequired,),
+        (PortkeyActionRequiredError,),
         "'a' .*on_requires_action",
         30,
     ),
@@ -302,14 +308,14 @@ FAILS = {
     "looks fail": (
         {"a": [("completed", NEVER)], "b": [("completed", NEVER)]},
         {"failures": [(15, NEVER, BROKEN)]},
-        (PortkeyPollingGaveUp,),
+        (PortkeyPollingGaveUpError,),
         "2 of 2 runs .*5 looks in a row failed",
         60,
     ),
     "looks fail from the first one on": (
         {"a": [("completed", NEVER)], "b": [("completed", NEVER)]},
         {"failures": [(0, NEVER, BROKEN)], "max_consecutive_failures": 3},
-        (PortkeyPollingGaveUp,),
+        (PortkeyPollingGaveUpError,),
         "3 looks in a row failed",
         20,
     ),
@@ -323,7 +329,7 @@ FAILS = {
     "a run is not there": (
         {"a": [("completed", NEVER)]},
         {"run_ids": ["a", "gone"]},
-        (PortkeyNotFound,),
+        (PortkeyNotFoundError,),
         "runs/gone",
         0,
     ),
@@ -354,7 +360,7 @@ def test_fails_alike_in_every_mode(case, mode, portkey):
     assert all(isinstance(raised.value, kind) for kind in kinds)
     assert after <= portkey.now - BEGAN <= after + (10 if by_airflow else 0)
     if case == "time is over" and not by_airflow:
-        assert isinstance(raised.value, PortkeyWaitTimeout)
+        assert isinstance(raised.value, PortkeyWaitTimeoutError)
 
 
 @pytest.mark.parametrize("choice", ["soft_fail", "never_fail"])
@@ -367,10 +373,10 @@ def test_soft_fail_and_never_fail_skip_whatever_the_end(case, choice, mode, port
 
 def test_what_a_failure_carries_is_the_account(mode, portkey):
     runs = {"a": [("failed", 25)], "b": [("completed", NEVER)]}
-    with pytest.raises(PortkeyRunsFailed) as raised:
+    with pytest.raises(PortkeyRunsFailedError) as raised:
         task_of(mode, portkey, runs, {"run_ids": ["a", "b"]}).run()
     assert raised.value.status == "failed"
-    assert raised.value.job == account(counts={"failed": 1, "in_progress": 1}, ended_badly=["a"])
+    assert raised.value.job == account(counts={"failed": 1, "in_progress": 1}, failure_statuses=["a"])
 
 
 def test_two_hundred_runs_cost_two_requests_a_look(mode, portkey):
@@ -471,7 +477,7 @@ def test_before_airflow_3_3_a_variable_is_the_memory_and_is_gone_afterwards(port
     if ends == "completed":
         assert task.process() == account(counts={"completed": 1})
     else:
-        with pytest.raises(PortkeyRunsFailed):
+        with pytest.raises(PortkeyRunsFailedError):
             task.process()
     assert variables == {}
 
@@ -496,7 +502,7 @@ def test_a_kill_on_the_worker_cancels_what_is_still_active(portkey, monkeypatch,
 
 @pytest.mark.parametrize("wrong", ["", "None", {"a": 1}, ["a", ""], ["a", ".."]])
 def test_ids_that_rendered_to_nothing_are_named_and_nothing_is_sent(mode, portkey, wrong):
-    with pytest.raises(PortkeyInvalidArgument, match="run_ids"):
+    with pytest.raises(PortkeyInvalidArgumentError, match="run_ids"):
         Task(mode, portkey, run_ids=wrong).run()
     with pytest.raises(AirflowSkipException):
         Task(mode, portkey, run_ids=wrong, soft_fail=True).run()
@@ -505,10 +511,10 @@ def test_ids_that_rendered_to_nothing_are_named_and_nothing_is_sent(mode, portke
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"wait_for": "none"}, {"allowed_bad_ends": -1}, {"created_within": 0}, {"on_requires_action": "x"}],
+    [{"wait_for": "none"}, {"max_failed_runs": -1}, {"created_within": 0}, {"on_requires_action": "x"}],
 )
 def test_a_wrong_argument_is_refused_when_the_dag_is_parsed(wrong):
-    with pytest.raises(PortkeyInvalidArgument, match=next(iter(wrong))):
+    with pytest.raises(PortkeyInvalidArgumentError, match=next(iter(wrong))):
         PortkeyThreadRunsSensor(task_id="wait", thread_id="thread_1", **wrong)
 
 

@@ -260,7 +260,7 @@ def test_a_file_that_must_stay_is_refused_before_anything_is_sent(
     path = tmp_path / "steps.jsonl"
     path.write_text("earlier")
 
-    with pytest.raises(exceptions.PortkeyDestinationExists):
+    with pytest.raises(exceptions.PortkeyDestinationExistsError):
         operator(path, overwrite=False).execute({})
 
     assert requests_mock.call_count == 0
@@ -285,7 +285,7 @@ def test_an_error_on_a_later_page_leaves_nothing_behind(
     first = {"json": {"data": [step(1)], "has_more": True}}
     requests_mock.get(f"{BASE}{RUN}/steps", [first, {"exc": requests.ConnectionError("reset")}])
 
-    with pytest.raises(exceptions.PortkeyUnreachable):
+    with pytest.raises(exceptions.PortkeyUnreachableError):
         operator(tmp_path / "steps", file_format=file_format).execute({})
 
     assert list(tmp_path.iterdir()) == []
@@ -306,7 +306,7 @@ def test_an_object_store_gets_the_file(
 
 @pytest.mark.parametrize("path", ["", " ", "/tmp/folder/", "s3://bucket/"])
 def test_what_is_no_path_of_a_file_is_refused(portkey_connection: Any, requests_mock: Any, path: str) -> None:
-    with pytest.raises(exceptions.PortkeyInvalidArgument, match=r"^path="):
+    with pytest.raises(exceptions.PortkeyInvalidArgumentError, match=r"^path="):
         operator(path).execute({})
 
     assert requests_mock.call_count == 0
@@ -314,7 +314,7 @@ def test_what_is_no_path_of_a_file_is_refused(portkey_connection: Any, requests_
 
 @pytest.mark.parametrize(("field", "wrong"), [("file_format", "xml"), ("compression", "bz2")])
 def test_an_unknown_choice_is_refused_when_the_task_is_written(field: str, wrong: str) -> None:
-    with pytest.raises(exceptions.PortkeyInvalidArgument, match=f"^{field}="):
+    with pytest.raises(exceptions.PortkeyInvalidArgumentError, match=f"^{field}="):
         operator("/tmp/steps", **{field: wrong})
 
 
@@ -324,7 +324,7 @@ def test_an_unknown_choice_is_refused_when_the_task_is_written(field: str, wrong
 def test_wrong_arguments_leave_no_file(serve_run: Callable[..., Any], tmp_path: Path, field: str, wrong: Any) -> None:
     serve_run(1)
 
-    with pytest.raises(exceptions.PortkeyInvalidArgument, match=f"^{field}="):
+    with pytest.raises(exceptions.PortkeyInvalidArgumentError, match=f"^{field}="):
         operator(tmp_path / "steps.jsonl", **{field: wrong}).execute({})
 
     assert list(tmp_path.iterdir()) == []

@@ -13,8 +13,8 @@ import pytest
 from airflow import __version__ as airflow_version
 from airflow.triggers.base import TriggerEvent
 
-from airflow_provider_portkey.exceptions import PortkeyInvalidArgument, PortkeyPollingGaveUp
-from airflow_provider_portkey.jobs.run_watch import ENDED
+from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError, PortkeyPollingGaveUpError
+from airflow_provider_portkey.polling.run_tracker import ENDED
 from airflow_provider_portkey.testing import PortkeyMockServer
 
 LINE = tuple(int(part) for part in airflow_version.split(".")[:2])
@@ -56,7 +56,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     monkeypatch.setattr(run_event, "sleep_to_grid", pause)
     monkeypatch.setattr(PortkeyRunEventTrigger, "_not_before", {})
-    monkeypatch.setattr("airflow_provider_portkey.triggers.handover._TAKE_BACK_TIMEOUT", 0.01)
+    monkeypatch.setattr("airflow_provider_portkey.state.asset._TAKE_BACK_TIMEOUT", 0.01)
     return asked
 
 
@@ -163,11 +163,11 @@ def test_carries_no_credential(mock_server):
         ("poll_interval", True),
         ("max_consecutive_failures", 0),
         ("max_consecutive_failures", None),
-        ("look_back", -1),
+        ("lookback", -1),
     ],
 )
 def test_a_bad_argument_is_refused_at_once(field, value):
-    with pytest.raises(PortkeyInvalidArgument, match=field):
+    with pytest.raises(PortkeyInvalidArgumentError, match=field):
         trigger(**{field: value})
 
 
@@ -229,8 +229,8 @@ def test_the_pause_between_looks_is_the_interval(mock_server, pauses):
 # Failures
 
 
-def failing(mock_server: PortkeyMockServer, one: PortkeyRunEventTrigger) -> PortkeyPollingGaveUp:
-    with pytest.raises(PortkeyPollingGaveUp) as raised:
+def failing(mock_server: PortkeyMockServer, one: PortkeyRunEventTrigger) -> PortkeyPollingGaveUpError:
+    with pytest.raises(PortkeyPollingGaveUpError) as raised:
         asyncio.run(first(one, 1))
     return raised.value
 
@@ -279,7 +279,7 @@ def test_a_refusal_is_told_at_once(mock_server, status):
 
 def test_a_connection_that_cannot_be_used_is_told_at_once(monkeypatch, pauses):
     monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps({"conn_type": "portkey", "host": "ftp://x"}))
-    with pytest.raises(PortkeyPollingGaveUp, match="refused"):
+    with pytest.raises(PortkeyPollingGaveUpError, match="refused"):
         asyncio.run(first(trigger(), 1))
 
 
@@ -559,7 +559,7 @@ def test_many_events_are_handed_over_in_lots(mock_server):
             await until(lambda together=together: len(triggerer.runner.events) == together)
             sent = len(triggerer.frames)
             triggerer.sync()
-            await until(lambda sent=sent: len(triggerer.frames) == sent + 2)
+            await until(lambda request_sent=sent: len(triggerer.frames) == sent + 2)
         await triggerer.die()
         return triggerer.frames
 
@@ -768,7 +768,7 @@ def test_each_watcher_gives_up_at_its_own_count(mock_server):
         ]
         ends = await asyncio.gather(*(anext(stream) for stream in streams), return_exceptions=True)
         await manager.stop_all()
-        assert all(isinstance(end, PortkeyPollingGaveUp) for end in ends)
+        assert all(isinstance(end, PortkeyPollingGaveUpError) for end in ends)
         return [str(end) for end in ends]
 
     two, five = asyncio.run(live())

@@ -56,7 +56,7 @@ def test_looks_until_the_run_has_ended(mock_server, pauses):
         advance="per_poll",
     )
     event = asyncio.run(event_of(trigger()))
-    assert (event["reason"], event["job"]["status"]) == ("ended_well", "completed")
+    assert (event["reason"], event["job"]["status"]) == ("success_statuses", "completed")
     assert len(mock_server.requests) == 3
     assert pauses[1:] == [pytest.approx(7.0, abs=1)] * 2
 
@@ -75,7 +75,7 @@ def test_there_is_a_pause_between_any_two_looks(mock_server, pauses):
 def test_honours_retry_after(mock_server, pauses):
     mock_server.add_run(thread_id="thread_1", run_id="run_1", statuses="completed")
     mock_server.fault(status=429, headers={"Retry-After": "31"})
-    assert asyncio.run(event_of(trigger()))["reason"] == "ended_well"
+    assert asyncio.run(event_of(trigger()))["reason"] == "success_statuses"
     assert pauses[1] == 31.0
 
 
@@ -88,7 +88,7 @@ def test_says_which_of_the_two_refused(mock_server):
 
 def test_a_deadline_in_the_past_still_takes_one_look(mock_server):
     mock_server.add_run(thread_id="thread_1", run_id="run_1", statuses="completed")
-    assert asyncio.run(event_of(trigger(deadline=time.time() - 5)))["reason"] == "ended_well"
+    assert asyncio.run(event_of(trigger(deadline=time.time() - 5)))["reason"] == "success_statuses"
     mock_server.add_run(thread_id="thread_1", run_id="run_2", statuses="queued")
     assert asyncio.run(event_of(trigger(run_id="run_2", deadline=time.time() - 5)))["reason"] == "timed_out"
 
@@ -103,8 +103,8 @@ def test_many_waits_share_one_session_which_the_last_one_closes(mock_server, mon
     opened = []
     original = aio._open_session
 
-    async def counted(credentials):
-        opened.append(await original(credentials))
+    async def counted(settings):
+        opened.append(await original(settings))
         return opened[-1]
 
     monkeypatch.setattr(aio, "_open_session", counted)
@@ -112,7 +112,7 @@ def test_many_waits_share_one_session_which_the_last_one_closes(mock_server, mon
     async def all_of_them() -> list[dict]:
         return await asyncio.gather(*(event_of(trigger()) for _ in range(20)))
 
-    assert {event["reason"] for event in asyncio.run(all_of_them())} == {"ended_well"}
+    assert {event["reason"] for event in asyncio.run(all_of_them())} == {"success_statuses"}
     assert len(opened) == 1
     assert opened[0].closed
 

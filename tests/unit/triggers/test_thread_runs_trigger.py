@@ -40,7 +40,7 @@ def event_of(one: PortkeyThreadRunsTrigger) -> dict[str, Any]:
 
 def test_survives_the_trip_through_the_database():
     known = {"waiting": ["run_1"], "pages": [None, "run_0"]}
-    one = trigger(run_ids=["run_1"], wait_for="any", allowed_bad_ends=None, created_within=5.0, known=known)
+    one = trigger(run_ids=["run_1"], wait_for="any", max_failed_runs=None, created_within=5.0, known=known)
     classpath, arguments = one.serialize()
     assert classpath == "airflow_provider_portkey.triggers.run.PortkeyThreadRunsTrigger"
     assert PortkeyThreadRunsTrigger(**json.loads(json.dumps(arguments))).serialize() == one.serialize()
@@ -60,7 +60,7 @@ def test_two_hundred_runs_cost_two_requests_a_look(mock_server, pauses):
 def test_only_runs_out_of_the_lists_reach_are_asked_for_by_themselves(mock_server):
     add_runs(mock_server, 350)
     event = event_of(trigger(run_ids=["run_0", "run_348", "run_349"]))
-    assert (event["reason"], event["job"]["counts"]) == ("ended_well", {"completed": 3})
+    assert (event["reason"], event["job"]["counts"]) == ("success_statuses", {"completed": 3})
     assert [request.path for request in mock_server.requests] == [LIST, f"{LIST}/run_0"]
 
 
@@ -83,7 +83,7 @@ def test_a_run_that_is_not_there_is_named(mock_server):
 def test_single_runs_that_fail_are_a_failed_look(mock_server, pauses):
     add_runs(mock_server, 250, "completed")
     mock_server.fault(status=429, headers={"Retry-After": "31"}, path=f"{LIST}/run_0")
-    assert event_of(trigger(run_ids=["run_0", "run_248", "run_249"]))["reason"] == "ended_well"
+    assert event_of(trigger(run_ids=["run_0", "run_248", "run_249"]))["reason"] == "success_statuses"
     assert pauses[1] == 31.0
 
 

@@ -1,0 +1,102 @@
+"""Lines of JSON out of a stream of bytes, wherever it is cut into pieces."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from airflow_provider_portkey.exceptions import PortkeyLineInvalidError
+
+#: Bytes of one line. A request with a few images has some 20 MB; a file that is no JSONL at all is one line.
+MAX_LINE_BYTES = 64 * 1024 * 1024
+
+_BOM = b"\xef\xbb\xbf"
+_GZIP = b"\x1f\x8b"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+_STRICT = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def split_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """
+    Yield each line without its end; the last one may have none.
+
+    Of a line longer than :data:`MAX_LINE_BYTES` only so much is kept that :func:`read_object` refuses it.
+    """
+    begun = bytearray()
+    for piece in pieces:
+        *whole, rest = piece.split(b"\n")
+        for line in whole:
+            if begun:
+                begun += line[: MAX_LINE_BYTES + 1 - len(begun)]
+                yield bytes(begun)
+                begun.clear()
+            else:
+                yield line
+        begun += rest[: MAX_LINE_BYTES + 1 - len(begun)]
+    if begun:
+        yield bytes(begun)
+
+
+def read_object(line: bytes, *, strict: bool = False) -> dict[str, Any]:
+    """
+    Return the JSON object on a line.
+
+    :param strict: Refuse ``NaN`` and ``Infinity``, which Python writes and reads and JSON does not have.
+    :raises ValueError: saying what the line is instead.
+    """
+    if len(line) > MAX_LINE_BYTES:
+        raise ValueError(f"is longer than {MAX_LINE_BYTES} bytes")
+    if not line.strip():
+        raise ValueError("is blank")
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(_why_no_text(line, error)) from None
+    if line.startswith(_BOM):
+        raise ValueError("begins with a byte order mark (BOM): save the file as UTF-8 without one")
+    try:
+        value = _STRICT.decode(text) if strict else json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is no JSON: {error.msg} at character {error.pos + 1}") from None
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"is no JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"is no JSON object but {_kind(value)}")
+    return value
+
+
+def iter_objects(lines: Iterable[bytes], name: str) -> Iterator[dict[str, Any]]:
+    """
+    Yield the JSON object on each line; blank lines are passed over.
+
+    :param name: What errors call the file.
+    :raises PortkeyLineInvalidError: naming the first line that is something else.
+    """
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                yield read_object(line)
+            except ValueError as error:
+                raise PortkeyLineInvalidError(f"{name}: line {number} {error}.") from None
+
+
+def _why_no_text(line: bytes, error: UnicodeDecodeError) -> str:
+    if line.startswith(_GZIP):
+        return "is compressed (gzip): a batch's file must be plain text"
+    if line.startswith(_UTF_16):
+        return "is UTF-16: save the file as UTF-8"
+    return f"is not UTF-8 (byte {error.start + 1} is 0x{line[error.start]:02x})"
+
+
+def _kind(value: object) -> str:
+    names = {list: "an array", str: "a text", bool: "true or false", int: "a number", float: "a number"}
+    return names.get(type(value), "null")

@@ -1,0 +1,223 @@
+"""
+Which exports a window of logs takes: cut in time until each part fits, by what Portkey counts and not by guess.
+
+A window is ``[start, end)`` in whole seconds, and so are its parts: each begins where the one before ends. Portkey
+does not document whether a log at the very end belongs to a window. Where it does, a log at a seam is in two parts:
+they sum up to more than the whole, which :attr:`Plan.overlaps` tells.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+from airflow_provider_portkey.exceptions import (
+    PortkeyInvalidArgumentError,
+    PortkeyRowsMismatchError,
+    PortkeyWindowTooFullError,
+)
+from airflow_provider_portkey.jobs.log_export import MAX_ROWS
+
+DRAFT, STARTED, DONE = "draft", "started", "done"
+
+#: Pieces that a window is cut into at once at the most. Evenly spread logs want as many as there are exports to make;
+#: where all logs lie in one hour of a month, each piece more is a call about nothing.
+_PIECES = 16
+#: Share of an export that a piece is meant to fill: logs are never spread so evenly that all pieces are alike.
+_FILL = 0.9
+
+#: Airflow 3 gives the runs of a cron schedule no data interval, unless its timetable is told how long one is.
+_NO_INTERVAL = (
+    "; where the run has no data interval, give both ends, or schedule with "
+    "CronTriggerTimetable(..., interval=timedelta(hours=1))"
+)
+
+
+@dataclass(frozen=True)
+class Window:
+    """
+    A stretch of time.
+
+    :param start: In UTC, whole seconds; belongs to it.
+    :param end: In UTC, whole seconds; does not belong to it.
+    """
+
+    start: datetime
+    end: datetime
+
+    @property
+    def seconds(self) -> int:
+        """How long it is."""
+        return (self.end - self.start) // timedelta(seconds=1)
+
+    def cut(self, pieces: int) -> list[Window]:
+        """Return pieces that cover it without overlap, in the order of time."""
+        ends = [self.start + timedelta(seconds=self.seconds * number // pieces) for number in range(pieces + 1)]
+        return [Window(start, end) for start, end in pairwise(ends)]
+
+    def to_dict(self) -> dict[str, str]:
+        """Return it in the way that Portkey and the manifest write it."""
+        return {"window_start": _text(self.start), "window_end": _text(self.end)}
+
+    def to_filters(self) -> dict[str, str]:
+        """Return the filters that select it."""
+        return {"time_of_generation_min": _text(self.start), "time_of_generation_max": _text(self.end)}
+
+
+@dataclass
+class Part:
+    """
+    One export of a plan.
+
+    :param total: How many rows Portkey counted.
+    :param stage: ``"draft"``, ``"started"`` or ``"done"``, as far as it is known.
+    """
+
+    window: Window
+    export_id: str
+    total: int
+    stage: str = DRAFT
+
+
+@dataclass
+class Plan:
+    """
+    The exports for a window, in the order of time.
+
+    :param low: The fewest logs that Portkey counted in the whole window.
+    :param high: The most: logs may come while it counts.
+    """
+
+    parts: list[Part] = field(default_factory=list)
+    low: int = 0
+    high: int = 0
+
+    @property
+    def total(self) -> int:
+        """How many rows the parts have together."""
+        return sum(part.total for part in self.parts)
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether rows are in two parts, because Portkey counts the end of a window in."""
+        return self.total > self.high
+
+    def of_stage(self, *stages: str) -> list[Part]:
+        """Return the parts that are at one of these stages."""
+        return [part for part in self.parts if part.stage in stages]
+
+    def redo(self, part: Part, anew: Plan) -> None:
+        """Put other exports in the place of one."""
+        place = self.parts.index(part)
+        self.parts[place : place + 1] = anew.parts
+        self.low += anew.low - part.total
+        self.high += anew.high - part.total
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it in plain data."""
+        parts = [
+            {"export_id": part.export_id, **part.window.to_dict(), "total": part.total, "stage": part.stage}
+            for part in self.parts
+        ]
+        return {"parts": parts, "low": self.low, "high": self.high}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Plan:
+        """Make it again."""
+        parts = [
+            Part(read_window(part["window_start"], part["window_end"]), part["export_id"], part["total"], part["stage"])
+            for part in data["parts"]
+        ]
+        return cls(parts, data["low"], data["high"])
+
+
+#: Counts the logs of a window: returns the id of a draft and its total. It makes a new draft, or changes the one
+#: whose id it is given, which nobody needs any more.
+Measure = Callable[[Window, str | None], tuple[str, int]]
+
+
+def make_plan(window: Window, measure: Measure, *, limit: int = MAX_ROWS) -> Plan:
+    """
+    Cut a window into exports that hold all of it.
+
+    A window with exactly as many rows as an export holds is cut as well, where it can be: a count that stops there
+    could not be told from a true one. A window without logs costs no export.
+
+    :raises PortkeyWindowTooFullError: where one second has more logs than an export holds.
+    :raises PortkeyRowsMismatchError: where the parts have fewer logs than the whole.
+    """
+    plan = Plan()
+    spare: list[str] = []
+
+    def count(current: Window) -> tuple[str, int]:
+        return measure(current, spare.pop() if spare else None)
+
+    draft, whole = count(window)
+    plan.low = plan.high = whole
+    for current, export_id, total in _leaves(window, draft, whole, count, spare, limit):
+        plan.parts.append(Part(current, export_id, total))
+    if plan.total != whole:
+        _, again = count(window)
+        plan.low, plan.high = sorted((whole, again))
+        if plan.total < plan.low:
+            raise PortkeyRowsMismatchError(
+                f"Portkey counts {plan.low} logs from {_text(window.start)} to {_text(window.end)}, and only "
+                f"{plan.total} in the {len(plan.parts)} parts that this time was cut into."
+            )
+    return plan
+
+
+def _leaves(
+    window: Window, draft: str, total: int, count: Callable[[Window], tuple[str, int]], spare: list[str], limit: int
+) -> Iterator[tuple[Window, str, int]]:
+    if total == 0:
+        spare.append(draft)
+    elif total < limit or (total == limit and window.seconds == 1):
+        yield window, draft, total
+    elif window.seconds == 1:
+        raise PortkeyWindowTooFullError(
+            f"Portkey counts {total} logs in the one second from {_text(window.start)} on, and an export "
+            f"holds {limit}. Export them in several tasks that differ in their filters, by ai_model for example."
+        )
+    else:
+        spare.append(draft)
+        wanted = max(math.ceil(total / (limit * _FILL)), 2)
+        for piece in window.cut(min(wanted, _PIECES, window.seconds)):
+            yield from _leaves(piece, *count(piece), count, spare, limit)
+
+
+def read_window(start: Any, end: Any) -> Window:
+    """
+    Read the ends of a window: moments, or ISO 8601 texts with a zone. Fractions of a second are cut off at both
+    ends, so that windows which follow each other still do.
+
+    :raises PortkeyInvalidArgumentError: naming the one that is wrong.
+    """
+    window = Window(_moment("window_start", start), _moment("window_end", end))
+    if window.seconds < 1:
+        expected = f"a moment at least one second after window_start={_text(window.start)}"
+        if window.start == window.end:
+            expected += _NO_INTERVAL
+        raise PortkeyInvalidArgumentError("window_end", _text(window.end), expected)
+    return window
+
+
+def _moment(name: str, value: Any) -> datetime:
+    expected = "a moment with its zone, such as 2026-11-22T00:00:00Z"
+    moment = value
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value.strip())
+        except ValueError:
+            expected += _NO_INTERVAL
+    if not isinstance(moment, datetime) or moment.utcoffset() is None:
+        raise PortkeyInvalidArgumentError(name, value, expected)
+    return datetime.fromtimestamp(moment.timestamp() // 1, tz=UTC)
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

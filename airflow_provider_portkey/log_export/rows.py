@@ -1,0 +1,143 @@
+"""The rows of several log exports to one stream, each line checked, counted and compared with Portkey's own count."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any
+
+from airflow_provider_portkey.exceptions import PortkeyUnexpectedResponseError
+from airflow_provider_portkey.log_export.plan import Part, Plan
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+#: Bytes that one line may have: more than a request and an answer with a million tokens each.
+_LONGEST_LINE = 64 * 1024 * 1024
+
+
+@dataclass
+class Joined:
+    """
+    What was written.
+
+    :param rows: The lines that came, for each part.
+    :param repeated: Lines that were left out because the part before has them, too.
+    """
+
+    rows: list[int] = field(default_factory=list)
+    repeated: int = 0
+
+    @property
+    def written(self) -> int:
+        """The lines that were written."""
+        return sum(self.rows) - self.repeated
+
+    def differences(self, plan: Plan) -> list[str]:
+        """Return in words where it differs from what Portkey had counted."""
+        found = [
+            f"export {part.export_id!r} has {rows} rows instead of {part.total}"
+            for part, rows in zip(plan.parts, self.rows, strict=True)
+            if rows != part.total
+        ]
+        if not found and not plan.low <= self.written <= plan.high:
+            whole = f"{plan.low}" if plan.low == plan.high else f"{plan.low} to {plan.high}"
+            found.append(f"all exports together have {self.written} rows instead of {whole}")
+        return found
+
+
+def join_parts(plan: Plan, download: Callable[[str], Iterator[bytes]], stream: IO[bytes]) -> Joined:
+    """
+    Write the rows of all parts in the order of time, as Portkey sent them, one line each.
+
+    Where the parts overlap, a row at a seam is in both of its neighbours; it is written once, by its ``id``. Only then
+    the ids of two parts are kept in task_state, otherwise a line at a time is.
+
+    :param download: Gives the JSONL of an export, in pieces of any length.
+    :raises PortkeyUnexpectedResponseError: for a line that is not a JSON object, naming its export and its number.
+    """
+    joined = Joined()
+    before: set[str] = set()
+    for part in plan.parts:
+        ids: set[str] = set()
+        rows = 0
+        for line, row in _rows(part, download(part.export_id)):
+            rows += 1
+            if plan.overlaps and isinstance(row_id := row.get("id"), str):
+                ids.add(row_id)
+                if row_id in before:
+                    joined.repeated += 1
+                    continue
+            stream.write(line + b"\n")
+        joined.rows.append(rows)
+        before = ids
+    return joined
+
+
+def write_rows(
+    plan: Plan,
+    download: Callable[[str], Iterator[bytes]],
+    path: ObjectStoragePath,
+    *,
+    compression: str | None,
+    overwrite: bool,
+    on_differences: Callable[[list[str]], None],
+) -> dict[str, Any]:
+    """
+    Write the rows of all parts to a file, and return what its manifest says of them.
+
+    :param on_differences: Told what differs from Portkey's count; where it raises, nothing is written.
+    """
+    from airflow_provider_portkey.export.atomic import atomic_write, uri_of
+    from airflow_provider_portkey.export.formats import compressed
+
+    with atomic_write(path, overwrite=overwrite) as written:
+        with compressed(written.stream, compression) as stream:
+            joined = join_parts(plan, download, stream)
+        if differences := joined.differences(plan):
+            on_differences(differences)
+    return {
+        "uri": uri_of(path),
+        "format": "jsonl",
+        "compression": compression,
+        "rows": joined.written,
+        "bytes": written.bytes,
+        "sha256": written.sha256,
+        "parts": [
+            {"export_id": part.export_id, **part.window.to_dict(), "total": part.total, "rows": rows}
+            for part, rows in zip(plan.parts, joined.rows, strict=True)
+        ],
+    }
+
+
+def _rows(part: Part, pieces: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    for number, line in enumerate(_lines(pieces), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict) or len(line) > _LONGEST_LINE:
+            # Without the line itself: a log holds what people asked.
+            raise PortkeyUnexpectedResponseError(
+                f"Line {number} of log export {part.export_id!r} is not a JSON object ({len(line)} bytes)."
+            )
+        yield line, row
+
+
+def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut pieces into lines; one that is too long comes cut off, so that it never is in memory whole."""
+    rest = bytearray()
+    for piece in pieces:
+        first, *others = piece.split(b"\n")
+        rest += first
+        for line in others:
+            yield bytes(rest).removesuffix(b"\r")
+            rest = bytearray(line)
+        if len(rest) > _LONGEST_LINE:
+            yield bytes(rest)
+            return
+    if rest:
+        yield bytes(rest).removesuffix(b"\r")

@@ -1,0 +1,112 @@
+"""The threads of an export, from wherever they come: checked before the first is used, sorted, each once."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from airflow_provider_portkey.client.paths import validate_id
+from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
+from airflow_provider_portkey.validation import read_list
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+#: Bytes of a file of ids that are read at once; they become some hundred lines.
+_PIECE = 16 * 1024
+_EXPECTED = "a list of thread ids, or text: a JSON list, or ids divided by commas or white space"
+
+
+def read_ids(value: Any, *, field: str = "thread_ids") -> Iterator[str]:
+    """
+    Yield the ids that an argument holds: a list, what an upstream task returned, or what a template made of either.
+
+    :raises PortkeyInvalidArgumentError: where it is no such thing, naming the first wrong id.
+    """
+    ids = _split(value, field) if isinstance(value, str) else value
+    if ids is None or isinstance(ids, bytes | Mapping) or not isinstance(ids, Iterable):
+        raise PortkeyInvalidArgumentError(field, value, _EXPECTED)
+    for number, thread_id in enumerate(ids):
+        yield validate_id(f"{field}[{number}]", thread_id)
+
+
+def read_lines(path: ObjectStoragePath, *, field: str = "thread_ids_path") -> Iterator[str]:
+    """
+    Yield the ids of a file, one a line; blank lines are passed over.
+
+    :raises PortkeyInvalidArgumentError: naming the first wrong line.
+    """
+    from airflow_provider_portkey.export.jsonl import split_lines
+
+    with cast("Any", path).open("rb") as file:
+        for number, line in enumerate(split_lines(iter(lambda: file.read(_PIECE), b"")), 1):
+            where = f"{field}, line {number}"
+            try:
+                thread_id = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+            except UnicodeDecodeError:
+                raise PortkeyInvalidArgumentError(where, line[:50], "an id in UTF-8") from None
+            if thread_id:
+                yield validate_id(where, thread_id)
+
+
+def _split(text: str, field: str) -> Any:
+    if not text.strip() or text.strip() == "None":
+        raise PortkeyInvalidArgumentError(field, text, f"{_EXPECTED}; what its template reads seems to be empty")
+    if not text.strip().startswith("["):
+        return text.replace(",", " ").split()
+    try:
+        return read_list(text.strip())
+    except ValueError:
+        raise PortkeyInvalidArgumentError(field, text[:100], _EXPECTED) from None
+
+
+class ThreadIndex:
+    """
+    Hold an export's threads and what became of each, on disk: there may be a million.
+
+    It lies in a temporary file of this process that has no name, and is gone with it.
+    """
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect("", isolation_level=None)
+        self._database.execute("CREATE TABLE threads (id TEXT PRIMARY KEY) WITHOUT ROWID")
+        self._database.execute("CREATE TABLE entries (name TEXT PRIMARY KEY, entry TEXT) WITHOUT ROWID")
+
+    def __enter__(self) -> ThreadIndex:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._database.close()
+
+    def __len__(self) -> int:
+        return int(self._database.execute("SELECT count(*) FROM threads").fetchone()[0])
+
+    def add(self, thread_ids: Iterable[str]) -> None:
+        """Take threads in; one that is there already is there once."""
+        self._database.execute("BEGIN")
+        self._database.executemany("INSERT OR IGNORE INTO threads VALUES (?)", ((each,) for each in thread_ids))
+        self._database.execute("COMMIT")
+
+    def ids(self) -> Iterator[str]:
+        """Yield each thread, sorted."""
+        last: tuple[str] | None = ("",)
+        while last:
+            rows = self._database.execute("SELECT id FROM threads WHERE id > ? ORDER BY id LIMIT 1000", last).fetchall()
+            yield from (row[0] for row in rows)
+            last = rows[-1] if rows else None
+
+    def note(self, name: str, entry: Mapping[str, Any]) -> None:
+        """Keep what is to be said of a thread, by the name of its file."""
+        text = json.dumps(entry, sort_keys=True, ensure_ascii=False)
+        self._database.execute("INSERT OR REPLACE INTO entries VALUES (?, ?)", (name, text))
+
+    def knows(self, name: str) -> bool:
+        """Say whether something was noted under a name."""
+        return self._database.execute("SELECT 1 FROM entries WHERE name = ?", (name,)).fetchone() is not None
+
+    def entries(self) -> Iterator[str]:
+        """Yield what was noted, as JSON, sorted by name."""
+        for (entry,) in self._database.execute("SELECT entry FROM entries ORDER BY name"):
+            yield entry

@@ -1,0 +1,146 @@
+"""The check of a batch's input, and lines of JSON."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_provider_portkey.batch.input import check_batch_input
+from airflow_provider_portkey.exceptions import PortkeyBatchInputInvalidError, PortkeyLineInvalidError
+from airflow_provider_portkey.export import jsonl
+from airflow_provider_portkey.export.jsonl import iter_objects, read_object, split_lines
+
+ENDPOINT = "/v1/chat/completions"
+
+
+def request(custom_id: Any = "a", **changes: Any) -> bytes:
+    line = {"custom_id": custom_id, "method": "POST", "url": ENDPOINT, "body": {"model": "m"}, **changes}
+    return json.dumps({name: value for name, value in line.items() if value is not ...}).encode()
+
+
+def check(*lines: bytes, **limits: Any) -> int:
+    return check_batch_input(lines, endpoint=ENDPOINT, name="in.jsonl", **limits)
+
+
+def refusal(*lines: bytes, **limits: Any) -> str:
+    with pytest.raises(PortkeyBatchInputInvalidError) as raised:
+        check(*lines, **limits)
+    assert isinstance(raised.value, AirflowFailException)
+    return str(raised.value)
+
+
+def test_good_lines_are_counted() -> None:
+    assert check(request("a"), request("b"), request("ü \ud83d\ude00"), request("c") + b"\r") == 4
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (request(...), "has no custom_id"),
+        (request(None), "has no custom_id"),
+        (request(""), "has custom_id='', which must be a text that is not empty"),
+        (request(" \t"), r"has custom_id=' \t', which must be a text that is not empty"),
+        (request(7), "has custom_id=7, which must be a text that is not empty"),
+        (request(method="GET"), "has method='GET', which must be 'POST'"),
+        (request(method="post"), "has method='post', which must be 'POST'"),
+        (request(method=...), "has no method"),
+        (request(url="/v1/embeddings"), f"has url='/v1/embeddings', which must be the batch's endpoint '{ENDPOINT}'"),
+        (request(url=ENDPOINT + "/"), f"has url='{ENDPOINT}/', which must be the batch's endpoint '{ENDPOINT}'"),
+        (request(url=...), "has no url"),
+        (request(body=...), "has no body"),
+        (request(body="{}"), "has body='{}', which must be an object"),
+        (request(body=[]), "has body=[], which must be an object"),
+        (request(method="GET", body=...), "has method='GET', which must be 'POST'; has no body"),
+        (b"", "is blank"),
+        (b" \r", "is blank"),
+        (b"[]", "is no JSON object but an array"),
+        (b"null", "is no JSON object but null"),
+        (b'"a"', "is no JSON object but a text"),
+        (b"1.5", "is no JSON object but a number"),
+        (b"{", "is no JSON: Expecting property name enclosed in double quotes at character 2"),
+        (b"{} {}", "is no JSON: Extra data at character 4"),
+        (b'{"a": NaN}', "is no JSON: NaN is no JSON"),
+        (b'{"a": -Infinity}', "is no JSON: -Infinity is no JSON"),
+        (b"[" * 200_000, "is nested too deeply"),
+        (b'{"a": "\xe4"}', "is not UTF-8 (byte 8 is 0xe4)"),
+        (b"\xef\xbb\xbf" + request(), "begins with a byte order mark (BOM): save the file as UTF-8 without one"),
+        ("\ufeff{}".encode("utf-16-le"), "is UTF-16: save the file as UTF-8"),
+        (b"\x1f\x8b\x08\x00\xff", "is compressed (gzip): a batch's file must be plain text"),
+    ],
+)
+def test_a_bad_line_is_named_by_its_number_and_its_reason(line: bytes, reason: str) -> None:
+    message = refusal(request("first"), line, request("last"))
+    assert message == (f"in.jsonl: 1 of 3 lines is no request for {ENDPOINT}. Nothing was sent. Line 2 {reason}.")
+
+
+def test_a_duplicate_names_the_line_that_has_the_id_first() -> None:
+    message = refusal(request("a"), request("b"), request("a"), request("a"))
+    assert "Line 3 has the custom_id 'a' of line 1 again." in message
+    assert "Line 4 has the custom_id 'a' of line 1 again." in message
+
+
+def test_all_bad_lines_are_counted_and_the_first_twenty_named() -> None:
+    with pytest.raises(PortkeyBatchInputInvalidError) as raised:
+        check(request("good"), *[b"x"] * 25)
+    assert "25 of 26 lines are no request" in str(raised.value)
+    assert str(raised.value).endswith("Line 21 is no JSON: Expecting value at character 1. And 5 more.")
+    assert len(raised.value.problems) == 20
+    assert raised.value.bad_lines == 25
+
+
+def test_an_empty_file_is_refused() -> None:
+    assert refusal() == "in.jsonl is empty: a batch needs one request at least. Nothing was sent."
+
+
+def test_a_limit_is_kept_only_where_there_is_one() -> None:
+    lines = [request(str(number)) for number in range(3)]
+    assert check(*lines) == check(*lines, max_requests=3) == 3
+    assert refusal(*lines, max_requests=2) == "in.jsonl has 3 lines, more than max_requests=2. Nothing was sent."
+
+
+def test_a_long_value_is_cut_in_the_message() -> None:
+    assert len(refusal(request(url="x" * 10_000))) < 400
+
+
+def test_the_check_holds_no_lines() -> None:
+    body = {"text": "x" * 10_000}
+
+    def lines() -> Iterator[bytes]:
+        for number in range(3_000):
+            yield request(f"request-{number}", body=body)
+
+    tracemalloc.start()
+    try:
+        assert check_batch_input(lines(), endpoint=ENDPOINT) == 3_000
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2_000_000  # the lines have 30 MB
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1_000])
+@pytest.mark.parametrize("text", [b"", b"a", b"a\n", b"a\n\n", b"\n\nab\n", b"abc\ndefg\r\nh\n\nijkl"])
+def test_lines_are_the_same_wherever_the_pieces_are_cut(text: bytes, size: int) -> None:
+    pieces = [text[start : start + size] for start in range(0, len(text), size)]
+    assert list(split_lines(pieces)) == (text.removesuffix(b"\n").split(b"\n") if text else [])
+
+
+def test_of_a_line_that_is_too_long_no_more_is_kept_than_to_refuse_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jsonl, "MAX_LINE_BYTES", 10)
+    first, second = split_lines([b"x" * 8] * 1_000 + [b"\n{}\n"])
+    assert (len(first), second) == (11, b"{}")
+    with pytest.raises(ValueError, match="is longer than 10 bytes"):
+        read_object(first)
+
+
+def test_objects_of_a_file_name_the_line_that_is_none() -> None:
+    objects = iter_objects([b'{"a": 1}', b"", b'{"a": NaN}', b"<html>"], "file 'x'")
+    assert next(objects) == {"a": 1}
+    assert str(next(objects)) == "{'a': nan}"
+    with pytest.raises(PortkeyLineInvalidError, match=r"file 'x': line 4 is no JSON: Expecting value at character 1\."):
+        next(objects)

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+from airflow_provider_portkey.exceptions import PortkeyDestinationExistsError, PortkeyError
+from airflow_provider_portkey.export.atomic import atomic_write, refuse_existing, uri_of
+
+
+@pytest.fixture
+def machine_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that takes the temporary files of uploads."""
+    folder = tmp_path / "machine-tmp"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+@pytest.fixture
+def in_memory(memory_store: str, machine_tmp: Path) -> ObjectStoragePath:
+    return ObjectStoragePath(f"{memory_store}/folder/steps.jsonl")
+
+
+def write(path: ObjectStoragePath, *pieces: bytes, overwrite: bool = True) -> Any:
+    with atomic_write(path, overwrite=overwrite) as written:
+        for piece in pieces:
+            written.stream.write(piece)
+    return written
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_local_file_lands_with_its_size_and_hash(tmp_path: Path, scheme: str) -> None:
+    final = tmp_path / "new" / "folders" / "steps.jsonl"
+
+    written = write(ObjectStoragePath(f"{scheme}{final}"), b"one\n", b"two\n")
+
+    assert final.read_bytes() == b"one\ntwo\n"
+    assert written.bytes == 8
+    assert written.sha256 == hashlib.sha256(b"one\ntwo\n").hexdigest()
+    assert [entry.name for entry in final.parent.iterdir()] == ["steps.jsonl"]
+
+
+def test_nothing_is_at_the_final_path_before_the_end_of_the_block(tmp_path: Path) -> None:
+    final = tmp_path / "steps.jsonl"
+    with atomic_write(ObjectStoragePath(str(final))) as written:
+        written.stream.write(b"half")
+        written.stream.flush()
+        assert not final.exists()
+        assert [entry.name.startswith(".") for entry in tmp_path.iterdir()] == [True]
+
+    assert final.read_bytes() == b"half"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt(), SystemExit(1)])
+def test_an_error_in_the_block_leaves_nothing_behind(tmp_path: Path, error: BaseException) -> None:
+    with pytest.raises(type(error)), atomic_write(ObjectStoragePath(str(tmp_path / "steps.jsonl"))) as written:
+        written.stream.write(b"half")
+        raise error
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_in_the_block_leaves_the_earlier_file(tmp_path: Path) -> None:
+    final = tmp_path / "steps.jsonl"
+    final.write_bytes(b"earlier")
+
+    with pytest.raises(RuntimeError), atomic_write(ObjectStoragePath(str(final))) as written:
+        written.stream.write(b"half")
+        raise RuntimeError
+
+    assert final.read_bytes() == b"earlier"
+    assert list(tmp_path.iterdir()) == [final]
+
+
+def test_an_earlier_file_is_replaced(tmp_path: Path) -> None:
+    final = tmp_path / "steps.jsonl"
+    final.write_bytes(b"something longer that was here earlier")
+
+    write(ObjectStoragePath(str(final)), b"new")
+
+    assert final.read_bytes() == b"new"
+
+
+def test_an_existing_file_that_must_stay_is_refused(tmp_path: Path) -> None:
+    final = tmp_path / "steps.jsonl"
+    path = ObjectStoragePath(str(final))
+    refuse_existing(path, overwrite=False)
+    final.write_bytes(b"earlier")
+    refuse_existing(path, overwrite=True)
+
+    with pytest.raises(PortkeyDestinationExistsError, match=f"{final} is there already"):
+        refuse_existing(path, overwrite=False)
+
+
+def test_a_file_that_appears_meanwhile_and_must_stay_is_kept(tmp_path: Path) -> None:
+    final = tmp_path / "steps.jsonl"
+
+    with (
+        pytest.raises(PortkeyDestinationExistsError),
+        atomic_write(ObjectStoragePath(str(final)), overwrite=False) as written,
+    ):
+        written.stream.write(b"mine")
+        final.write_bytes(b"somebody else's")
+
+    assert final.read_bytes() == b"somebody else's"
+    assert list(tmp_path.iterdir()) == [final]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_the_file_has_the_mode_that_the_umask_gives(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        write(ObjectStoragePath(str(tmp_path / "steps.jsonl")), b"x")
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+
+    assert stat.S_IMODE((tmp_path / "steps.jsonl").stat().st_mode) == mode
+
+
+def test_an_empty_file_lands_too(tmp_path: Path) -> None:
+    written = write(ObjectStoragePath(str(tmp_path / "steps.jsonl")))
+
+    assert (tmp_path / "steps.jsonl").read_bytes() == b""
+    assert (written.bytes, written.sha256) == (0, hashlib.sha256(b"").hexdigest())
+
+
+def test_what_is_written_may_be_any_buffer(tmp_path: Path) -> None:
+    written = write(ObjectStoragePath(str(tmp_path / "f")), bytearray(b"ab"), memoryview(b"cd").cast("b"))
+
+    assert (tmp_path / "f").read_bytes() == b"abcd"
+    assert written.bytes == 4
+
+
+def test_an_object_store_gets_the_file_in_one_upload(in_memory: ObjectStoragePath, machine_tmp: Path) -> None:
+    with atomic_write(in_memory) as written:
+        written.stream.write(b"one\n")
+        written.stream.flush()
+        assert not in_memory.exists()
+        written.stream.write(b"two\n")
+
+    assert in_memory.read_bytes() == b"one\ntwo\n"
+    assert written.bytes == 8
+    assert written.sha256 == hashlib.sha256(b"one\ntwo\n").hexdigest()
+    assert list(machine_tmp.iterdir()) == []
+
+
+def test_an_error_in_the_block_uploads_nothing(in_memory: ObjectStoragePath, machine_tmp: Path) -> None:
+    with pytest.raises(RuntimeError), atomic_write(in_memory) as written:
+        written.stream.write(b"half")
+        raise RuntimeError
+
+    assert not in_memory.exists()
+    assert list(machine_tmp.iterdir()) == []
+
+
+def test_an_object_that_appears_meanwhile_and_must_stay_is_kept(
+    in_memory: ObjectStoragePath, machine_tmp: Path
+) -> None:
+    with pytest.raises(PortkeyDestinationExistsError), atomic_write(in_memory, overwrite=False) as written:
+        written.stream.write(b"mine")
+        in_memory.fs.pipe_file(in_memory.path, b"somebody else's")
+
+    assert in_memory.read_bytes() == b"somebody else's"
+    assert list(machine_tmp.iterdir()) == []
+
+
+def test_an_object_of_another_size_than_was_uploaded_is_an_error(
+    in_memory: ObjectStoragePath, machine_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def put_half(self: Any, source: str, target: str, **kwargs: Any) -> None:
+        self.pipe_file(target, Path(source).read_bytes()[:2])
+
+    monkeypatch.setattr(type(in_memory.fs), "put_file", put_half)
+
+    with pytest.raises(PortkeyError, match="has 2 bytes after the upload of 4"):
+        write(in_memory, b"four")
+
+    assert list(machine_tmp.iterdir()) == []
+
+
+def test_the_uri_of_an_object_names_protocol_and_path_without_the_connection() -> None:
+    path = ObjectStoragePath("memory://some_conn@portkey-tests/folder/steps.jsonl")
+
+    assert uri_of(path).startswith("memory://")
+    assert uri_of(path).endswith("/portkey-tests/folder/steps.jsonl")
+    assert "some_conn" not in uri_of(path)
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_the_uri_of_a_local_file_has_its_protocol(tmp_path: Path, scheme: str) -> None:
+    assert uri_of(ObjectStoragePath(f"{scheme}{tmp_path}/steps.jsonl")) == f"file://{tmp_path}/steps.jsonl"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "steps.jsonl",
+        "scheduled__2026-11-22T00:00:00+00:00 100%.jsonl",
+    ],
+)
+def test_the_uri_leads_the_next_task_to_the_file(tmp_path: Path, name: str) -> None:
+    path = ObjectStoragePath(str(tmp_path / name))
+    write(path, b"content")
+
+    assert ObjectStoragePath(uri_of(path)).read_bytes() == b"content"
+
+
+def test_a_relative_path_has_a_uri() -> None:
+    path = ObjectStoragePath("steps.jsonl")
+
+    assert uri_of(path) == f"file://{os.path.abspath(path.path)}"
+
+
+def test_the_uri_of_an_object_leads_to_it(in_memory: ObjectStoragePath) -> None:
+    write(in_memory, b"content")
+
+    assert ObjectStoragePath(uri_of(in_memory)).read_bytes() == b"content"

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_portkey.exceptions import PortkeyBatchRequestsFailedError
+from airflow_provider_portkey.export import lineage
+from airflow_provider_portkey.export.openlineage import operator_lineage
+from airflow_provider_portkey.testing import PortkeyMockServer
+from airflow_provider_portkey.transfers.batch_output_to_object_storage import PortkeyBatchOutputToObjectStorageOperator
+from airflow_provider_portkey.transfers.fine_tuning_to_object_storage import (
+    PortkeyFineTuningCheckpointsToObjectStorageOperator,
+    PortkeyFineTuningEventsToObjectStorageOperator,
+)
+from airflow_provider_portkey.transfers.logs_to_object_storage import PortkeyLogsToObjectStorageOperator
+from airflow_provider_portkey.transfers.response_items_to_object_storage import (
+    PortkeyResponseItemsToObjectStorageOperator,
+)
+from airflow_provider_portkey.transfers.steps_to_object_storage import (
+    PortkeyRunStepsToObjectStorageOperator,
+    PortkeyThreadStepsToObjectStorageOperator,
+)
+
+WINDOW = {"window_start": "2026-07-25T00:00:00Z", "window_end": "2026-07-25T01:00:00Z"}
+
+
+@pytest.fixture
+def reported(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """The URIs that were told to Airflow's lineage API."""
+    found: dict[str, list[str]] = {"add_input_asset": [], "add_output_asset": []}
+    monkeypatch.setattr(lineage, "_report", lambda add, context, uri: found[add].append(uri))
+    return found
+
+
+@pytest.fixture
+def mock_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyMockServer]:
+    with PortkeyMockServer(job_seconds=0) as mock_server:
+        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
+        mock_server.add_run(thread_id="thread/1", run_id="run_1", statuses="completed", steps=7)
+        mock_server.add_response(response_id="resp_1", input=3, output=2, statuses="completed")
+        mock_server.add_batch(batch_id="batch_1", count=3, failing=["request-1"], statuses="completed")
+        mock_server.add_fine_tuning_job(job_id="ft_1", events=3, checkpoints=1, statuses="succeeded")
+        mock_server.add_logs(5, WINDOW["window_start"], WINDOW["window_end"])
+        yield mock_server
+
+
+@pytest.mark.parametrize(
+    ("cls", "arguments", "source", "rows"),
+    [
+        (
+            PortkeyRunStepsToObjectStorageOperator,
+            {"thread_id": "thread/1", "run_id": "run_1"},
+            "threads/thread%2F1/runs/run_1/steps",
+            7,
+        ),
+        (PortkeyResponseItemsToObjectStorageOperator, {"response_id": "resp_1"}, "responses/resp_1", 2),
+        (
+            PortkeyFineTuningEventsToObjectStorageOperator,
+            {"fine_tuning_job_id": "ft_1"},
+            "fine_tuning/jobs/ft_1/events",
+            3,
+        ),
+        (
+            PortkeyFineTuningCheckpointsToObjectStorageOperator,
+            {"fine_tuning_job_id": "ft_1"},
+            "fine_tuning/jobs/ft_1/checkpoints",
+            1,
+        ),
+        (PortkeyLogsToObjectStorageOperator, WINDOW, "logs", 5),
+    ],
+)
+def test_an_export_tells_what_it_read_and_wrote(
+    mock_server: PortkeyMockServer,
+    reported: dict[str, list[str]],
+    tmp_path: Path,
+    cls: type[Any],
+    arguments: dict[str, Any],
+    source: str,
+    rows: int,
+) -> None:
+    task = cls(task_id="keep", path=str(tmp_path / "rows"), **arguments)
+    assert task.get_openlineage_facets_on_complete(None) is None
+    task.execute({})
+
+    host = mock_server.url.removeprefix("http://").removesuffix("/v1")
+    assert reported == {
+        "add_input_asset": [f"portkey://{host}/{source}"],
+        "add_output_asset": [f"file://{tmp_path}/rows"],
+    }
+    found = task.get_openlineage_facets_on_complete(None)
+    assert [(one.namespace, one.name) for one in found.inputs] == [(f"portkey://{host}", source)]
+    (output,) = found.outputs
+    assert (output.namespace, output.name) == ("file", f"{tmp_path}/rows")
+    statistics = output.outputFacets["outputStatistics"]
+    assert (statistics.rowCount, statistics.size) == (rows, (tmp_path / "rows").stat().st_size)
+    assert "id" in {one.name for one in output.facets["schema"].fields}
+
+
+def test_a_folder_of_many_threads_is_one_output(
+    mock_server: PortkeyMockServer, reported: dict[str, list[str]], tmp_path: Path
+) -> None:
+    for number in range(3):
+        mock_server.add_run(
+            thread_id=f"t{number}", run_id=f"r{number}", statuses="completed", steps=2, created_at=1_784_937_700
+        )
+    task = PortkeyThreadStepsToObjectStorageOperator(
+        task_id="keep", thread_ids=["t0", "t1", "t2"], path=str(tmp_path), **WINDOW
+    )
+    manifest = task.execute({})
+
+    assert manifest["rows"] == 6
+    assert reported["add_output_asset"] == [manifest["uri"]]
+    assert [one.rpartition("/")[2] for one in reported["add_input_asset"]] == ["threads"]
+    (output,) = task.get_openlineage_facets_on_complete(None).outputs
+    assert output.outputFacets["outputStatistics"].rowCount == 6
+
+
+def test_a_batch_that_fails_its_task_has_its_lineage_all_the_same(
+    mock_server: PortkeyMockServer, reported: dict[str, list[str]], tmp_path: Path
+) -> None:
+    requests = [{"custom_id": f"request-{number}"} for number in range(3)]
+    (tmp_path / "in").write_text("".join(json.dumps(request) + "\n" for request in requests))
+    paths = {name: str(tmp_path / name.removesuffix("_path")) for name in ("path", "error_path", "input_path")}
+    paths["input_path"] = str(tmp_path / "in")
+    task = PortkeyBatchOutputToObjectStorageOperator(
+        task_id="keep", batch_id="batch_1", max_failure_ratio=0, file_format="csv", **paths
+    )
+    with pytest.raises(PortkeyBatchRequestsFailedError) as failed:
+        task.execute({})
+
+    assert reported["add_output_asset"] == [f"file://{tmp_path}/path", f"file://{tmp_path}/error"]
+    assert reported["add_input_asset"][1:] == [f"file://{tmp_path}/in"]
+    found = task.get_openlineage_facets_on_complete(None)
+    assert [one.name for one in found.inputs] == ["batches/batch_1/output", f"{tmp_path}/in"]
+    assert [one.outputFacets["outputStatistics"].rowCount for one in found.outputs] == [
+        failed.value.manifest["rows"],
+        failed.value.manifest["error_rows"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("uri", "namespace", "name"),
+    [
+        ("s3://bucket/a/rows.csv", "s3://bucket", "a/rows.csv"),
+        ("s3a://bucket/rows", "s3://bucket", "rows"),
+        ("gcs://bucket/rows", "gs://bucket", "rows"),
+        ("file:///data/a b?c#d/rows", "file", "/data/a b?c#d/rows"),
+        ("portkey://host:8787/logs", "portkey://host:8787", "logs"),
+    ],
+)
+def test_datasets_are_named_as_openlineage_names_them(uri: str, namespace: str, name: str) -> None:
+    manifest = {"uri": uri, "rows": 1, "bytes": 2, "format": "jsonl"}
+    (output,) = operator_lineage([], manifest, {}).outputs
+
+    assert (output.namespace, output.name) == (namespace, name)
+
+
+@pytest.mark.parametrize(
+    ("file_format", "types"),
+    [
+        ("jsonl", {"id": "string", "at": "int64", "details": "json", "cost": None}),
+        ("csv", {"id": "string", "at": "int64", "details": "string", "cost": None, "other_fields": "string"}),
+    ],
+)
+def test_the_schema_is_that_of_the_file(file_format: str, types: dict[str, str | None]) -> None:
+    manifest = {"uri": "s3://bucket/rows", "rows": 1, "bytes": 2, "format": file_format}
+    columns = {"id": "text", "at": "integer", "details": "json", "cost": ""}
+    (output,) = operator_lineage([], manifest, columns).outputs
+
+    assert {one.name: one.type for one in output.facets["schema"].fields} == types
+
+
+def test_without_airflows_provider_there_is_nothing_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "airflow.providers.openlineage.extractors", None)
+
+    assert operator_lineage([], {"uri": "s3://b/r", "rows": 1, "bytes": 1, "format": "csv"}, {}) is None

@@ -1,0 +1,201 @@
+"""Cutting a window of logs into exports that fit."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise, product
+
+import pytest
+
+from airflow_provider_portkey.exceptions import (
+    PortkeyInvalidArgumentError,
+    PortkeyRowsMismatchError,
+    PortkeyWindowTooFullError,
+)
+from airflow_provider_portkey.log_export.plan import Plan, Window, make_plan, read_window
+
+T0 = datetime(2026, 7, 25, tzinfo=UTC)
+
+
+def window(start: int, end: int) -> Window:
+    return Window(T0 + timedelta(seconds=start), T0 + timedelta(seconds=end))
+
+
+class Logs:
+    """Counts logs as Portkey does.
+
+    :param moments: Of the logs, in seconds.
+    :param end_included: Whether a window holds the logs at its very end.
+    """
+
+    def __init__(self, moments: list[float], *, end_included: bool = False) -> None:
+        self.moments = sorted(moments)
+        self.end_included = end_included
+        self.drafts: list[str] = []
+        self.calls: list[tuple[Window, str | None]] = []
+
+    def measure(self, asked: Window, draft: str | None) -> tuple[str, int]:
+        self.calls.append((asked, draft))
+        if draft is None:
+            draft = f"export_{len(self.drafts)}"
+            self.drafts.append(draft)
+        return draft, len(self.of(asked))
+
+    def of(self, asked: Window) -> list[float]:
+        start, end = ((moment - T0).total_seconds() for moment in (asked.start, asked.end))
+        return [at for at in self.moments if start <= at < end or (self.end_included and at == end)]
+
+
+def check(plan: Plan, logs: Logs, whole: Window, limit: int) -> None:
+    """What holds for every plan."""
+    parts = plan.parts
+    assert all(0 < part.total <= limit for part in parts)
+    assert [len(logs.of(part.window)) for part in parts] == [part.total for part in parts]
+    assert len({part.export_id for part in parts}) == len(parts)
+    assert all(before.window.end <= after.window.start for before, after in pairwise(parts))
+    assert all(whole.start <= part.window.start < part.window.end <= whole.end for part in parts)
+    # Whatever lies between two parts, before the first or behind the last, is empty.
+    assert {at for part in parts for at in logs.of(part.window)} == set(logs.of(whole))
+    assert plan.low == plan.high == len(logs.of(whole))
+    assert plan.overlaps == (plan.total > len(logs.of(whole)))
+    # The last count of a draft is the one that its part stands for.
+    last = {draft: asked for asked, draft in logs.calls if draft}
+    assert all(last.get(part.export_id, part.window) == part.window or logs.end_included for part in parts)
+
+
+@pytest.mark.parametrize("end_included", [False, True])
+def test_every_way_to_spread_logs_over_five_seconds(end_included):
+    for counts in product(range(4), repeat=5):
+        moments = [second + 0.5 for second, count in enumerate(counts) for _ in range(count)]
+        logs = Logs(moments, end_included=end_included)
+        check(make_plan(window(0, 5), logs.measure, limit=4), logs, window(0, 5), 4)
+
+
+@pytest.mark.parametrize("end_included", [False, True])
+def test_every_way_to_put_logs_on_the_seams(end_included):
+    for counts in product(range(3), repeat=5):
+        moments = [second for second, count in enumerate(counts) for _ in range(count)]
+        logs = Logs(moments, end_included=end_included)
+        check(make_plan(window(0, 4), logs.measure, limit=5), logs, window(0, 4), 5)
+
+
+SKEWED = {
+    "even": [n * 0.0864 for n in range(1_000_000)],
+    "all in one hour": [40_000 + n * 0.0072 for n in range(500_000)],
+    "all in one minute": [40_000 + n * 0.0006 for n in range(100_000)],
+    "a spike and nothing else": [50_000.0] * 49_999,
+    "spike, gap, even": [1.5] * 40_000 + [40_000 + n * 0.4 for n in range(100_000)],
+    "growing": [86_400 * (n / 300_000) ** 0.25 for n in range(300_000)],
+    "just the limit": [n * 1.7 for n in range(50_000)],
+    "one": [86_399.999],
+    "none": [],
+}
+
+
+@pytest.mark.parametrize("name", SKEWED)
+def test_days_of_every_shape(name):
+    moments = SKEWED[name]
+    logs = Logs(moments)
+    logs.of = lambda asked: range(  # type: ignore[method-assign]
+        *(bisect_left(logs.moments, (moment - T0).total_seconds()) for moment in (asked.start, asked.end))
+    )
+    plan = make_plan(window(0, 86_400), logs.measure)
+    assert plan.total == len(moments) == plan.high
+    assert all(0 < part.total <= 50_000 for part in plan.parts)
+    assert all(before.window.end <= after.window.start for before, after in pairwise(plan.parts))
+    fewest = -(-len(moments) // 50_000)
+    assert len(plan.parts) <= 4 * fewest + 1
+    assert len(logs.calls) <= 4 * fewest + 70
+    # Drafts that nobody needs are changed, not left lying about.
+    assert len(logs.drafts) <= len(plan.parts) + 1
+
+
+def test_a_window_that_fits_is_counted_once():
+    logs = Logs([1, 2, 3])
+    (part,) = make_plan(window(0, 10), logs.measure, limit=4).parts
+    assert (part.window, part.total, len(logs.calls)) == (window(0, 10), 3, 1)
+
+
+def test_exactly_as_many_as_an_export_holds_may_be_a_count_that_stopped_there():
+    logs = Logs([1, 2, 3, 4])
+    plan = make_plan(window(0, 10), logs.measure, limit=4)
+    assert len(plan.parts) == 2
+    assert len(make_plan(window(1, 2), Logs([1.0] * 4).measure, limit=4).parts) == 1
+
+
+def test_one_second_with_too_many_logs_is_named():
+    logs = Logs([7.25] * 5 + [1, 2])
+    with pytest.raises(PortkeyWindowTooFullError, match=r"5 logs in the one second from 2026-07-25T00:00:07Z on.* 4\."):
+        make_plan(window(0, 60), logs.measure, limit=4)
+
+
+def test_logs_that_come_while_counting_are_let_pass():
+    totals = iter([10, 5, 6, 11])
+    plan = make_plan(window(0, 60), lambda asked, draft: (f"e{asked.start}", next(totals)), limit=7)
+    assert (plan.total, plan.low, plan.high, plan.overlaps) == (11, 10, 11, False)
+
+
+def test_parts_that_lack_logs_of_the_whole_are_refused():
+    totals = iter([10, 4, 4, 10])
+    with pytest.raises(PortkeyRowsMismatchError, match=r"counts 10 logs .* only 8 in the 2 parts"):
+        make_plan(window(0, 60), lambda asked, draft: (f"e{asked.start}", next(totals)), limit=6)
+
+
+def test_a_server_that_does_not_look_at_the_window_is_found_out():
+    with pytest.raises(PortkeyWindowTooFullError):
+        make_plan(window(0, 86_400), lambda asked, draft: ("e", 60_000))
+
+
+def test_a_plan_survives_as_plain_data():
+    plan = make_plan(window(0, 60), Logs([n / 2 for n in range(100)]).measure, limit=30)
+    plan.parts[0].stage = "done"
+    assert Plan.from_dict(plan.to_dict()) == plan
+
+
+def test_a_part_that_is_done_again_takes_its_place():
+    plan = make_plan(window(0, 60), Logs([n / 2 for n in range(100)]).measure, limit=30)
+    logs = Logs([n / 3 for n in range(150)])
+    old = plan.parts[1]
+    plan.redo(old, make_plan(old.window, logs.measure, limit=30))
+    assert old not in plan.parts
+    assert [part.window.start for part in plan.parts] == sorted(part.window.start for part in plan.parts)
+    assert plan.low == plan.high == plan.total
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("2026-07-25T00:00:00Z", "2026-07-25T01:00:00Z"),
+        ("2026-07-25 00:00:00+00:00", "2026-07-25 01:00:00+00:00"),
+        ("2026-07-25T02:00:00+02:00", " 2026-07-25T01:00:00.999Z "),
+        (T0, datetime(2026, 7, 24, 20, tzinfo=timezone(timedelta(hours=-5)))),
+    ],
+)
+def test_ends_are_read_with_their_zone_and_in_whole_seconds(start, end):
+    assert read_window(start, end) == window(0, 3600)
+
+
+def test_windows_that_follow_each_other_still_do_without_their_fractions():
+    ends = [f"2026-07-25T00:00:0{second}.7Z" for second in range(3)]
+    first, second = (read_window(*pair) for pair in pairwise(ends))
+    assert first.end == second.start
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "named"),
+    [
+        ("2026-07-25T00:00:00", "2026-07-25T01:00:00Z", "window_start"),
+        ("2026-07-25T00:00:00Z", datetime(2026, 7, 25, 1), "window_end"),
+        ("None", "2026-07-25T01:00:00Z", "window_start.*no data interval, give both ends"),
+        ("", "2026-07-25T01:00:00Z", "window_start"),
+        (None, "2026-07-25T01:00:00Z", "window_start"),
+        ("2026-07-25T00:00:00Z", "2026-07-25T00:00:00Z", "window_end.*no data interval, give both ends"),
+        ("2026-07-25T00:00:00Z", "2026-07-25T00:00:00.5Z", "window_end"),
+        ("2026-07-25T00:00:00Z", "2026-07-24T00:00:00Z", "window_end"),
+        (1_784_937_600, 1_784_941_200, "window_start"),
+    ],
+)
+def test_ends_that_are_none_are_refused(start, end, named):
+    with pytest.raises(PortkeyInvalidArgumentError, match=named):
+        read_window(start, end)

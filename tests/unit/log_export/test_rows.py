@@ -1,0 +1,159 @@
+"""The rows of several exports in one stream."""
+
+from __future__ import annotations
+
+import io
+import json
+import tracemalloc
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+from airflow_provider_portkey.exceptions import PortkeyUnexpectedResponseError
+from airflow_provider_portkey.log_export import rows as log_rows
+from airflow_provider_portkey.log_export.plan import Part, Plan, Window
+from airflow_provider_portkey.log_export.rows import join_parts, write_rows
+
+T0 = datetime(2026, 7, 25, tzinfo=UTC)
+
+
+def plan_of(*totals: int, whole: int | None = None) -> Plan:
+    parts = [
+        Part(Window(T0 + timedelta(hours=n), T0 + timedelta(hours=n + 1)), f"e{n}", total)
+        for n, total in enumerate(totals)
+    ]
+    whole = sum(totals) if whole is None else whole
+    return Plan(parts, whole, whole)
+
+
+def lines(*row_ids: str) -> bytes:
+    return b"".join(json.dumps({"id": row_id}).encode() + b"\n" for row_id in row_ids)
+
+
+def join(plan: Plan, *files: bytes, piece: int = 7):
+    stream = io.BytesIO()
+
+    def download(export_id: str) -> Iterator[bytes]:
+        content = files[int(export_id[1:])]
+        return (content[at : at + piece] for at in range(0, len(content), piece))
+
+    return join_parts(plan, download, stream), stream.getvalue()
+
+
+@pytest.mark.parametrize("piece", [1, 2, 7, 13, 1_000])
+def test_lines_are_joined_as_they_came_whatever_the_pieces(piece):
+    first = '{"id": "ä", "n": 1.10}\n{"id":"b"}'.encode()
+    joined, written = join(plan_of(2, 1), first, b'\n{"id": "c"}\r\n\n', piece=piece)
+    assert written == first + b'\n{"id": "c"}\n'
+    assert (joined.rows, joined.written, joined.repeated) == ([2, 1], 3, 0)
+    assert joined.differences(plan_of(2, 1)) == []
+
+
+def test_a_separator_within_a_row_ends_no_line():
+    row = '{"id": "a", "request": "one\u2028two\x85three\\nfour"}\n'.encode()
+    joined, written = join(plan_of(1), row)
+    assert (written, joined.rows) == (row, [1])
+
+
+@pytest.mark.parametrize("bad", [b"{", b"[1]", b"null", b'"text"', b'{"id": 1} {"id": 2}', b"\xff\xfe", b"<html>"])
+def test_a_line_that_is_no_json_object_is_named_and_not_shown(bad):
+    with pytest.raises(
+        PortkeyUnexpectedResponseError, match=r"Line 2 of log export 'e1' is not a JSON object"
+    ) as raised:
+        join(plan_of(1, 2), lines("a"), lines("b") + bad + b"\n")
+    assert bad.decode("latin1") not in str(raised.value).replace("JSON", "")
+
+
+def test_a_line_that_never_ends_is_refused_before_it_fills_the_memory(monkeypatch):
+    monkeypatch.setattr(log_rows, "_LONGEST_LINE", 1_000)
+    came = []
+
+    def download(export_id: str) -> Iterator[bytes]:
+        for _ in range(1_000):
+            came.append(1)
+            yield b"x" * 100
+
+    with pytest.raises(PortkeyUnexpectedResponseError, match="Line 1"):
+        join_parts(plan_of(1), download, io.BytesIO())
+    assert len(came) < 20
+
+
+def test_rows_at_a_seam_that_both_parts_have_are_written_once():
+    plan = plan_of(3, 3, 2, whole=6)
+    joined, written = join(plan, lines("a", "b", "s"), lines("s", "c", "t"), lines("t", "d"))
+    assert written == lines("a", "b", "s", "c", "t", "d")
+    assert (joined.rows, joined.repeated, joined.written) == ([3, 3, 2], 2, 6)
+    assert joined.differences(plan) == []
+
+
+def test_rows_are_kept_where_the_parts_do_not_overlap():
+    joined, written = join(plan_of(2, 2), lines("a", "a"), lines("a", "b"))
+    assert written == lines("a", "a", "a", "b")
+    assert joined.repeated == 0
+
+
+def test_a_row_that_comes_twice_within_a_part_is_no_repetition():
+    plan = plan_of(3, 2, whole=4)
+    joined, written = join(plan, lines("a", "s", "s"), lines("s", "c"))
+    assert written == lines("a", "s", "s", "c")
+    assert joined.differences(plan) == []
+
+
+@pytest.mark.parametrize(
+    ("plan", "files", "said"),
+    [
+        (plan_of(2, 1), (lines("a"), lines("c")), ["export 'e0' has 1 rows instead of 2"]),
+        (plan_of(1, 1), (lines("a"), lines("b", "c")), ["export 'e1' has 2 rows instead of 1"]),
+        # Together as many as counted, and still not the right ones.
+        (plan_of(1, 2), (lines("a", "b"), lines("c")), ["export 'e0' has 2 rows", "export 'e1' has 1 rows"]),
+        # An overlap that no id explains.
+        (plan_of(2, 2, whole=3), (lines("a", "b"), lines("c", "d")), ["together have 4 rows instead of 3"]),
+    ],
+)
+def test_what_differs_from_the_count_is_named(plan, files, said):
+    joined, _ = join(plan, *files)
+    found = joined.differences(plan)
+    assert len(found) == len(said)
+    assert all(words in one for words, one in zip(said, found, strict=True))
+
+
+def test_nothing_is_written_where_a_difference_is_refused(tmp_path: Path):
+    def refuse(differences):
+        raise RuntimeError(differences)
+
+    target = tmp_path / "logs.jsonl"
+    target.write_text("before")
+    with pytest.raises(RuntimeError):
+        write_rows(
+            plan_of(2),
+            lambda export_id: iter([lines("a")]),
+            ObjectStoragePath(str(target)),
+            compression=None,
+            overwrite=True,
+            on_differences=refuse,
+        )
+    assert target.read_text() == "before"
+    assert [one.name for one in tmp_path.iterdir()] == ["logs.jsonl"]
+
+
+def test_memory_does_not_grow_with_the_rows():
+    row = json.dumps({"id": "x", "request": "y" * 2_000}).encode() + b"\n"
+
+    class Nowhere(io.RawIOBase):
+        def write(self, data):
+            return len(data)
+
+    def download(export_id: str) -> Iterator[bytes]:
+        return (row * 100 for _ in range(100))
+
+    tracemalloc.start()
+    try:
+        joined = join_parts(plan_of(10_000), download, Nowhere())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert joined.rows == [10_000]  # 20 MB
+    assert peak < 2_000_000

@@ -1,0 +1,396 @@
+"""Waits for single runs of one thread on one event loop, against the mock server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from airflow_provider_portkey.client import aio
+from airflow_provider_portkey.polling import coalescing
+from airflow_provider_portkey.testing import PortkeyMockServer
+from airflow_provider_portkey.triggers import job as trigger_module
+from airflow_provider_portkey.triggers.run import PortkeyRunTrigger
+
+LIST = "/v1/threads/thread_1/runs"
+
+
+class Clock:
+    """Time that passes only when every task sleeps or waits for nothing but time, and no request is on its way."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+        self.sleeping: list[tuple[float, asyncio.Future[None]]] = []
+        self.requests = 0
+        self.waits = 0
+        self.slept = 0
+        #: Grows whenever a sleep begins or a request ends.
+        self.moves = 0
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept += 1
+        self.moves += 1
+        if seconds <= 0:
+            return
+        waker = asyncio.get_running_loop().create_future()
+        self.sleeping.append((self.now + seconds, waker))
+        await waker
+
+    async def run(self, *waits: asyncio.Task[Any], until: float = 1e9) -> None:
+        """Let the time pass until the waits have ended, or so many seconds are over."""
+        end = self.now + until
+        while self.slept < self.waits:  # some have not begun
+            await asyncio.sleep(0.001)
+        while not all(wait.done() for wait in waits):
+            before = self.moves
+            for _ in range(10):  # turns of the loop in which something new may begin
+                await asyncio.sleep(0)
+            if self.requests or self.moves != before:
+                await asyncio.sleep(0.001)
+                continue
+            self.sleeping = [one for one in self.sleeping if not one[1].done()]
+            if not self.sleeping:
+                continue
+            earliest = min(at for at, _ in self.sleeping)
+            if earliest > end:
+                self.now = end
+                return
+            self.now = earliest
+            for at, waker in self.sleeping:
+                if at == earliest:
+                    waker.set_result(None)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+
+    class Time:
+        time = staticmethod(lambda: clock.now)
+        monotonic = staticmethod(lambda: clock.now)
+
+    send = aio.AsyncPortkeyClient._send
+
+    async def counted(self, *arguments):
+        clock.requests += 1
+        try:
+            return await send(self, *arguments)
+        finally:
+            clock.requests -= 1
+            clock.moves += 1
+
+    monkeypatch.setattr(trigger_module, "time", Time)
+    monkeypatch.setattr(trigger_module, "sleep_to_grid", clock.sleep)
+    monkeypatch.setattr(coalescing, "time", Time)
+    monkeypatch.setattr(aio.AsyncPortkeyClient, "_send", counted)
+    return clock
+
+
+@pytest.fixture
+def mock_server(monkeypatch: pytest.MonkeyPatch, clock: Clock):
+    with PortkeyMockServer(clock=lambda: clock.now) as mock_server:
+        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
+        yield mock_server
+
+
+def add_runs(mock_server: PortkeyMockServer, count: int, statuses: Any = "in_progress") -> list[str]:
+    return [
+        mock_server.add_run(thread_id="thread_1", run_id=f"run_{number}", statuses=statuses)["id"]
+        for number in range(count)
+    ]
+
+
+def wait_for(clock: Clock, run_id: str, **changes: Any) -> asyncio.Task[dict[str, Any]]:
+    arguments = {"deadline": clock.now + 1000, "poll_interval": 10.0, "started": clock.now}
+    arguments["next_look"] = clock.now + changes.pop("first", 10.0)
+    trigger = PortkeyRunTrigger(**({"thread_id": "thread_1", "run_id": run_id} | arguments | changes))
+    clock.waits += 1
+
+    async def event() -> dict[str, Any]:
+        async with aclosing(trigger.run()) as events:
+            return (await anext(events)).payload
+
+    return asyncio.get_running_loop().create_task(event())
+
+
+def run(scene: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a scene to its end, and see that nothing is left of it."""
+
+    async def whole() -> None:
+        async with asyncio.timeout(60):
+            await scene()
+        assert not aio._SHARED[asyncio.get_running_loop()]
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(whole())
+    assert not any(coalescing._COMPANIES.values())
+
+
+async def stop(*waits: asyncio.Task[Any]) -> None:
+    for wait in waits:
+        wait.cancel()
+    await asyncio.gather(*waits, return_exceptions=True)
+
+
+def requests(mock_server: PortkeyMockServer, since: float, seconds: float) -> list[str]:
+    return [request.path for request in mock_server.requests if since <= request.time < since + seconds]
+
+
+def test_two_hundred_waits_cost_two_requests_an_interval(mock_server, clock):
+    began = clock.now
+    run_ids = add_runs(mock_server, 200)
+
+    async def scene():
+        waits = [wait_for(clock, run_id, first=0.1 + number / 20) for number, run_id in enumerate(run_ids)]
+        await clock.run(*waits, until=65)
+        await stop(*waits)
+
+    run(scene)
+    assert len(requests(mock_server, began, 20)) <= 12
+    for interval in range(2, 6):
+        assert requests(mock_server, began + 10 * interval, 10) == [LIST] * 2
+
+
+def test_newer_runs_on_the_thread_cost_the_waits_nothing(mock_server, clock):
+    began = clock.now
+    run_ids = add_runs(mock_server, 200)
+
+    async def scene():
+        waits = [wait_for(clock, run_id) for run_id in run_ids]
+        for _ in range(6):
+            await clock.run(*waits, until=10)
+            mock_server.add_runs(thread_id="thread_1", count=130)
+        await stop(*waits)
+
+    run(scene)
+    for interval in range(4, 6):
+        assert requests(mock_server, began + 10 * interval, 10) == [LIST] * 2
+
+
+@pytest.mark.parametrize("interval", [1.0, 10.0, 60.0])
+def test_each_wait_is_looked_at_in_time_and_ends_by_itself(mock_server, clock, interval):
+    for number in range(60):
+        mock_server.add_run(
+            thread_id="thread_1", run_id=f"run_{number}", statuses=[("queued", 0), ("completed", 7 * number)]
+        )
+    began, ended = clock.now, {}
+
+    async def scene():
+        waits = {}
+        for number in range(60):
+            waits[number] = wait_for(clock, f"run_{number}", poll_interval=interval, first=number * interval / 60)
+            waits[number].add_done_callback(lambda _, number=number: ended.setdefault(number, clock.now - began))
+        await clock.run(*waits.values())
+        assert {wait.result()["job"]["id"] for wait in waits.values()} == {f"run_{number}" for number in range(60)}
+
+    run(scene)
+    for number, after in ended.items():
+        assert 7 * number <= after <= 7 * number + interval + 0.01
+
+
+def test_a_lone_wait_asks_for_its_run_and_nothing_else(mock_server, clock):
+    add_runs(mock_server, 3, [("queued", 0), ("completed", 25)])
+
+    async def scene():
+        wait = wait_for(clock, "run_1")
+        await clock.run(wait)
+        assert wait.result()["reason"] == "success_statuses"
+
+    run(scene)
+    assert [request.path for request in mock_server.requests] == [f"{LIST}/run_1"] * 3
+
+
+def test_waits_with_long_intervals_do_not_pay_for_one_with_a_short_one(mock_server, clock):
+    began = clock.now
+    run_ids = add_runs(mock_server, 50)
+
+    async def scene():
+        waits = [wait_for(clock, run_id, poll_interval=60.0, first=60.0) for run_id in run_ids[1:]]
+        waits.append(wait_for(clock, "run_0", poll_interval=1.0, first=1.0))
+        await clock.run(*waits, until=240.5)
+        await stop(*waits)
+
+    run(scene)
+    asked = requests(mock_server, began, 240.5)
+    assert asked.count(f"{LIST}/run_0") == 240 - asked.count(LIST)
+    assert asked.count(LIST) == 4
+
+
+def test_runs_that_the_list_does_not_show_keep_their_own_answers(mock_server, clock):
+    add_runs(mock_server, 5)
+
+    async def scene():
+        waits = [wait_for(clock, f"run_{number}") for number in range(5)]
+        gone = [wait_for(clock, f"gone_{number}") for number in range(2)]
+        await clock.run(*gone)
+        assert [wait.result()["reason"] for wait in gone] == ["refused"] * 2
+        assert "gone_1" in gone[1].result()["message"]
+        assert not any(wait.done() for wait in waits)
+        await stop(*waits)
+
+    run(scene)
+
+
+def test_a_list_that_fails_is_a_failed_look_for_each_that_it_would_have_served(mock_server, clock):
+    began = clock.now
+    add_runs(mock_server, 200)
+    mock_server.fault(status=503, path=LIST, times=2)
+
+    async def scene():
+        patient = [wait_for(clock, f"run_{number}") for number in range(199)]
+        impatient = wait_for(clock, "run_199", max_consecutive_failures=2)
+        await clock.run(*patient, impatient, until=35)
+        assert impatient.result()["reason"] == "gave_up"
+        assert not any(wait.done() for wait in patient)
+        await stop(*patient)
+
+    run(scene)
+    assert requests(mock_server, began, 35) == [LIST] * 4
+
+
+def test_what_came_before_a_page_failed_is_not_lost(mock_server, clock, monkeypatch):
+    add_runs(mock_server, 200, "completed")
+    get = aio.AsyncPortkeyClient.get
+
+    async def second_page_fails(self, path, ids, query=None):
+        if "after" in dict(query or ()):
+            mock_server.fault(status=500, path=LIST)
+        return await get(self, path, ids, query)
+
+    monkeypatch.setattr(aio.AsyncPortkeyClient, "get", second_page_fails)
+
+    async def scene():
+        waits = [wait_for(clock, f"run_{number}", max_consecutive_failures=1) for number in range(200)]
+        await clock.run(*waits)
+        reasons = [wait.result()["reason"] for wait in waits]
+        assert (reasons.count("success_statuses"), reasons.count("gave_up")) == (100, 100)
+
+    run(scene)
+
+
+@pytest.mark.parametrize(
+    "fault", [{"status": 404}, {"status": 405}, {"status": 403}, {"body": {"object": "page", "runs": []}}]
+)
+def test_where_there_is_no_list_each_wait_asks_by_itself(mock_server, clock, fault):
+    began = clock.now
+    add_runs(mock_server, 5)
+    mock_server.fault(**fault, path=LIST, times=None)
+
+    async def scene():
+        waits = [wait_for(clock, f"run_{number}") for number in range(5)]
+        await clock.run(*waits, until=35)
+        assert not any(wait.done() for wait in waits)
+        await stop(*waits)
+
+    run(scene)
+    asked = requests(mock_server, began, 35)
+    assert asked.count(LIST) == 1
+    assert len(asked) == 16
+
+
+def test_a_refusal_of_the_key_ends_each_wait_with_its_own_error(mock_server, clock):
+    add_runs(mock_server, 3)
+    mock_server.fault(status=401, times=None)
+
+    async def scene():
+        waits = [wait_for(clock, f"run_{number}") for number in range(3)]
+        await clock.run(*waits)
+        for number, wait in enumerate(waits):
+            assert wait.result()["reason"] == "refused"
+            assert f"runs/run_{number}" in wait.result()["message"]
+
+    run(scene)
+
+
+def test_whoever_is_cancelled_during_a_look_leaves_it_to_the_others(mock_server, clock):
+    add_runs(mock_server, 20, "completed")
+    mock_server.fault(delay=0.2, path=LIST)
+
+    async def scene():
+        waits = [wait_for(clock, f"run_{number}") for number in range(20)]
+        passing = asyncio.create_task(clock.run(*waits))
+        while not mock_server.requests:
+            await asyncio.sleep(0.01)
+        await stop(*waits[:10])  # the first of them, too, with whose client the look is made
+        await passing
+        assert all(wait.cancelled() for wait in waits[:10])
+        assert [wait.result()["reason"] for wait in waits[10:]] == ["success_statuses"] * 10
+
+    run(scene)
+    assert len(mock_server.requests) == 1
+
+
+@pytest.mark.parametrize("moment", ["asleep", "looking"])
+def test_when_all_are_cancelled_nothing_is_left(mock_server, clock, moment):
+    add_runs(mock_server, 20)
+    mock_server.fault(delay=30, path=LIST)
+
+    async def scene():
+        waits = [wait_for(clock, f"run_{number}") for number in range(20)]
+        passing = asyncio.create_task(clock.run(*waits, until=5 if moment == "asleep" else 15))
+        if moment == "asleep":
+            await passing
+        else:
+            while not mock_server.requests:
+                await asyncio.sleep(0.01)
+        await stop(*waits, passing)
+
+    run(scene)
+
+
+def test_a_wait_that_becomes_due_during_a_slow_look_does_not_wait_for_it(mock_server, clock, monkeypatch):
+    add_runs(mock_server, 4)
+    mock_server.fault(delay=30, path=LIST)
+
+    async def scene():
+        slow = [wait_for(clock, f"run_{number}") for number in range(2)]
+        late = wait_for(clock, "run_2", poll_interval=60.0, first=30.0)
+        passing = asyncio.create_task(clock.run(late))
+        while not mock_server.requests:
+            await asyncio.sleep(0.01)
+        clock.requests -= 1  # let the time pass though the list is on its way
+        while not any(request.path == f"{LIST}/run_2" for request in mock_server.requests):
+            await asyncio.sleep(0.01)
+        await stop(*slow, late, passing)
+
+    run(scene)
+
+
+def test_a_run_that_several_wait_for_is_asked_for_as_ever(mock_server, clock):
+    add_runs(mock_server, 2, [("queued", 0), ("completed", 15)])
+
+    async def scene():
+        waits = [wait_for(clock, "run_0") for _ in range(3)]
+        await clock.run(*waits)
+        assert [wait.result()["reason"] for wait in waits] == ["success_statuses"] * 3
+
+    run(scene)
+    assert {request.path for request in mock_server.requests} == {f"{LIST}/run_0"}
+
+
+def test_waits_of_other_threads_and_other_connections_keep_to_themselves(mock_server, clock, monkeypatch):
+    add_runs(mock_server, 2)
+    mock_server.add_run(thread_id="thread_2", run_id="run_9", statuses="in_progress")
+    other = mock_server.connection() | {"password": "another-key"}
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", json.dumps(other))
+    began = clock.now
+
+    async def scene():
+        waits = [
+            wait_for(clock, "run_0"),
+            wait_for(clock, "run_1", portkey_conn_id="other"),
+            wait_for(clock, "run_9", thread_id="thread_2"),
+        ]
+        await clock.run(*waits, until=15)
+        await stop(*waits)
+
+    run(scene)
+    assert sorted(requests(mock_server, began, 15)) == [
+        f"{LIST}/run_0",
+        f"{LIST}/run_1",
+        "/v1/threads/thread_2/runs/run_9",
+    ]

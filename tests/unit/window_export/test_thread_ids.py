@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
+from airflow_provider_portkey.window_export.thread_ids import ThreadIndex, read_ids, read_lines
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ["a", "b"],
+        ("a", "b"),
+        (name for name in ("a", "b")),
+        '["a", "b"]',
+        "['a', 'b']",
+        "a,b",
+        " a, b ",
+        "a\nb\n",
+        "a b",
+    ],
+)
+def test_ids_come_in_any_form_that_a_template_makes(value: Any) -> None:
+    assert list(read_ids(value)) == ["a", "b"]
+
+
+@pytest.mark.parametrize("value", ["", "  ", "None", "[", '["a"', "[1+]", None, b"a", {"a": 1}, 7])
+def test_what_holds_no_ids_is_refused(value: Any) -> None:
+    with pytest.raises(PortkeyInvalidArgumentError, match=r"^thread_ids="):
+        list(read_ids(value))
+
+
+@pytest.mark.parametrize("wrong", ["", " ", ".", "..", 1, None, "\ud800"])
+def test_a_wrong_id_is_named_by_its_place(wrong: Any) -> None:
+    with pytest.raises(PortkeyInvalidArgumentError, match=r"^thread_ids\[1\]="):
+        list(read_ids(["a", wrong]))
+
+
+def path_of(tmp_path: Path, content: bytes) -> ObjectStoragePath:
+    (tmp_path / "ids.txt").write_bytes(content)
+    return ObjectStoragePath(str(tmp_path / "ids.txt"))
+
+
+@pytest.mark.parametrize("content", [b"a\nb\n", b"a\r\n\r\n  b", b"\xef\xbb\xbfa\n\n\nb\n"])
+def test_a_file_has_an_id_a_line(tmp_path: Path, content: bytes) -> None:
+    assert list(read_lines(path_of(tmp_path, content))) == ["a", "b"]
+
+
+@pytest.mark.parametrize("wrong", [b"..", b"\xff"])
+def test_a_wrong_line_is_named_by_its_number(tmp_path: Path, wrong: bytes) -> None:
+    with pytest.raises(PortkeyInvalidArgumentError, match=r"^thread_ids_path, line 3="):
+        list(read_lines(path_of(tmp_path, b"a\n\n" + wrong + b"\nb\n")))
+
+
+class Endless(io.RawIOBase):
+    """A file of a million lines, of which it is known how much was read."""
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self.most = 0
+
+    def read(self, size: int = -1) -> bytes:
+        assert size > 0
+        self.most = max(self.most, size)
+        count = min(size // 20, 1_000_000 - self.lines)
+        self.lines += count
+        return b"".join(b"thread_%012d\n" % number for number in range(self.lines - count, self.lines))
+
+
+def test_a_file_of_a_million_lines_is_read_as_a_stream() -> None:
+    file = Endless()
+
+    class Path:
+        def open(self, mode: str) -> Endless:
+            assert mode == "rb"
+            return file
+
+    ids: Iterator[str] = read_lines(Path())  # type: ignore[arg-type]
+    assert [next(ids) for _ in range(3)] == [f"thread_{number:012}" for number in range(3)]
+    assert file.lines < 10_000
+    assert sum(1 for _ in ids) == 1_000_000 - 3
+    assert file.most <= 16 * 1024
+
+
+def test_a_book_holds_each_thread_once_and_sorted() -> None:
+    with ThreadIndex() as book:
+        book.add(f"thread_{number % 2_500:05}" for number in range(5_000))
+        book.add(["", "a"][1:])
+
+        assert len(book) == 2_501
+        assert list(book.ids()) == ["a", *(f"thread_{number:05}" for number in range(2_500))]
+
+
+def test_a_book_takes_notes_while_its_threads_are_read() -> None:
+    with ThreadIndex() as book:
+        book.add(f"{number:05}" for number in range(3_000))
+        for thread_id in book.ids():
+            book.note(f"{thread_id}.jsonl", {"thread_id": thread_id})
+
+        assert sum(1 for _ in book.entries()) == 3_000
+        assert book.knows("00001.jsonl")
+        assert not book.knows("00001.csv")
+
+
+def test_nothing_of_a_list_with_a_wrong_id_is_kept() -> None:
+    with ThreadIndex() as book, pytest.raises(PortkeyInvalidArgumentError):
+        book.add(read_ids(["a", ".."]))
