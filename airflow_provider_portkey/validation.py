@@ -1,56 +1,151 @@
-"""Which runs a task was given, in any of the forms in which a template or XCom hands over a list."""
+"""Rules for values that users give: numbers, choices, booleans, ids. A rule returns the value to use."""
 
 from __future__ import annotations
 
 import ast
-import contextlib
 import json
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from airflow_provider_portkey.client.paths import validate_id
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
 
-_EXPECTED = "a list of run ids, or text with them: JSON, or ids divided by commas or line breaks"
+#: Takes a parameter's name and value; returns the value to use, or raises ``PortkeyInvalidArgumentError``.
+Rule = Callable[[str, Any], Any]
+
+#: Segments that servers and gateways resolve, however they are quoted.
+_DOT_SEGMENTS = frozenset({".", ".."})
 
 
-def read_id_list(value: object) -> list[str] | None:
+def one_of(*choices: str, optional: bool = False) -> Rule:
+    """Return the rule for one of several strings."""
+    expected = f"one of {', '.join(map(repr, choices))}{' or None' if optional else ''}"
+
+    def rule(field: str, value: Any) -> Any:
+        value = _rendered_none(value) if optional else value
+        if (value is None and optional) or (isinstance(value, str) and value in choices):
+            return value
+        raise PortkeyInvalidArgumentError(field, value, expected)
+
+    return rule
+
+
+def whole_number(minimum: int, maximum: int | None = None, *, optional: bool = False) -> Rule:
+    """Return the rule for an integer, which is no boolean, within bounds."""
+    expected = f"a whole number {_bounds(minimum, maximum)}{' or None' if optional else ''}"
+
+    def rule(field: str, value: Any) -> Any:
+        number = _number(value, int, optional=optional)
+        if number is None and optional:
+            return None
+        if type(number) is int and minimum <= number and (maximum is None or number <= maximum):
+            return number
+        raise PortkeyInvalidArgumentError(field, value, expected)
+
+    return rule
+
+
+def real_number(
+    minimum: float, maximum: float | None = None, *, unit: str = "", above: bool = False, optional: bool = False
+) -> Rule:
+    """Return the rule for a finite number, which is no boolean, within bounds; ``above`` leaves the minimum out."""
+    bounds = f"above {minimum:g}" if above else _bounds(minimum, maximum)
+    expected = f"a number{unit and ' of ' + unit} {bounds}{' or None' if optional else ''}"
+
+    def rule(field: str, value: Any) -> Any:
+        number = _number(value, float, optional=optional)
+        if number is None and optional:
+            return None
+        if type(number) in (int, float) and math.isfinite(number) and (maximum is None or number <= maximum):
+            if number > minimum or (number == minimum and not above):
+                return number
+        raise PortkeyInvalidArgumentError(field, value, expected)
+
+    return rule
+
+
+def boolean(field: str, value: Any) -> bool:
+    """Return a boolean; a template renders one as ``"True"`` or ``"true"``."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        return value.strip().lower() == "true"
+    raise PortkeyInvalidArgumentError(field, value, "True or False")
+
+
+def validate_id(field: str, value: object) -> str:
     """
-    Return the ids in their order, each once; ``None`` for ``None``.
+    Return an id as it is.
 
-    :param value: A list or anything else that holds ids one by one, or a text: JSON, a list as Python writes it (a
-        template that is no native object renders one so), or ids divided by commas or line breaks.
-    :raises PortkeyInvalidArgumentError: for anything else, and for a text that holds no id: an empty list is no accident, a
-        template that rendered to nothing is one.
+    :raises PortkeyInvalidArgumentError: for one that is no string, empty, ``.`` or ``..``.
     """
-    if value is None:
-        return None
-    ids = _in_text(value) if isinstance(value, str) else value
-    if isinstance(ids, Mapping) or not isinstance(ids, Iterable):
-        raise PortkeyInvalidArgumentError("run_ids", value, _EXPECTED)
-    return list(dict.fromkeys(validate_id("run_ids", run_id) for run_id in ids))
+    if not isinstance(value, str) or not value.strip() or value in _DOT_SEGMENTS or not _is_utf8(value):
+        raise PortkeyInvalidArgumentError(field, value, "a Portkey id, a string that is not empty, '.' or '..'")
+    return value
 
 
-def read_list(text: str) -> Any:
+def iter_ids(field: str, value: object) -> Iterable[str]:
     """
-    Return what a text in brackets means: JSON, or what Python writes, which a template without ``| tojson`` gives.
+    Return an iterable over ids in any of the forms in which a template or XCom hands over a list; each is checked
+    as it is taken.
 
-    :raises ValueError: where it means neither.
+    :param value: An iterable of ids; or a string: JSON, a list as Python writes it (what a template renders without
+        ``| tojson``), or ids separated by commas or white space.
+    :raises PortkeyInvalidArgumentError: for anything else, and for a string without an id: an empty list may be meant,
+        a template that rendered to nothing is a mistake.
     """
-    for read in (json.loads, ast.literal_eval):
-        try:
-            return read(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-    raise ValueError("neither JSON nor Python")
+    ids = _ids_in(field, value) if isinstance(value, str) else value
+    if isinstance(ids, bytes | Mapping) or not isinstance(ids, Iterable):
+        raise PortkeyInvalidArgumentError(field, value, _IDS)
+    return (validate_id(f"{field}[{number}]", one) for number, one in enumerate(ids))
 
 
-def _in_text(text: str) -> Any:
-    stripped = text.strip()
+def read_ids(field: str, value: object) -> list[str] | None:
+    """Return the ids of :func:`iter_ids` in their order, each once; ``None`` for ``None``."""
+    return None if value is None else list(dict.fromkeys(iter_ids(field, value)))
+
+
+_IDS = "a list of ids, or a string with them: JSON, or ids separated by commas or white space"
+
+
+def _ids_in(field: str, value: str) -> Any:
+    stripped = value.strip()
     if stripped.startswith("["):
-        with contextlib.suppress(ValueError):
-            return read_list(stripped)
+        for read in (json.loads, ast.literal_eval):
+            try:
+                return read(stripped)
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
+                continue
     elif stripped and stripped[0] not in "{(\"'" and stripped != "None":
-        return [part.strip() for part in re.split(r"[,\n]", stripped) if part.strip()]
-    raise PortkeyInvalidArgumentError("run_ids", text, _EXPECTED)
+        return [part for part in re.split(r"[,\s]+", stripped) if part]
+    expected = _IDS if stripped not in ("", "None") else f"{_IDS}; the template seems to have rendered to nothing"
+    raise PortkeyInvalidArgumentError(field, value[:100], expected)
+
+
+def _number(value: Any, kind: type[int] | type[float], *, optional: bool) -> Any:
+    """Return a number that a template rendered as a string; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    if optional and _rendered_none(value) is None:
+        return None
+    try:
+        return kind(value)
+    except ValueError:
+        return value
+
+
+def _rendered_none(value: Any) -> Any:
+    return None if value in ("None", "") else value
+
+
+def _bounds(minimum: float, maximum: float | None) -> str:
+    return f"of at least {minimum:g}" if maximum is None else f"from {minimum:g} to {maximum:g}"
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return True

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from airflow_provider_portkey.client.pagination import MAX_LIMIT, Item, page_query
-from airflow_provider_portkey.client.paths import validate_id
 from airflow_provider_portkey.hooks.base import BasePortkeyHook
 from airflow_provider_portkey.jobs.run import RUN, RUNS_PATH
+from airflow_provider_portkey.validation import validate_id
 
 _STEPS = RUN.path + "/steps"
 _STEP = _STEPS + "/{step_id}"

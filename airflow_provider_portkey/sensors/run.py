@@ -129,11 +129,11 @@ class PortkeyThreadRunsSensor(BasePortkeyWaitOperator):
 
     def _new_poller(self, **wait: Any) -> RunGroupPoller:
         from airflow_provider_portkey.polling.run_group import RunGroupPoller
-        from airflow_provider_portkey.validation import read_id_list
+        from airflow_provider_portkey.validation import read_ids
 
         return RunGroupPoller(
             self.thread_id,
-            read_id_list(self.run_ids),
+            read_ids("run_ids", self.run_ids),
             wait_for=self.wait_for,
             max_failed_runs=self.max_failed_runs,
             created_within=self.created_within,

@@ -235,10 +235,11 @@ class PortkeyThreadStepsToObjectStorageOperator(BasePortkeyToObjectStorageOperat
 
     def _ids(self) -> Iterator[str]:
         from airflow_provider_portkey.export.atomic import file_path
-        from airflow_provider_portkey.window_export.thread_ids import read_ids, read_lines
+        from airflow_provider_portkey.validation import iter_ids
+        from airflow_provider_portkey.window_export.thread_ids import read_lines
 
         if self.thread_ids_path is None:
-            return read_ids(self.thread_ids)
+            return iter(iter_ids("thread_ids", self.thread_ids))
         return read_lines(file_path(self.thread_ids_path, self.object_storage_conn_id, field="thread_ids_path"))
 
     def _rows(self, hook: PortkeyHook, thread_id: str, run_id: str, on_page: Callable[[int], None]) -> Iterator[Row]:

@@ -80,8 +80,8 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
         lookback: float = 3600.0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        from airflow_provider_portkey.client.paths import validate_id
         from airflow_provider_portkey.polling.poller import check_failures
+        from airflow_provider_portkey.validation import validate_id
 
         self.thread_id = validate_id("thread_id", thread_id)
         self.statuses = _checked_statuses(statuses)

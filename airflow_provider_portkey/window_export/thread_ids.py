@@ -7,29 +7,14 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from airflow_provider_portkey.client.paths import validate_id
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
-from airflow_provider_portkey.validation import read_list
+from airflow_provider_portkey.validation import validate_id
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 #: Bytes of a file of ids that are read at once; they become some hundred lines.
 _PIECE = 16 * 1024
-_EXPECTED = "a list of thread ids, or text: a JSON list, or ids divided by commas or white space"
-
-
-def read_ids(value: Any, *, field: str = "thread_ids") -> Iterator[str]:
-    """
-    Yield the ids that an argument holds: a list, what an upstream task returned, or what a template made of either.
-
-    :raises PortkeyInvalidArgumentError: where it is no such thing, naming the first wrong id.
-    """
-    ids = _split(value, field) if isinstance(value, str) else value
-    if ids is None or isinstance(ids, bytes | Mapping) or not isinstance(ids, Iterable):
-        raise PortkeyInvalidArgumentError(field, value, _EXPECTED)
-    for number, thread_id in enumerate(ids):
-        yield validate_id(f"{field}[{number}]", thread_id)
 
 
 def read_lines(path: ObjectStoragePath, *, field: str = "thread_ids_path") -> Iterator[str]:
@@ -49,17 +34,6 @@ def read_lines(path: ObjectStoragePath, *, field: str = "thread_ids_path") -> It
                 raise PortkeyInvalidArgumentError(where, line[:50], "an id in UTF-8") from None
             if thread_id:
                 yield validate_id(where, thread_id)
-
-
-def _split(text: str, field: str) -> Any:
-    if not text.strip() or text.strip() == "None":
-        raise PortkeyInvalidArgumentError(field, text, f"{_EXPECTED}; what its template reads seems to be empty")
-    if not text.strip().startswith("["):
-        return text.replace(",", " ").split()
-    try:
-        return read_list(text.strip())
-    except ValueError:
-        raise PortkeyInvalidArgumentError(field, text[:100], _EXPECTED) from None
 
 
 class ThreadIndex:

@@ -1,36 +1,82 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
-from airflow_provider_portkey.validation import read_id_list
+from airflow_provider_portkey.validation import boolean, iter_ids, one_of, read_ids, real_number, whole_number
 
 
 @pytest.mark.parametrize(
     "given",
     [
-        ["run_1", "run_2"],
-        ("run_1", "run_2", "run_1"),
-        iter(["run_1", "run_2"]),
-        '["run_1", "run_2"]',
-        "['run_1', 'run_2']",
-        "run_1,run_2",
-        " run_1 ,\n run_2,\n",
-        "run_1\nrun_2\n",
+        ["a", "b"],
+        ("a", "b", "a"),
+        iter(["a", "b"]),
+        '["a", "b"]',
+        "['a', 'b']",
+        "a,b",
+        "a b",
+        " a ,\n b,\n",
+        "a\nb\n",
     ],
 )
-def test_reads_every_form_of_a_list(given):
-    assert read_id_list(given) == ["run_1", "run_2"]
+def test_ids_in_any_form_that_a_template_renders(given: Any) -> None:
+    assert read_ids("ids", given) == ["a", "b"]
 
 
-def test_none_is_none_and_an_empty_list_is_one():
-    assert read_id_list(None) is None
-    assert read_id_list([]) == read_id_list("[]") == []
+def test_none_is_none_and_an_empty_list_is_one() -> None:
+    assert read_ids("ids", None) is None
+    assert read_ids("ids", []) == read_ids("ids", "[]") == []
 
 
 @pytest.mark.parametrize(
-    "given", ["", "  \n", "None", "[run_1", "['run_1'", '{"run": 1}', {"run_1": 1}, 7, [""], [".."], [7], "[1]", [None]]
+    "given", ["", "  \n", "None", "[", '["a"', "['a'", "[1+]", b"a", '{"a": 1}', {"a": 1}, 7, [""], [".."], [7], "[1]"]
 )
-def test_refuses_what_holds_no_ids(given):
-    with pytest.raises(PortkeyInvalidArgumentError, match="run_ids"):
-        read_id_list(given)
+def test_what_holds_no_ids_is_refused(given: Any) -> None:
+    with pytest.raises(PortkeyInvalidArgumentError, match=r"^ids"):
+        read_ids("ids", given)
+
+
+@pytest.mark.parametrize("wrong", ["", " ", ".", "..", 1, None, "\ud800"])
+def test_a_wrong_id_is_named_by_its_place(wrong: Any) -> None:
+    with pytest.raises(PortkeyInvalidArgumentError, match=r"^ids\[1\]="):
+        list(iter_ids("ids", ["a", wrong]))
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "used"),
+    [
+        (whole_number(1, 5), 5, 5),
+        (whole_number(1), "7", 7),
+        (whole_number(0, optional=True), None, None),
+        (whole_number(0, optional=True), "None", None),
+        (real_number(0, 1), 0, 0),
+        (real_number(0, 1), "0.25", 0.25),
+        (real_number(0, 1, optional=True), "", None),
+        (one_of("a", "b"), "a", "a"),
+        (one_of("a", optional=True), None, None),
+        (boolean, True, True),
+        (boolean, "false", False),
+        (boolean, "True", True),
+    ],
+)
+def test_a_rule_returns_the_value_to_use(rule: Any, value: Any, used: Any) -> None:
+    assert rule("field", value) == used
+    assert type(rule("field", value)) is type(used)
+
+
+@pytest.mark.parametrize(
+    ("rule", "value"),
+    [
+        *((whole_number(1, 5), value) for value in (0, 6, True, 1.0, "1.0", "x", None, [1], "None")),
+        *((real_number(0, 1), value) for value in (-0.1, 1.1, True, float("nan"), float("inf"), "nan", "x", None)),
+        *((real_number(0, above=True), value) for value in (0, "0", -1)),
+        *((one_of("a", "b"), value) for value in ("c", "", None, ["a"], 1)),
+        *((boolean, value) for value in (1, 0, None, "yes", "")),
+    ],
+)
+def test_a_rule_names_the_field_the_value_and_what_is_right(rule: Any, value: Any) -> None:
+    with pytest.raises(PortkeyInvalidArgumentError, match=r"^field=.* is not valid: expected .+\."):
+        rule("field", value)

@@ -3,43 +3,12 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
-from airflow_provider_portkey.window_export.thread_ids import ThreadIndex, read_ids, read_lines
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        ["a", "b"],
-        ("a", "b"),
-        (name for name in ("a", "b")),
-        '["a", "b"]',
-        "['a', 'b']",
-        "a,b",
-        " a, b ",
-        "a\nb\n",
-        "a b",
-    ],
-)
-def test_ids_come_in_any_form_that_a_template_makes(value: Any) -> None:
-    assert list(read_ids(value)) == ["a", "b"]
-
-
-@pytest.mark.parametrize("value", ["", "  ", "None", "[", '["a"', "[1+]", None, b"a", {"a": 1}, 7])
-def test_what_holds_no_ids_is_refused(value: Any) -> None:
-    with pytest.raises(PortkeyInvalidArgumentError, match=r"^thread_ids="):
-        list(read_ids(value))
-
-
-@pytest.mark.parametrize("wrong", ["", " ", ".", "..", 1, None, "\ud800"])
-def test_a_wrong_id_is_named_by_its_place(wrong: Any) -> None:
-    with pytest.raises(PortkeyInvalidArgumentError, match=r"^thread_ids\[1\]="):
-        list(read_ids(["a", wrong]))
+from airflow_provider_portkey.window_export.thread_ids import ThreadIndex, read_lines
 
 
 def path_of(tmp_path: Path, content: bytes) -> ObjectStoragePath:

@@ -1,0 +1,59 @@
+"""
+What each parameter may be: one rule for each name, whichever class takes it.
+
+Literal values are checked where a DAG constructs the operator, templated ones after rendering, when a template has
+made strings of numbers and booleans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_portkey.validation import Rule, boolean, one_of, real_number, whole_number
+
+#: The rule of each parameter. A parameter that is not here is checked where its value is used.
+PARAMETERS: Mapping[str, Rule] = {
+    "compression": one_of("gzip", "zstd", optional=True),
+    "created_within": real_number(0, unit="seconds", above=True),
+    "file_format": one_of("jsonl", "json", "csv", "parquet"),
+    "include_input": boolean,
+    "include_messages": boolean,
+    "max_bytes": whole_number(1),
+    "max_concurrent_requests": whole_number(1, 32),
+    "max_consecutive_failures": whole_number(1),
+    "max_failed_runs": whole_number(0, optional=True),
+    "max_failure_ratio": real_number(0, 1, optional=True),
+    "max_requests": whole_number(1, optional=True),
+    "max_run_seconds": real_number(0, unit="seconds"),
+    "on_mismatch": one_of("fail", "warn"),
+    "on_requires_action": one_of("fail", "wait", "return"),
+    "on_unfinished": one_of("skip", "include", "fail"),
+    "order": one_of("asc", "desc"),
+    "overwrite": boolean,
+    "poke_interval": real_number(0, unit="seconds"),
+    "reconcile": boolean,
+    "source": one_of("file", "portkey"),
+    "wait_for": one_of("all", "any"),
+    "window_by": one_of("created", "ended"),
+}
+
+
+def validate_parameters(operator: Any, *, rendered: bool = False) -> None:
+    """
+    Check the parameters of an operator by :data:`PARAMETERS`, and set those that a template rendered as strings.
+
+    :param operator: Has the parameters as attributes.
+    :param rendered: Whether templates are rendered by now; before that, templated values are passed over.
+    :raises PortkeyInvalidArgumentError: naming the first parameter that is wrong, its value and what would be right.
+    """
+    for name, rule in PARAMETERS.items():
+        if name in vars(operator) and (rendered or not is_template(value := vars(operator)[name])):
+            value = vars(operator)[name]
+            if (checked := rule(name, value)) is not value:
+                setattr(operator, name, checked)
+
+
+def is_template(value: Any) -> bool:
+    """Return whether a value is a Jinja template, or the output of a task, and not known before rendering."""
+    return (isinstance(value, str) and ("{{" in value or "{%" in value)) or hasattr(value, "iter_references")

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
+from airflow_provider_portkey.parameters import PARAMETERS, validate_parameters
+
+
+def test_templates_wait_until_they_are_rendered() -> None:
+    operator = SimpleNamespace(max_bytes="{{ params.size }}", order="{% if x %}asc{% endif %}")
+    validate_parameters(operator)
+    with pytest.raises(PortkeyInvalidArgumentError, match=r"^max_bytes='\{\{"):
+        validate_parameters(operator, rendered=True)
+
+
+def test_the_output_of_a_task_waits_too() -> None:
+    class Reference:
+        def iter_references(self) -> None: ...
+
+    validate_parameters(SimpleNamespace(max_bytes=Reference()))
+
+
+def test_rendered_strings_become_values() -> None:
+    operator = SimpleNamespace(max_bytes="2000", overwrite="False", max_failure_ratio="None", order="desc", other="x")
+    validate_parameters(operator, rendered=True)
+    assert vars(operator) == {
+        "max_bytes": 2000,
+        "overwrite": False,
+        "max_failure_ratio": None,
+        "order": "desc",
+        "other": "x",
+    }
+
+
+@pytest.mark.parametrize("name", sorted(PARAMETERS))
+def test_every_parameter_refuses_nonsense_by_its_name(name: str) -> None:
+    with pytest.raises(PortkeyInvalidArgumentError, match=rf"^{name}=<object"):
+        validate_parameters(SimpleNamespace(**{name: object()}))
