@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import signal
 import sys
 import time
@@ -38,7 +39,8 @@ def _number(convert: Callable[[str], float], maximum: float = math.inf) -> Calla
     return parse
 
 
-def _parser() -> argparse.ArgumentParser:
+def parse_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line; an invalid one is reported in one sentence."""
     parser = _Parser(
         prog="python -m airflow_provider_portkey.testing",
         description="Serve the API of the provider behind Portkey on 127.0.0.1, with a demo run, "
@@ -54,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     choices = ["first-poll", "now"]
     parser.add_argument("--start", choices=choices, default="first-poll", help="start of the duration")
     parser.add_argument("--allow-anonymous", action="store_true", help="accept requests without Authorization")
-    return parser
+    return parser.parse_args(argv)
 
 
 def add_demo_jobs(mock_server: PortkeyMockServer, options: argparse.Namespace) -> None:
@@ -76,13 +78,14 @@ def add_demo_jobs(mock_server: PortkeyMockServer, options: argparse.Namespace) -
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Serve until SIGINT or SIGTERM; print one line with the URL when ready."""
-    options = _parser().parse_args(argv)
+    options = parse_options(argv)
     try:
         from airflow_provider_portkey.testing.server import PortkeyMockServer
     except ModuleNotFoundError as error:
-        if error.name not in _EXTRA_MODULES:
+        module = (error.name or "").partition(".")[0]
+        if module not in _EXTRA_MODULES:
             raise
-        sys.exit(f"The module {error.name} is missing: pip install 'airflow-provider-portkey[testing]' brings it.")
+        sys.exit(f"The module {module} is missing: pip install 'airflow-provider-portkey[testing]' brings it.")
     # Blocked before any thread starts, so that only the wait below takes them, whenever they arrive.
     signals = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
@@ -95,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         mock_server.__enter__()
     except OSError as error:
-        sys.exit(f"Port {options.port} of 127.0.0.1 cannot be used: {error.strerror}.")
+        sys.exit(f"Port {options.port} of 127.0.0.1 cannot be used: {os.strerror(error.errno or 0)}.")
     try:
         add_demo_jobs(mock_server, options)
         print(f"Portkey mock server ready: {mock_server.url}", flush=True)

@@ -28,7 +28,7 @@ def test_a_file_batch_counts_its_files(mock_server: PortkeyMockServer, call: Any
     assert (batch["object"], batch["vector_store_id"]) == ("vector_store.file_batch", "vs")
 
 
-def test_a_cancelled_file_batch_counts_what_was_left(mock_server: PortkeyMockServer, call: Any, clock: Any) -> None:
+def test_a_cancelled_file_batch_counts_cancelled_files(mock_server: PortkeyMockServer, call: Any, clock: Any) -> None:
     statuses = [("in_progress", 0), ("completed", 10)]
     mock_server.add_file_batch(vector_store_id="vs", batch_id="b", files=4, statuses=statuses)
     clock.now += 5

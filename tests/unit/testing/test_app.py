@@ -1,4 +1,4 @@
-"""What the mock server refuses. One mock server serves all these tests, because none of them changes it."""
+"""Rejected requests. One mock server serves all these tests, because none of them changes it."""
 
 from __future__ import annotations
 
@@ -46,22 +46,22 @@ def send(mock_server: PortkeyMockServer, method: str, path: str, **kwargs: Any) 
         "/x",
     ],
 )
-def test_what_is_not_there_is_a_404(mock_server: PortkeyMockServer, path: str) -> None:
-    refused = send(mock_server, "GET", path)
-    assert refused.status_code == 404
-    assert set(refused.json()["error"]) == {"message", "type", "param", "code"}
-    assert refused.json()["error"]["type"] == "invalid_request_error"
+def test_an_unknown_path_or_id_is_a_404(mock_server: PortkeyMockServer, path: str) -> None:
+    rejected = send(mock_server, "GET", path)
+    assert rejected.status_code == 404
+    assert set(rejected.json()["error"]) == {"message", "type", "param", "code"}
+    assert rejected.json()["error"]["type"] == "invalid_request_error"
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "order=up", "after=nobody"])
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "order=up", "after=unknown"])
 def test_a_bad_query_is_a_400(mock_server: PortkeyMockServer, query: str) -> None:
     for path in ("/threads/t/runs", "/threads/t/runs/r/steps", "/threads/t/messages"):
-        refused = send(mock_server, "GET", f"{path}?{query}")
-        assert (refused.status_code, refused.json()["error"]["param"]) == (400, query.partition("=")[0])
+        rejected = send(mock_server, "GET", f"{path}?{query}")
+        assert (rejected.status_code, rejected.json()["error"]["param"]) == (400, query.partition("=")[0])
 
 
 @pytest.mark.parametrize("data", ["{", "[]", "{}", '{"assistant_id": "a", "stream": true}'])
-def test_a_bad_body_is_a_400_and_makes_no_run(mock_server: PortkeyMockServer, data: str) -> None:
+def test_a_bad_body_is_a_400_and_creates_no_run(mock_server: PortkeyMockServer, data: str) -> None:
     assert send(mock_server, "POST", "/threads/empty/runs", data=data).status_code == 400
     assert send(mock_server, "GET", "/threads/empty/runs").json()["data"] == []
 
@@ -81,17 +81,17 @@ def test_a_hostile_id_is_only_an_id(mock_server: PortkeyMockServer, hostile: str
 
 def test_an_encoded_slash_reaches_no_other_endpoint(mock_server: PortkeyMockServer) -> None:
     assert send(mock_server, "GET", "/threads/t/runs/r/steps").status_code == 200
-    refused = send(mock_server, "GET", "/threads/t/runs/r%2Fsteps")
-    assert refused.status_code == 404
-    assert "'r/steps'" in refused.json()["error"]["message"]
+    rejected = send(mock_server, "GET", "/threads/t/runs/r%2Fsteps")
+    assert rejected.status_code == 404
+    assert "'r/steps'" in rejected.json()["error"]["message"]
     assert send(mock_server, "GET", "/threads%2Ft/runs").status_code == 404
 
 
-def test_without_a_key_nothing_is_answered(mock_server: PortkeyMockServer) -> None:
-    refused = requests.get(f"{mock_server.url}/models", timeout=5)
-    assert (refused.status_code, refused.json()["error"]["code"]) == (401, "invalid_api_key")
+def test_a_request_without_a_key_is_a_401(mock_server: PortkeyMockServer) -> None:
+    rejected = requests.get(f"{mock_server.url}/models", timeout=5)
+    assert (rejected.status_code, rejected.json()["error"]["code"]) == (401, "invalid_api_key")
 
 
-def test_a_mock_server_may_be_open_to_all() -> None:
+def test_authorization_can_be_optional() -> None:
     with PortkeyMockServer(require_authorization=False) as mock_server:
         assert requests.get(f"{mock_server.url}/models", timeout=5).status_code == 200

@@ -7,7 +7,7 @@ import pytest
 from airflow_provider_portkey.testing import PortkeyMockServer
 
 
-def test_a_job_goes_its_way(mock_server: PortkeyMockServer, call: Any, clock: Any) -> None:
+def test_a_job_advances_by_the_clock(mock_server: PortkeyMockServer, call: Any, clock: Any) -> None:
     statuses = [("validating_files", 0), ("queued", 1), ("running", 2), ("succeeded", 5)]
     mock_server.add_fine_tuning_job(job_id="j", statuses=statuses, trained_tokens=77)
     seen = []
@@ -20,16 +20,16 @@ def test_a_job_goes_its_way(mock_server: PortkeyMockServer, call: Any, clock: An
     assert (job["object"], job["fine_tuned_model"]) == ("fine_tuning.job", "ft:mock-model:j")
 
 
-def test_a_failed_job_says_why(mock_server: PortkeyMockServer, call: Any) -> None:
+def test_a_failed_job_reports_its_error(mock_server: PortkeyMockServer, call: Any) -> None:
     error = {"code": "invalid_file", "message": "Bad line.", "param": "training_file"}
     mock_server.add_fine_tuning_job(job_id="j", statuses="failed", error=error)
     job = call("GET", "/fine_tuning/jobs/j")
     assert (job["error"], job["fine_tuned_model"], job["trained_tokens"]) == (error, None, None)
 
 
-@pytest.mark.parametrize(("what", "default", "tells_ids"), [("events", 20, False), ("checkpoints", 10, True)])
+@pytest.mark.parametrize(("what", "default", "has_ids"), [("events", 20, False), ("checkpoints", 10, True)])
 def test_its_lists_are_paged_newest_first(
-    mock_server: PortkeyMockServer, call: Any, what: str, default: int, tells_ids: bool
+    mock_server: PortkeyMockServer, call: Any, what: str, default: int, has_ids: bool
 ) -> None:
     mock_server.add_fine_tuning_job(job_id="j", events=45, checkpoints=45)
     ids: list[str] = []
@@ -37,7 +37,7 @@ def test_its_lists_are_paged_newest_first(
     while more:
         page = call("GET", f"/fine_tuning/jobs/j/{what}", params={"after": ids[-1]} if ids else {})
         assert len(page["data"]) == min(default, 45 - len(ids))
-        assert ("last_id" in page) is tells_ids
+        assert ("last_id" in page) is has_ids
         ids += [one["id"] for one in page["data"]]
         more = page["has_more"]
     assert len(set(ids)) == 45
@@ -45,7 +45,7 @@ def test_its_lists_are_paged_newest_first(
     call("GET", f"/fine_tuning/jobs/j/{what}?limit=0", status=400)
 
 
-def test_events_and_checkpoints_may_be_told_what_they_are(mock_server: PortkeyMockServer, call: Any) -> None:
+def test_events_and_checkpoints_have_the_declared_fields(mock_server: PortkeyMockServer, call: Any) -> None:
     mock_server.add_fine_tuning_job(job_id="j", events=[{"level": "warn", "message": "Hm"}], checkpoints=[{"id": "c"}])
     (event,) = call("GET", "/fine_tuning/jobs/j/events")["data"]
     assert (event["level"], event["message"], event["object"]) == ("warn", "Hm", "fine_tuning.job.event")
@@ -57,6 +57,6 @@ def test_a_job_is_cancelled_once(mock_server: PortkeyMockServer, call: Any) -> N
     mock_server.add_fine_tuning_job(job_id="j", statuses="running")
     assert call("POST", "/fine_tuning/jobs/j/cancel")["status"] == "cancelled"
     call("POST", "/fine_tuning/jobs/j/cancel", status=400)
-    call("POST", "/fine_tuning/jobs/nobody/cancel", status=404)
+    call("POST", "/fine_tuning/jobs/unknown/cancel", status=404)
     with pytest.raises(ValueError, match="taken"):
         mock_server.add_fine_tuning_job(job_id="j")

@@ -24,8 +24,8 @@ def create(call: Any, file_id: str, **changed: Any) -> Any:
 
 
 def test_a_batch_from_its_file_to_its_output(mock_server: PortkeyMockServer, call: Any, fetch: Any, clock: Any) -> None:
-    asked = [line(f"ä/{number}") for number in range(50)]
-    content = "\n".join(json.dumps(one) for one in asked)
+    requests = [line(f"ä/{number}") for number in range(50)]
+    content = "\n".join(json.dumps(one) for one in requests)
     form = {"data": {"purpose": "batch"}, "files": {"file": ("in.jsonl", content.encode())}}
     made = create(call, call("POST", "/files", **form)["id"], metadata={"a": "b"})
     assert (made["object"], made["status"], made["metadata"]) == ("batch", "validating", {"a": "b"})
@@ -40,17 +40,17 @@ def test_a_batch_from_its_file_to_its_output(mock_server: PortkeyMockServer, cal
     assert batch["error_file_id"] is None
     output = fetch("GET", f"/batches/{made['id']}/output").content
     assert fetch("GET", f"/files/{batch['output_file_id']}/content").content == output
-    answered = [json.loads(one) for one in output.splitlines()]
-    ids = [one["custom_id"] for one in answered]
-    assert sorted(ids) == sorted(one["custom_id"] for one in asked)
-    assert ids != [one["custom_id"] for one in asked], "the order must be another"
-    assert {one["response"]["body"]["model"] for one in answered} == {"gpt"}
-    assert {(one["response"]["status_code"], one["error"]) for one in answered} == {(200, None)}
-    assert len({one["id"] for one in answered}) == len({one["response"]["request_id"] for one in answered}) == 50
+    results = [json.loads(one) for one in output.splitlines()]
+    ids = [one["custom_id"] for one in results]
+    assert sorted(ids) == sorted(one["custom_id"] for one in requests)
+    assert ids != [one["custom_id"] for one in requests], "the order must differ"
+    assert {one["response"]["body"]["model"] for one in results} == {"gpt"}
+    assert {(one["response"]["status_code"], one["error"]) for one in results} == {(200, None)}
+    assert len({one["id"] for one in results}) == len({one["response"]["request_id"] for one in results}) == 50
 
 
-def test_requests_fail_go_missing_and_come_twice(mock_server: PortkeyMockServer, call: Any, fetch: Any) -> None:
-    failing = {"b": 429, "c": {"code": "timeout", "message": "Too slow."}, "nobody": 500}
+def test_requests_fail_are_missing_and_are_duplicated(mock_server: PortkeyMockServer, call: Any, fetch: Any) -> None:
+    failing = {"b": 429, "c": {"code": "timeout", "message": "Too slow."}, "unknown": 500}
     mock_server.add_batch(
         batch_id="x", lines=[line(one) for one in "abcdefg"], failing=failing, missing=["d"], twice=["e"]
     )
@@ -68,13 +68,13 @@ def test_a_batch_of_a_count(mock_server: PortkeyMockServer, call: Any, fetch: An
     mock_server.add_batch(batch_id="x", count=30, failing=["request-000030", "request-31", "request-000031"])
     batch = call("GET", "/batches/x")
     assert batch["request_counts"] == {"total": 30, "completed": 29, "failed": 1}
-    asked = [one["custom_id"] for one in lines_of(fetch, f"/files/{batch['input_file_id']}/content")]
-    answered = [one["custom_id"] for one in lines_of(fetch, "/batches/x/output")]
-    assert asked == [f"request-{number:06d}" for number in range(1, 31)]
-    assert sorted(answered) == asked[:-1]
+    requests = [one["custom_id"] for one in lines_of(fetch, f"/files/{batch['input_file_id']}/content")]
+    results = [one["custom_id"] for one in lines_of(fetch, "/batches/x/output")]
+    assert requests == [f"request-{number:06d}" for number in range(1, 31)]
+    assert sorted(results) == requests[:-1]
 
 
-def test_an_expired_batch_has_what_was_done(mock_server: PortkeyMockServer, call: Any, fetch: Any) -> None:
+def test_an_expired_batch_has_the_processed_requests(mock_server: PortkeyMockServer, call: Any, fetch: Any) -> None:
     mock_server.add_batch(batch_id="x", count=10, partial=0.3, statuses="expired")
     batch = call("GET", "/batches/x")
     assert batch["request_counts"] == {"total": 10, "completed": 3, "failed": 0}
@@ -84,7 +84,7 @@ def test_an_expired_batch_has_what_was_done(mock_server: PortkeyMockServer, call
     assert not done & {one["custom_id"] for one in late}
 
 
-def test_a_cancelled_batch_keeps_what_was_done(
+def test_a_cancelled_batch_has_the_processed_requests(
     mock_server: PortkeyMockServer, call: Any, fetch: Any, clock: Any
 ) -> None:
     mock_server.add_batch(batch_id="x", count=100, statuses=[("in_progress", 0), ("completed", 10)])
@@ -98,7 +98,7 @@ def test_a_cancelled_batch_keeps_what_was_done(
     assert "cancelled" in call("POST", "/batches/x/cancel", status=409)["error"]["message"]
 
 
-def test_looks_move_the_counts_too(mock_server: PortkeyMockServer, call: Any) -> None:
+def test_polls_advance_the_counts_too(mock_server: PortkeyMockServer, call: Any) -> None:
     statuses = ["validating", "in_progress", "in_progress", "completed"]
     mock_server.add_batch(batch_id="x", count=4, statuses=statuses, advance="per_poll")
     seen = [call("GET", "/batches/x")["request_counts"]["completed"] for _ in range(4)]
@@ -118,22 +118,22 @@ def test_looks_move_the_counts_too(mock_server: PortkeyMockServer, call: Any) ->
 def test_a_bad_line_fails_the_batch(
     mock_server: PortkeyMockServer, call: Any, clock: Any, bad: Any, code: str, number: int
 ) -> None:
-    texts = [one if isinstance(one, str) else json.dumps(one) for one in (line("a"), line("b"), bad)]
-    mock_server.add_file(texts, file_id="f")
+    lines = [one if isinstance(one, str) else json.dumps(one) for one in (line("a"), line("b"), bad)]
+    mock_server.add_file(lines, file_id="f")
     made = create(call, "f")
     assert (made["status"], made["errors"]) == ("validating", None)
     clock.now += 8
     batch = call("GET", f"/batches/{made['id']}")
     assert batch["status"] == "failed"
     assert [(error["code"], error["line"]) for error in batch["errors"]["data"]] == [(code, number)]
-    # The real gateway answers 200 here, with the errors in place of the lines.
+    # The real gateway responds with 200 here, and with the errors in place of the lines.
     assert call("GET", f"/batches/{made['id']}/output") == batch["errors"]
 
 
-def test_an_empty_file_and_a_failure_by_script(mock_server: PortkeyMockServer, call: Any) -> None:
+def test_an_empty_file_and_a_declared_failure(mock_server: PortkeyMockServer, call: Any) -> None:
     assert mock_server.add_batch(lines=[])["errors"]["data"][0]["code"] == "empty_file"
-    told = {"code": "token_limit_exceeded", "message": "Too many.", "line": None}
-    assert mock_server.add_batch(statuses="failed", errors=[told])["errors"]["data"] == [told]
+    declared = {"code": "token_limit_exceeded", "message": "Too many.", "line": None}
+    assert mock_server.add_batch(statuses="failed", errors=[declared])["errors"]["data"] == [declared]
     assert mock_server.add_batch(statuses="failed")["errors"]["data"][0]["code"] == "server_error"
 
 
@@ -157,7 +157,7 @@ def test_a_bad_batch_is_a_400(mock_server: PortkeyMockServer, call: Any, changed
     assert call("GET", "/batches")["data"] == []
 
 
-def test_a_batch_to_come_follows_its_plan(mock_server: PortkeyMockServer, call: Any) -> None:
+def test_a_created_batch_follows_its_plan(mock_server: PortkeyMockServer, call: Any) -> None:
     mock_server.add_file([json.dumps(line(one)) for one in "abc"], file_id="f")
     mock_server.plan("batches", statuses=["validating", "completed"], advance="per_poll", failing=["a"])
     made = create(call, "f")
@@ -166,7 +166,7 @@ def test_a_batch_to_come_follows_its_plan(mock_server: PortkeyMockServer, call: 
     assert (batch["status"], batch["request_counts"]["failed"]) == ("completed", 1)
 
 
-def test_what_is_not_there_is_a_404(mock_server: PortkeyMockServer, call: Any) -> None:
+def test_an_unknown_batch_is_a_404(mock_server: PortkeyMockServer, call: Any) -> None:
     for method, path in (("GET", "/batches/x"), ("GET", "/batches/x/output"), ("POST", "/batches/x/cancel")):
         call(method, path, status=404)
     with pytest.raises(ValueError, match="no file"):

@@ -1,55 +1,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import requests
 
-from airflow_provider_portkey.testing import PortkeyMockServer
+from airflow_provider_portkey.testing import Clock, PortkeyMockServer
 
 
-class Clock:
-    now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def mock_server(clock: Clock) -> Iterator[PortkeyMockServer]:
-    with PortkeyMockServer(clock=clock, run_seconds=8, run_steps=3) as mock_server:
-        yield mock_server
-
-
-class Caller:
-    """Calls the mock server as a client with a key would."""
-
-    def __init__(self, mock_server: PortkeyMockServer) -> None:
-        self.session = requests.Session()
-        self.session.headers["Authorization"] = "Bearer mock server"
-        self._url = mock_server.url
-
-    def __call__(self, method: str, path: str, status: int = 200, **kwargs: Any) -> Any:
-        response = self.session.request(method, self._url + path, timeout=5, **kwargs)
-        assert response.status_code == status, response.text
-        return response.json()
-
-
-@pytest.fixture
-def call(mock_server: PortkeyMockServer) -> Iterator[Caller]:
-    caller = Caller(mock_server)
-    with caller.session:
-        yield caller
-
-
-def test_a_run_goes_its_way_by_the_clock(mock_server: PortkeyMockServer, call: Caller, clock: Clock) -> None:
+def test_a_run_advances_by_the_clock(mock_server: PortkeyMockServer, call: Any, clock: Clock) -> None:
     statuses = [("queued", 0), ("in_progress", 1), ("completed", 4)]
     mock_server.add_run(thread_id="t", run_id="r", statuses=statuses)
     seen = []
@@ -60,7 +20,7 @@ def test_a_run_goes_its_way_by_the_clock(mock_server: PortkeyMockServer, call: C
     assert seen == [(status, status) for status in ("queued", "in_progress", "completed", "completed")]
 
 
-def test_a_run_goes_its_way_look_by_look(mock_server: PortkeyMockServer, call: Caller) -> None:
+def test_a_run_advances_poll_by_poll(mock_server: PortkeyMockServer, call: Any) -> None:
     mock_server.add_run(thread_id="t", run_id="r", statuses=["queued", "dreaming", "failed"], advance="per_poll")
     seen = []
     for _ in range(4):
@@ -70,7 +30,7 @@ def test_a_run_goes_its_way_look_by_look(mock_server: PortkeyMockServer, call: C
     assert seen == ["queued", "dreaming", "failed", "failed"]
 
 
-def test_a_thread_and_a_run_made_over_http(call: Caller, clock: Clock) -> None:
+def test_a_thread_and_a_run_are_created_over_http(call: Any, clock: Clock) -> None:
     messages = [{"role": "user", "content": "Hi"}]
     thread = call("POST", "/threads", json={"messages": messages, "metadata": {"k": "v"}})
     assert (thread["object"], thread["metadata"]) == ("thread", {"k": "v"})
@@ -82,27 +42,27 @@ def test_a_thread_and_a_run_made_over_http(call: Caller, clock: Clock) -> None:
         "asst_mine",
         {"a": "b"},
     )
-    assert run["instructions"], "a null chooses nothing"
+    assert run["instructions"], "a null keeps the default"
     clock.now += 8
     done = call("GET", f"/threads/{thread['id']}/runs/{run['id']}")
     assert (done["status"], done["completed_at"]) == ("completed", clock.now)
     assert len(call("GET", f"/threads/{thread['id']}/runs/{run['id']}/steps")["data"]) == 3
-    texts = [
+    contents = [
         message["content"][0]["text"]["value"]
         for message in call("GET", f"/threads/{thread['id']}/messages?order=asc")["data"]
     ]
-    assert texts[0] == "Hi"
-    assert len(texts) == 3
+    assert contents[0] == "Hi"
+    assert len(contents) == 3
 
 
-def test_a_thread_and_its_run_in_one_call(call: Caller) -> None:
+def test_a_thread_and_its_run_are_created_by_one_request(call: Any) -> None:
     body = {"assistant_id": "a", "thread": {"messages": [{"role": "user", "content": "Hi"}]}}
     run = call("POST", "/threads/runs", json=body)
     assert run["thread_id"] == "thread_000001"
     assert call("GET", "/threads/thread_000001/runs")["data"] == [run]
 
 
-def test_messages_are_filtered_by_their_run(mock_server: PortkeyMockServer, call: Caller) -> None:
+def test_messages_are_filtered_by_their_run(mock_server: PortkeyMockServer, call: Any) -> None:
     mock_server.add_messages(thread_id="t", texts=["one", "two"])
     mock_server.add_run(thread_id="t", run_id="r1", steps=4)
     mock_server.add_run(thread_id="t", run_id="r2", steps=2)
@@ -113,10 +73,10 @@ def test_messages_are_filtered_by_their_run(mock_server: PortkeyMockServer, call
     assert ([message["run_id"] for message in page["data"]], page["has_more"]) == (["r1"], True)
     page = call("GET", f"/threads/t/messages?run_id=r1&limit=1&order=asc&after={page['last_id']}")
     assert ([message["run_id"] for message in page["data"]], page["has_more"]) == (["r1"], False)
-    assert call("GET", "/threads/t/messages?run_id=nobody")["data"] == []
+    assert call("GET", "/threads/t/messages?run_id=unknown")["data"] == []
 
 
-def test_a_cancelled_run_is_cancelling_first(mock_server: PortkeyMockServer, call: Caller) -> None:
+def test_a_cancelled_run_is_cancelling_first(mock_server: PortkeyMockServer, call: Any) -> None:
     mock_server.add_run(thread_id="t", run_id="r", statuses="in_progress")
     assert call("POST", "/threads/t/runs/r/cancel")["status"] == "cancelling"
     assert call("GET", "/threads/t/runs")["data"][0]["status"] == "cancelling"
@@ -124,7 +84,7 @@ def test_a_cancelled_run_is_cancelling_first(mock_server: PortkeyMockServer, cal
     assert "cancelled" in call("POST", "/threads/t/runs/r/cancel", status=400)["error"]["message"]
 
 
-def test_tool_outputs_let_a_run_go_on(mock_server: PortkeyMockServer, call: Caller, clock: Clock) -> None:
+def test_tool_outputs_continue_a_run(mock_server: PortkeyMockServer, call: Any, clock: Clock) -> None:
     tool_call = {"id": "call_x", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     mock_server.add_run(thread_id="t", run_id="r", statuses="requires_action", tool_calls=[tool_call])
     action = call("GET", "/threads/t/runs/r")["required_action"]
@@ -139,7 +99,7 @@ def test_tool_outputs_let_a_run_go_on(mock_server: PortkeyMockServer, call: Call
     call("POST", path, status=400, json=right)
 
 
-def test_tool_outputs_go_on_with_the_rest_of_the_script(mock_server: PortkeyMockServer, call: Caller) -> None:
+def test_tool_outputs_continue_the_rest_of_the_timeline(mock_server: PortkeyMockServer, call: Any) -> None:
     mock_server.add_run(
         thread_id="t", run_id="r", statuses=["requires_action", "in_progress", "failed"], advance="per_poll"
     )
@@ -149,8 +109,8 @@ def test_tool_outputs_go_on_with_the_rest_of_the_script(mock_server: PortkeyMock
     assert call("GET", "/threads/t/runs/r")["status"] == "failed"
 
 
-def test_a_run_asks_for_tool_outputs_as_often_as_it_was_told_to(
-    mock_server: PortkeyMockServer, call: Caller, clock: Clock
+def test_a_run_requires_tool_outputs_as_often_as_declared(
+    mock_server: PortkeyMockServer, call: Any, clock: Clock
 ) -> None:
     rounds = [[{"id": f"call_{n}", "type": "function", "function": {"name": "f", "arguments": "{}"}}] for n in "abc"]
     mock_server.add_run(
@@ -187,16 +147,14 @@ def test_a_run_asks_for_tool_outputs_as_often_as_it_was_told_to(
         [{"tool_call_id": "call_000001", "output": "1"}, {"tool_call_id": "call_000002", "output": "1"}],
     ],
 )
-def test_tool_outputs_that_are_not_what_the_run_waits_for_are_refused(
-    mock_server: PortkeyMockServer, call: Caller, outputs: list[Any]
-) -> None:
+def test_unexpected_tool_outputs_are_rejected(mock_server: PortkeyMockServer, call: Any, outputs: list[Any]) -> None:
     mock_server.add_run(thread_id="t", run_id="r", statuses="requires_action")
-    refused = call("POST", "/threads/t/runs/r/submit_tool_outputs", status=400, json={"tool_outputs": outputs})
-    assert refused["error"]["param"] == "tool_outputs"
+    rejected = call("POST", "/threads/t/runs/r/submit_tool_outputs", status=400, json={"tool_outputs": outputs})
+    assert rejected["error"]["param"] == "tool_outputs"
     assert call("GET", "/threads/t/runs/r")["status"] == "requires_action"
 
 
-def test_a_run_made_over_http_does_what_was_planned(mock_server: PortkeyMockServer, call: Caller) -> None:
+def test_a_run_created_over_http_follows_its_plan(mock_server: PortkeyMockServer, call: Any) -> None:
     mock_server.plan("runs", statuses="requires_action", steps=5)
     body = {"assistant_id": "a", "thread": {}, "metadata": {"k": "v"}}
     run = call("POST", "/threads/runs", json=body)
@@ -205,7 +163,7 @@ def test_a_run_made_over_http_does_what_was_planned(mock_server: PortkeyMockServ
     assert call("POST", f"/threads/{run['thread_id']}/runs", json=body)["status"] == "queued", "the plan was for one"
 
 
-def test_steps_page_and_stand_alone(mock_server: PortkeyMockServer, call: Caller) -> None:
+def test_steps_are_listed_and_retrieved(mock_server: PortkeyMockServer, call: Any) -> None:
     mock_server.add_run(thread_id="t", run_id="r", steps=2345)
     ids: list[str] = []
     query = {"limit": "100", "order": "asc"}
@@ -222,7 +180,7 @@ def test_steps_page_and_stand_alone(mock_server: PortkeyMockServer, call: Caller
     assert call("GET", "/threads/t/runs/r/steps?limit=1")["data"] == added
 
 
-def test_include_adds_the_content_of_file_searches(mock_server: PortkeyMockServer, call: Caller) -> None:
+def test_include_adds_the_content_of_file_searches(mock_server: PortkeyMockServer, call: Any) -> None:
     mock_server.add_run(thread_id="t", run_id="r", steps=6)
     path = "/threads/t/runs/r/steps/step_000006"
     include = {"include[]": "step_details.tool_calls[*].file_search.results[*].content"}
@@ -230,16 +188,16 @@ def test_include_adds_the_content_of_file_searches(mock_server: PortkeyMockServe
     assert "Found" not in json.dumps(call("GET", path))
 
 
-def test_models_are_listed(call: Caller) -> None:
+def test_models_are_listed(call: Any) -> None:
     assert [model["object"] for model in call("GET", "/models")["data"]] == ["model"]
 
 
-def test_requests_are_recorded_as_sent(mock_server: PortkeyMockServer, call: Caller, clock: Clock) -> None:
+def test_requests_are_recorded_as_sent(mock_server: PortkeyMockServer, call: Any, clock: Clock) -> None:
     call("POST", "/threads/a%2Fb/runs?x=%20&x=2", status=404, data=b'{"k": 1}', headers={"X-Thing": "Value"})
     (recorded,) = mock_server.requests
     assert (recorded.method, recorded.path, recorded.query) == ("POST", "/v1/threads/a%2Fb/runs", "x=%20&x=2")
     assert (recorded.body, recorded.time) == (b'{"k": 1}', clock.now)
-    assert (recorded.headers["x-thing"], recorded.headers["authorization"]) == ("Value", "Bearer mock server")
+    assert (recorded.headers["x-thing"], recorded.headers["authorization"]) == ("Value", "Bearer mock-key")
 
 
 def test_the_connection_names_the_mock_server(mock_server: PortkeyMockServer) -> None:
@@ -249,7 +207,7 @@ def test_the_connection_names_the_mock_server(mock_server: PortkeyMockServer) ->
     assert connection["extra"] == {"provider": "openai", "provider_api_key": "mock-provider-key"}
 
 
-def test_a_run_may_be_told_later_how_to_go_on(mock_server: PortkeyMockServer, call: Caller, clock: Clock) -> None:
+def test_the_statuses_of_a_run_can_be_replaced(mock_server: PortkeyMockServer, call: Any, clock: Clock) -> None:
     mock_server.add_run(thread_id="t", run_id="r", statuses="in_progress")
     clock.now += 500
     statuses = [("in_progress", 0), ("failed", 5)]
@@ -258,7 +216,7 @@ def test_a_run_may_be_told_later_how_to_go_on(mock_server: PortkeyMockServer, ca
     assert call("GET", "/threads/t/runs/r")["status"] == "failed"
 
 
-def test_several_runs_alike(mock_server: PortkeyMockServer, call: Caller) -> None:
+def test_several_equal_runs(mock_server: PortkeyMockServer, call: Any) -> None:
     made = mock_server.add_runs(thread_id="t", count=25, statuses="failed", created_at=5)
     page = call("GET", "/threads/t/runs?limit=100&order=asc")
     assert page["data"] == made
@@ -266,7 +224,7 @@ def test_several_runs_alike(mock_server: PortkeyMockServer, call: Caller) -> Non
     assert len({run["id"] for run in made}) == 25
 
 
-def test_after_the_end_nobody_answers() -> None:
+def test_a_stopped_server_refuses_connections() -> None:
     with PortkeyMockServer() as mock_server:
         pass
     with pytest.raises(requests.ConnectionError):

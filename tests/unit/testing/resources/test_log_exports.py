@@ -25,10 +25,10 @@ def create(call: Any, filters: Any = None, **more: Any) -> Any:
 
 
 def rows_at(url: str) -> list[dict[str, Any]]:
-    answer = requests.get(url, timeout=5)
-    assert answer.status_code == 200, answer.text
-    assert int(answer.headers["Content-Length"]) == len(answer.content)
-    return [json.loads(line) for line in answer.content.splitlines()]
+    response = requests.get(url, timeout=5)
+    assert response.status_code == 200, response.text
+    assert int(response.headers["Content-Length"]) == len(response.content)
+    return [json.loads(line) for line in response.content.splitlines()]
 
 
 def test_an_export_from_its_draft_to_its_rows(mock_server: PortkeyMockServer, call: Any, clock: Any) -> None:
@@ -53,7 +53,7 @@ def test_an_export_from_its_draft_to_its_rows(mock_server: PortkeyMockServer, ca
     assert rows[500]["created_at"] == "2026-01-01T12:00:00.000Z"
 
 
-def test_the_words_of_the_guide(mock_server: PortkeyMockServer, call: Any) -> None:
+def test_the_spelling_of_the_guide(mock_server: PortkeyMockServer, call: Any) -> None:
     mock_server.log_exports.spelling = "guide"
     mock_server.add_log_export(export_id="bad", statuses="failed")
     mock_server.add_log_export(export_id="good")
@@ -84,7 +84,7 @@ def test_a_window_in_any_spelling(mock_server: PortkeyMockServer, call: Any, fil
     assert create(call, filters)["total"] == total
 
 
-def test_the_end_of_a_window_may_lie_outside(mock_server: PortkeyMockServer, call: Any) -> None:
+def test_the_end_of_a_window_may_be_excluded(mock_server: PortkeyMockServer, call: Any) -> None:
     noon = {"time_of_generation_max": "2026-01-01T12:00:00Z"}
     assert create(call, noon)["total"] == 501
     mock_server.log_exports.end_included = False
@@ -92,7 +92,7 @@ def test_the_end_of_a_window_may_lie_outside(mock_server: PortkeyMockServer, cal
     assert create(call, {"time_of_generation_max": "2026-01-01T12:00:00.000001Z"})["total"] == 501
 
 
-def test_a_job_exports_no_more_than_its_most(mock_server: PortkeyMockServer, call: Any) -> None:
+def test_a_job_exports_its_maximum_of_rows(mock_server: PortkeyMockServer, call: Any) -> None:
     mock_server.log_exports.max_rows = 300
     mock_server.plan("log_exports", statuses="success", times=None)
     seen = []
@@ -154,16 +154,81 @@ def test_exports_are_listed_by_workspace(mock_server: PortkeyMockServer, call: A
         {"filters": {"current_page": -1}, "requested_data": FIELDS},
     ],
 )
-def test_a_bad_export_is_a_400_and_makes_none(mock_server: PortkeyMockServer, call: Any, body: Any) -> None:
+def test_a_bad_export_is_a_400_and_creates_none(mock_server: PortkeyMockServer, call: Any, body: Any) -> None:
     call("POST", "/logs/exports", status=400, json=body)
     assert call("GET", "/logs/exports")["total"] == 0
 
 
-def test_what_is_not_there_is_a_404(mock_server: PortkeyMockServer, call: Any) -> None:
+def test_an_unknown_export_is_a_404(mock_server: PortkeyMockServer, call: Any) -> None:
     for method, path in (("GET", ""), ("PUT", ""), ("POST", "/start"), ("POST", "/cancel"), ("GET", "/download")):
-        call(method, f"/logs/exports/nobody{path}", status=404)
+        call(method, f"/logs/exports/unknown{path}", status=404)
     mock_server.add_log_export(export_id="x")
     with pytest.raises(ValueError, match="taken"):
         mock_server.add_log_export(export_id="x")
     with pytest.raises(ValueError, match="settings"):
         mock_server.log_exports.settings(spelling="klingon")
+
+
+@pytest.fixture
+def url(mock_server: PortkeyMockServer, call: Any) -> str:
+    mock_server.add_log_export(export_id="x", requested_data=["id", "request"])
+    signed: str = call("GET", "/logs/exports/x/download")["signed_url"]
+    return signed
+
+
+def test_a_signed_url_needs_no_key_and_is_recorded(mock_server: PortkeyMockServer, url: str) -> None:
+    response = requests.get(url, timeout=5)
+    assert (response.status_code, response.headers["Accept-Ranges"]) == (200, "bytes")
+    assert response.content.count(b"\n") == 1000
+    assert "/v1" not in url
+    (recorded,) = mock_server.storage_requests
+    assert url.endswith(f"{recorded.path}?{recorded.query}")
+    assert [request.path for request in mock_server.requests] == ["/v1/logs/exports/x/download"]
+
+
+@pytest.mark.parametrize("header", ["Authorization", "x-portkey-api-key", "X-Portkey-Provider"])
+def test_a_key_at_the_storage_is_a_400(url: str, header: str) -> None:
+    rejected = requests.get(url, timeout=5, headers={header: "secret"})
+    assert (rejected.status_code, rejected.headers["Content-Type"]) == (400, "application/xml")
+    assert "secret" not in rejected.text
+    assert header.lower() in rejected.text
+
+
+def test_a_signature_is_valid_for_its_own_file_and_time(mock_server: PortkeyMockServer, url: str, clock: Any) -> None:
+    mock_server.add_log_export(export_id="y")
+    later, bare = url.replace("expires=1", "expires=2"), url.partition("?")[0]
+    for wrong in (url.replace("/x.", "/y."), url[:-1], later, bare):
+        assert requests.get(wrong, timeout=5).status_code == 403
+    assert requests.get(url.replace("/x.", "/z."), timeout=5).status_code == 404
+    clock.now += 600
+    assert "expired" in requests.get(url, timeout=5).text
+
+
+def test_a_cut_download_is_resumed_by_range(mock_server: PortkeyMockServer, url: str) -> None:
+    whole = requests.get(url, timeout=5).content
+    fault = mock_server.fault(path="/_storage/*", cut_after=50_000, times=2)
+    received = b""
+    while len(received) < len(whole):
+        with requests.get(url, timeout=5, stream=True, headers={"Range": f"bytes={len(received)}-"}) as response:
+            assert response.status_code == 206
+            assert response.headers["Content-Range"] == f"bytes {len(received)}-{len(whole) - 1}/{len(whole)}"
+            try:
+                for block in response.iter_content(10_000):
+                    received += block
+            except requests.RequestException:
+                assert len(received) % 50_000 == 0
+    assert received == whole
+    assert (fault.struck, len(mock_server.storage_requests)) == (2, 4)
+
+
+def test_a_storage_may_ignore_ranges(mock_server: PortkeyMockServer, url: str) -> None:
+    mock_server.log_exports.ranges = False
+    response = requests.get(url, timeout=5, headers={"Range": "bytes=10-"})
+    assert (response.status_code, "Accept-Ranges" in response.headers) == (200, False)
+    assert response.content == requests.get(url, timeout=5).content
+
+
+def test_a_fault_without_a_path_spares_the_storage(mock_server: PortkeyMockServer, call: Any, url: str) -> None:
+    mock_server.fault(status=500)
+    assert requests.get(url, timeout=5).status_code == 200
+    call("GET", "/models", status=500)

@@ -7,11 +7,11 @@ import pytest
 from airflow_provider_portkey.testing import PortkeyMockServer
 
 
-def statuses_seen(call: Any, path: str, looks: int) -> list[str]:
-    return [call("GET", path)["status"] for _ in range(looks)]
+def statuses_seen(call: Any, path: str, polls: int) -> list[str]:
+    return [call("GET", path)["status"] for _ in range(polls)]
 
 
-def test_a_response_in_the_background_ends_by_the_clock(call: Any, clock: Any) -> None:
+def test_a_response_in_the_background_completes_by_the_clock(call: Any, clock: Any) -> None:
     body = {"model": "gpt", "input": "Hi", "background": True, "metadata": {"a": "b"}, "instructions": "Be brief"}
     made = call("POST", "/responses", json=body)
     assert (made["object"], made["status"], made["background"]) == ("response", "queued", True)
@@ -29,7 +29,7 @@ def test_a_response_in_the_background_ends_by_the_clock(call: Any, clock: Any) -
     assert done["usage"]["total_tokens"] == done["usage"]["input_tokens"] + done["usage"]["output_tokens"]
 
 
-def test_a_response_that_is_waited_for_is_completed_at_once(call: Any) -> None:
+def test_a_synchronous_response_is_completed_at_once(call: Any) -> None:
     made = call("POST", "/responses", json={"model": "gpt", "input": "Hi"})
     assert (made["status"], made["background"], len(made["output"])) == ("completed", False, 3)
     assert call("GET", f"/responses/{made['id']}") == made
@@ -44,7 +44,7 @@ def test_a_response_that_is_waited_for_is_completed_at_once(call: Any) -> None:
         ("dreaming", {"error": None, "incomplete_details": None, "output": []}),
     ],
 )
-def test_a_response_reports_what_it_was_told(
+def test_a_response_reports_the_declared_reason(
     mock_server: PortkeyMockServer, call: Any, status: str, expected: dict[str, Any]
 ) -> None:
     error = {"code": "rate_limit_exceeded", "message": "Slow down."}
@@ -54,13 +54,13 @@ def test_a_response_reports_what_it_was_told(
     assert {name: response[name] for name in expected} == expected
 
 
-def test_looks_move_a_response_and_its_list_of_items_does_not(mock_server: PortkeyMockServer, call: Any) -> None:
+def test_polls_advance_a_response_and_its_list_of_items_does_not(mock_server: PortkeyMockServer, call: Any) -> None:
     mock_server.add_response(response_id="r", statuses=["queued", "completed"], advance="per_poll")
     call("GET", "/responses/r/input_items")
     assert statuses_seen(call, "/responses/r", 3) == ["queued", "completed", "completed"]
 
 
-def test_a_response_may_wait_for_the_first_look(mock_server: PortkeyMockServer, call: Any, clock: Any) -> None:
+def test_a_response_may_start_at_the_first_poll(mock_server: PortkeyMockServer, call: Any, clock: Any) -> None:
     mock_server.add_response(response_id="r", statuses=[("queued", 0), ("completed", 3)], start="first-poll")
     clock.now += 100
     assert call("GET", "/responses/r")["status"] == "queued"
@@ -70,24 +70,24 @@ def test_a_response_may_wait_for_the_first_look(mock_server: PortkeyMockServer, 
 
 def test_input_items_are_paged_newest_first(mock_server: PortkeyMockServer, call: Any) -> None:
     mock_server.add_response(response_id="r", input=45)
-    texts: list[str] = []
+    contents: list[str] = []
     query: dict[str, Any] = {}
     for length in (20, 20, 5):
         page = call("GET", "/responses/r/input_items", params=query)
         assert (len(page["data"]), page["has_more"]) == (length, length == 20)
-        texts += [item["content"][0]["text"] for item in page["data"]]
+        contents += [item["content"][0]["text"] for item in page["data"]]
         query = {"after": page["last_id"]}
-    assert texts == [f"Question {number}." for number in range(45, 0, -1)]
+    assert contents == [f"Question {number}." for number in range(45, 0, -1)]
     first = call("GET", "/responses/r/input_items?order=asc&limit=1")["data"]
     assert [item["content"][0]["text"] for item in first] == ["Question 1."]
-    for query in ({"limit": 0}, {"limit": 101}, {"order": "up"}, {"after": "nobody"}):
+    for query in ({"limit": 0}, {"limit": 101}, {"order": "up"}, {"after": "unknown"}):
         call("GET", "/responses/r/input_items", status=400, params=query)
 
 
 def test_input_items_have_ids_and_keep_their_own(call: Any) -> None:
     output = {"id": "mine", "type": "function_call_output", "call_id": "call_1", "output": "4"}
-    asked = [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "Well"}, output]
-    made = call("POST", "/responses", json={"model": "m", "input": asked})
+    items_sent = [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "Well"}, output]
+    made = call("POST", "/responses", json={"model": "m", "input": items_sent})
     items = call("GET", f"/responses/{made['id']}/input_items?order=asc")["data"]
     assert items[0]["content"] == [{"type": "input_text", "text": "2+2?"}]
     assert items[1]["content"] == [{"type": "output_text", "text": "Well"}]
@@ -95,7 +95,7 @@ def test_input_items_have_ids_and_keep_their_own(call: Any) -> None:
     assert len({item["id"] for item in items}) == 3
 
 
-def test_output_items_may_be_told_what_they_are(mock_server: PortkeyMockServer) -> None:
+def test_output_items_have_the_declared_fields(mock_server: PortkeyMockServer) -> None:
     plans = [{"type": "web_search_call", "status": "completed"}, {"text": "Grüße", "id": "m"}]
     first, second = mock_server.add_response(output=plans)["output"]
     assert (first["type"], first["status"]) == ("web_search_call", "completed")
@@ -127,7 +127,7 @@ def test_a_bad_response_is_a_400(call: Any, body: dict[str, Any]) -> None:
     assert set(call("POST", "/responses", status=400, json=body)["error"]) == {"message", "type", "param", "code"}
 
 
-def test_what_will_be_created_follows_its_plan(mock_server: PortkeyMockServer, call: Any) -> None:
+def test_a_created_response_follows_its_plan(mock_server: PortkeyMockServer, call: Any) -> None:
     mock_server.plan(
         "responses", statuses=["queued", "failed"], advance="per_poll", error={"code": "x", "message": "y"}
     )
@@ -141,10 +141,10 @@ def test_what_will_be_created_follows_its_plan(mock_server: PortkeyMockServer, c
         mock_server.plan("threads")
 
 
-def test_there_is_no_list_of_responses_and_an_id_is_taken_once(mock_server: PortkeyMockServer, call: Any) -> None:
+def test_there_is_no_list_of_responses_and_an_id_is_unique(mock_server: PortkeyMockServer, call: Any) -> None:
     mock_server.add_response(response_id="r")
     call("GET", "/responses", status=404)
-    call("GET", "/responses/nobody", status=404)
+    call("GET", "/responses/unknown", status=404)
     with pytest.raises(ValueError, match="taken"):
         mock_server.add_response(response_id="r")
     with pytest.raises(TypeError):
