@@ -110,17 +110,13 @@ def reject_key(headers: Mapping[str, str]) -> None:
             raise ApiError(400, f"A signed URL and the header '{name}': only one is allowed.")
 
 
-def accept_all(headers: Mapping[str, str]) -> None:
-    """Reject nothing."""
-
-
 class Api:
     """The endpoints below one path: requests are recorded, faults strike, headers are checked.
 
     :param prefix: the path.
     :param store: the clock and the lock, which is held while an endpoint works.
     :param faults: the injected faults.
-    :param authorize: checks the request headers, by names in lower case; raises an ``ApiError``.
+    :param authorize: checks the request headers, by names in lower case, and raises an ``ApiError``.
     :param error_response: makes the response of an ``ApiError``.
     """
 
@@ -130,7 +126,7 @@ class Api:
         *,
         store: Store,
         faults: Faults,
-        authorize: Callable[[Mapping[str, str]], None],
+        authorize: Callable[[Mapping[str, str]], None] | None = None,
         error_response: Callable[[ApiError], Response] = json_error,
     ) -> None:
         self._prefix = prefix
@@ -164,13 +160,14 @@ class Api:
                 invalid_form = True
             with self._store.lock:
                 self.requests.append(self._record(request, body))
-                fault = self._faults.take(request.method, request.scope["path"]) or Fault()
+                fault = self._faults.take(request.method, request.scope["path"])
             if fault.delay:
                 await request.state.pause(fault.delay)
             response = fault.replacement()
             if response is None:
                 try:
-                    self._authorize(request.headers)
+                    if self._authorize is not None:
+                        self._authorize(request.headers)
                     if invalid_form:
                         raise bad_request("The multipart form is malformed.")
                     response = self._respond(request, body, form, endpoint, fault)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 
@@ -125,23 +125,6 @@ class AssetStateStores:
     aset = adelete = aget
 
 
-@dataclass(kw_only=True)
-class FakeTaskInstance:
-    """The attributes of a task instance that operators and sensors read; see :func:`fake_context`."""
-
-    dag_id: str
-    task_id: str
-    run_id: str
-    map_index: int
-    try_number: int
-    max_tries: int
-    first_reschedule: datetime | None
-
-    def get_first_reschedule_date(self, context: Any) -> datetime | None:
-        """Return when the sensor was first rescheduled."""
-        return self.first_reschedule
-
-
 def fake_context(
     *,
     dag_id: str = "dag",
@@ -165,18 +148,12 @@ def fake_context(
     :param asset_state_store: none where not given.
     :param more: further entries: ``dag_run``, ``params`` ...
     """
-    ti = FakeTaskInstance(
-        dag_id=dag_id,
-        task_id=task_id,
-        run_id=run_id,
-        map_index=map_index,
-        try_number=try_number,
-        max_tries=max_tries,
-        first_reschedule=first_reschedule,
-    )
+    ti = SimpleNamespace(dag_id=dag_id, task_id=task_id, run_id=run_id, map_index=map_index)
+    ti.try_number, ti.max_tries = try_number, max_tries
+    ti.get_first_reschedule_date = lambda context: first_reschedule
     context: dict[str, Any] = {"ti": ti, "task_instance": ti, "run_id": run_id, **more}
-    context["task_state_store"] = task_state_store or TaskStateStore()
-    context["task_reschedule_count"] = 0 if first_reschedule is None else 1
+    context |= {"task_state_store": task_state_store or TaskStateStore()}
+    context |= {"task_reschedule_count": 0 if first_reschedule is None else 1}
     if asset_state_store is not None:
         context["asset_state_store"] = asset_state_store
     return context

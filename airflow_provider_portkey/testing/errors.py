@@ -9,13 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 
 class ApiError(Exception):
-    """An error in the shape of OpenAI-compatible servers.
-
-    :param status: the HTTP status.
-    :param message: a sentence for people.
-    :param param: the invalid parameter, if any.
-    :param code: a word for programs, if any.
-    """
+    """An error in the shape of OpenAI-compatible servers; ``param`` names an invalid parameter."""
 
     def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -36,11 +30,7 @@ def bad_request(message: str, *, param: str | None = None) -> ApiError:
 
 
 def not_found(kind: str, item_id: str) -> ApiError:
-    """Return the 404 for an unknown id.
-
-    :param kind: ``thread``, ``run`` ...
-    :param item_id: the id as the client sent it, decoded.
-    """
+    """Return the 404 for an unknown id of a ``thread``, a ``run`` ..."""
     return ApiError(404, f"No {kind} found with id '{item_id}'.")
 
 

@@ -91,34 +91,20 @@ class Fault:
         return Response(body, status_code=status, headers={"content-type": self.content_type or content_type})
 
 
-class Faults:
+class Faults(list[Fault]):
     """The injected faults, the first one first."""
 
-    def __init__(self) -> None:
-        self._faults: list[Fault] = []
-
-    def add(self, fault: Fault) -> Fault:
-        """Add a fault behind the others."""
-        self._faults.append(fault)
-        return fault
-
-    def clear(self) -> None:
-        """Remove all faults."""
-        self._faults.clear()
-
-    def take(self, method: str, path: str) -> Fault | None:
-        """Find the first fault that strikes a request, and count the strike."""
-        for fault in self._faults:
+    def take(self, method: str, path: str) -> Fault:
+        """Find the first fault that strikes a request, and count the strike; without one, it is harmless."""
+        for fault in self:
             if fault.strikes(method, path):
                 fault.struck += 1
                 return fault
-        return None
+        return Fault()
 
 
 class InterruptedResponse(Response):
     """Closes the connection after part of a response, or without any.
-
-    It finds the connection in the request's state; see :mod:`.loopback`.
 
     :param response: the response to begin; ``None`` closes at once.
     :param after: the number of bytes of its body that are sent.
@@ -130,7 +116,7 @@ class InterruptedResponse(Response):
         self._after = after
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        connection = scope["state"]["connection"]
+        connection = scope["state"]["connection"]  # see loopback.py
         left = self._after
 
         async def send_part(message: Message) -> None:

@@ -5,16 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar
 
 from airflow_provider_portkey.testing.errors import bad_request, not_found
 
-DEFAULT_LIMIT = 20
-
-#: Portkey's schema states no bounds; the servers behind it reject anything outside these.
-MIN_LIMIT, MAX_LIMIT = 1, 100
-
-_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}")
+#: Portkey's schema states no bounds of a limit; the servers behind it reject anything outside these.
+DEFAULT_LIMIT, MIN_LIMIT, MAX_LIMIT = 20, 1, 100
 
 
 class Identified(Protocol):
@@ -49,9 +45,9 @@ class PageQuery:
     """
 
     limit: int = DEFAULT_LIMIT
-    order: Literal["asc", "desc"] = "desc"
-    after: str | None = None
-    before: str | None = None
+    order: str = "desc"
+    after: str = ""
+    before: str = ""
 
     @classmethod
     def parse(
@@ -61,28 +57,18 @@ class PageQuery:
         names: Collection[str] = ("limit", "order", "after", "before"),
         default_limit: int = DEFAULT_LIMIT,
     ) -> PageQuery:
-        """Read the paging parameters of a query string.
+        """Read the paging parameters of a decoded query string.
 
-        :param query: names and values, decoded.
         :param names: the parameters that the endpoint knows; it ignores all others.
-        :param default_limit: the limit of a query without one.
         :raises ApiError: 400 for a limit outside 1..100 or an order other than ``asc`` and ``desc``.
         """
-        known = {name: value for name, value in query.items() if name in names}
-        limit = known.get("limit", str(default_limit))
-        if not _WHOLE_NUMBER.fullmatch(limit):
-            raise bad_request(f"'limit' has to be a whole number, not '{limit}'.", param="limit")
-        if not MIN_LIMIT <= int(limit) <= MAX_LIMIT:
-            raise bad_request(f"'limit' has to be {MIN_LIMIT} to {MAX_LIMIT}, not {limit}.", param="limit")
-        order = known.get("order", "desc")
-        if order not in ("asc", "desc"):
-            raise bad_request(f"'order' has to be 'asc' or 'desc', not '{order}'.", param="order")
-        return cls(
-            limit=int(limit),
-            order=cast('Literal["asc", "desc"]', order),
-            after=known.get("after") or None,
-            before=known.get("before") or None,
-        )
+        given = {name: value for name, value in query.items() if name in names}
+        limit = given.pop("limit", str(default_limit))
+        if not re.fullmatch("[0-9]{1,9}", limit) or not MIN_LIMIT <= int(limit) <= MAX_LIMIT:
+            raise bad_request(f"'limit' has to be {MIN_LIMIT} to {MAX_LIMIT}, not '{limit}'.", param="limit")
+        if given.get("order", "desc") not in ("asc", "desc"):
+            raise bad_request(f"'order' has to be 'asc' or 'desc', not '{given['order']}'.", param="order")
+        return cls(limit=int(limit), **given)
 
 
 class Items(Generic[T]):
@@ -102,18 +88,12 @@ class Items(Generic[T]):
         return item_id in self._positions
 
     def check_new(self, item_id: str) -> None:
-        """Check the id of a new item.
-
-        :raises ValueError: for an id that is taken.
-        """
+        """Raise a ``ValueError`` for an id that is taken."""
         if item_id in self._positions:
             raise ValueError(f"The id '{item_id}' is already taken")
 
     def add(self, item: T) -> T:
-        """Append the newest item.
-
-        :raises ValueError: for an id that is taken.
-        """
+        """Append the newest item; see :meth:`check_new`."""
         self.check_new(item.id)
         self._positions[item.id] = len(self._items)
         self._items.append(item)
@@ -126,15 +106,10 @@ class Items(Generic[T]):
 
     def get(self, item_id: str) -> T | None:
         """Find an item by its id."""
-        position = self._positions.get(item_id)
-        return None if position is None else self._items[position]
+        return self._items[self._positions[item_id]] if item_id in self._positions else None
 
     def find(self, kind: str, item_id: str) -> T:
-        """Find an item by its id.
-
-        :param kind: its name in the error message.
-        :raises ApiError: 404 for an unknown id.
-        """
+        """Find an item by its id, or raise a 404 that names its kind."""
         item = self.get(item_id)
         if item is None:
             raise not_found(kind, item_id)
@@ -165,13 +140,8 @@ class Items(Generic[T]):
         """Return one page as the list endpoints do; an empty page has null ids."""
         items, has_more = self.page(query)
         data = [serialize(item) for item in items]
-        return {
-            "object": "list",
-            "data": data,
-            "first_id": data[0]["id"] if data else None,
-            "last_id": data[-1]["id"] if data else None,
-            "has_more": has_more,
-        }
+        first_id, last_id = (data[0]["id"], data[-1]["id"]) if data else (None, None)
+        return {"object": "list", "data": data, "first_id": first_id, "last_id": last_id, "has_more": has_more}
 
     def _position(self, param: str, item_id: str, query: PageQuery) -> int:
         position = self._positions.get(item_id)

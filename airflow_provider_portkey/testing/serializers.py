@@ -27,15 +27,34 @@ _EXPIRES_AFTER = 600
 _STEP_USAGE = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25}
 
 
+_RUN = {
+    "object": "thread.run",
+    "assistant_id": _ASSISTANT_ID,
+    "model": "mock-model",
+    "instructions": "Answer as a mock server would.",
+    "tools": [{"type": "code_interpreter"}],
+    "metadata": {},
+    "truncation_strategy": {"type": "auto", "last_messages": None},
+    "parallel_tool_calls": True,
+    **dict.fromkeys(("tool_choice", "response_format"), "auto"),
+    **dict.fromkeys(("temperature", "top_p"), 1.0),
+    **dict.fromkeys(("max_prompt_tokens", "max_completion_tokens")),
+}
+
+_STEP = {
+    "object": "thread.run.step",
+    "assistant_id": _ASSISTANT_ID,
+    "status": "completed",
+    "metadata": {},
+    "usage": _STEP_USAGE,
+    **dict.fromkeys(("last_error", "expired_at", "cancelled_at", "failed_at")),
+}
+
+
 def thread_object(thread: Thread) -> dict[str, Any]:
     """Return a thread's object."""
-    return {
-        "id": thread.id,
-        "object": "thread",
-        "created_at": thread.created_at,
-        "tool_resources": {},
-        "metadata": thread.metadata,
-    }
+    shown = {"id": thread.id, "object": "thread", "created_at": thread.created_at, "metadata": thread.metadata}
+    return {**shown, "tool_resources": {}}
 
 
 def message_object(message: Message) -> dict[str, Any]:
@@ -44,18 +63,13 @@ def message_object(message: Message) -> dict[str, Any]:
     if isinstance(content, str):
         content = [{"type": "text", "text": {"value": content, "annotations": []}}]
     return {
-        "id": message.id,
+        **{name: getattr(message, name) for name in ("id", "thread_id", "created_at", "role", "run_id", "metadata")},
         "object": "thread.message",
-        "created_at": message.created_at,
-        "thread_id": message.thread_id,
         "status": "completed",
         "completed_at": message.created_at,
-        "role": message.role,
         "content": content,
         "assistant_id": _ASSISTANT_ID if message.role == "assistant" else None,
-        "run_id": message.run_id,
         "attachments": [],
-        "metadata": message.metadata,
         **dict.fromkeys(("incomplete_details", "incomplete_at")),
     }
 
@@ -70,32 +84,20 @@ def run_object(run: Run) -> dict[str, Any]:
     final = status in FINAL_RUN_STATUSES
     started = [seconds for reached, seconds in run.timeline.reached.items() if reached != "queued"]
     last_error = run.last_error or {"code": "server_error", "message": "The mock server was told to fail this run."}
-    tool_outputs = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": run.pending_tool_calls[0]}}
-    usage = {name: tokens * len(run.step_items) for name, tokens in _STEP_USAGE.items()}
+    action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": run.pending_tool_calls[0]}}
     return {
+        **_RUN,
         "id": run.id,
-        "object": "thread.run",
         "created_at": run.created,
         "thread_id": run.thread_id,
-        "assistant_id": _ASSISTANT_ID,
         "status": status,
-        "required_action": tool_outputs if status == "requires_action" else None,
+        "required_action": action if status == "requires_action" else None,
         "last_error": last_error if status == "failed" else None,
+        "incomplete_details": {"reason": run.incomplete_reason} if status == "incomplete" else None,
         "expires_at": None if final and status != "expired" else run.created + _EXPIRES_AFTER,
         "started_at": run.created + int(min(started)) if started else None,
         **{f"{name}_at": run.reached_at(name) for name in ("cancelled", "failed", "completed")},
-        "incomplete_details": {"reason": run.incomplete_reason} if status == "incomplete" else None,
-        "model": "mock-model",
-        "instructions": "Answer as a mock server would.",
-        "tools": [{"type": "code_interpreter"}],
-        "metadata": {},
-        "usage": usage if final else None,
-        **dict.fromkeys(("temperature", "top_p"), 1.0),
-        **dict.fromkeys(("max_prompt_tokens", "max_completion_tokens")),
-        "truncation_strategy": {"type": "auto", "last_messages": None},
-        "tool_choice": "auto",
-        "parallel_tool_calls": True,
-        "response_format": "auto",
+        "usage": {name: tokens * len(run.step_items) for name, tokens in _STEP_USAGE.items()} if final else None,
         **run.fields,
     }
 
@@ -106,19 +108,14 @@ def step_object(step: Step, run: Run, *, include: frozenset[str] = frozenset()) 
     :param include: the values of ``include[]``; only :data:`FILE_SEARCH_CONTENT` adds anything.
     """
     return {
+        **_STEP,
         "id": step.id,
-        "object": "thread.run.step",
-        "created_at": step.created_at,
-        "assistant_id": _ASSISTANT_ID,
         "thread_id": run.thread_id,
         "run_id": run.id,
         "type": step.type,
-        "status": "completed",
-        "step_details": _step_details(step, FILE_SEARCH_CONTENT in include),
-        **dict.fromkeys(("last_error", "expired_at", "cancelled_at", "failed_at")),
+        "created_at": step.created_at,
         "completed_at": step.created_at,
-        "metadata": {},
-        "usage": _STEP_USAGE,
+        "step_details": _step_details(step, FILE_SEARCH_CONTENT in include),
         **step.fields,
     }
 

@@ -11,7 +11,6 @@ from typing import Any, ParamSpec
 from airflow_provider_portkey.testing.app import (
     Api,
     RecordedRequest,
-    accept_all,
     build_app,
     reject_key,
     require_key,
@@ -84,7 +83,7 @@ class PortkeyMockServer:
             job_seconds=run_seconds if job_seconds is None else job_seconds,
         )
         self._faults = faults = Faults()
-        authorize = require_key if require_authorization else accept_all
+        authorize = require_key if require_authorization else None
         self._api = Api("/v1", store=store, faults=faults, authorize=authorize)
         self._storage = Api(STORAGE, store=store, faults=faults, authorize=reject_key, error_response=xml_error)
 
@@ -174,7 +173,8 @@ class PortkeyMockServer:
         """
         fault = Fault(**fields)
         with self._store.lock:
-            return self._faults.add(fault)
+            self._faults.append(fault)
+        return fault
 
     def clear_faults(self) -> None:
         """Remove all faults."""

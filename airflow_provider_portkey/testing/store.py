@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable
-from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
 #: The kinds of jobs that a client can create over HTTP.
 PLANNED_KINDS = ("runs", "responses", "batches", "log_exports")
-
-
-@dataclass
-class _Plan:
-    parameters: dict[str, Any]
-    times: int | None
 
 
 class Store:
@@ -40,7 +34,7 @@ class Store:
         #: Held while anything here or in a resource is read or changed.
         self.lock = threading.RLock()
         self._id_counts: Counter[str] = Counter()
-        self._plans: dict[str, list[_Plan]] = {}
+        self._plans: defaultdict[str, list[repeat[dict[str, Any]]]] = defaultdict(list)
 
     def new_id(self, prefix: str, taken: Container[str] = ()) -> str:
         """Return the next id of a kind that is not taken: ``run_000001``, ``run_000002`` ..."""
@@ -61,17 +55,11 @@ class Store:
         if kind not in PLANNED_KINDS:
             raise ValueError(f"kind has to be one of {', '.join(PLANNED_KINDS)}, not {kind!r}")
         with self.lock:
-            self._plans.setdefault(kind, []).append(_Plan(parameters, times))
+            self._plans[kind].append(repeat(parameters) if times is None else repeat(parameters, times))
 
     def take_plan(self, kind: str) -> dict[str, Any]:
         """Return the planned parameters of a job that is being created; empty without a plan."""
-        for plan in self._plans.get(kind, []):
-            if plan.times is None:
-                return dict(plan.parameters)
-            if plan.times > 0:
-                plan.times -= 1
-                return dict(plan.parameters)
-        return {}
+        return dict(next(chain.from_iterable(self._plans[kind]), {}))
 
     def write_file(self, lines: Iterable[bytes]) -> Path:
         """Write a file that exists until :meth:`close`.

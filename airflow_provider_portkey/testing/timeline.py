@@ -37,7 +37,7 @@ def default_statuses(seconds: float) -> list[tuple[str, float]]:
 
 
 class Timeline:
-    """The statuses of one job, and its position among them. It holds no clock: the caller passes the time.
+    """The statuses of one job, and its position among them. It holds no clock: the caller passes ``now``.
 
     :param statuses: see :data:`Statuses`. Any word is a status.
     :param advance: ``time`` advances by the seconds of the timeline. ``per_poll`` advances one status at each
@@ -68,10 +68,7 @@ class Timeline:
         return self._entries[-1][1]
 
     def update(self, now: float) -> None:
-        """Advance by the clock alone, without counting a poll: what a list of jobs does.
-
-        :param now: seconds since the epoch.
-        """
+        """Advance by the clock alone, without counting a poll: what a list of jobs does."""
         if self._advance == "time" and self.started is not None:
             while self._position + 1 < len(self._entries):
                 due = self._entries[self._position + 1][1]
@@ -80,10 +77,7 @@ class Timeline:
                 self._move(due)
 
     def poll(self, now: float) -> None:
-        """Count a poll of this one job: starts a timeline that waits for it, and advances a ``per_poll`` one.
-
-        :param now: seconds since the epoch.
-        """
+        """Count a poll of this one job: starts a timeline that waits for it, and advances a ``per_poll`` one."""
         if self.started is None:
             self.started = now
         if self._advance == "per_poll" and self._polled and self._position + 1 < len(self._entries):
@@ -96,8 +90,6 @@ class Timeline:
 
         A ``per_poll`` timeline counts polls: ``["in_progress", "in_progress", "completed"]`` has passed half of
         ``in_progress`` at the second poll.
-
-        :param now: seconds since the epoch.
         """
         positions = [position for position, entry in enumerate(self._entries) if entry[0] == status]
         if not positions or self._position < positions[0] or self.started is None:
@@ -115,8 +107,7 @@ class Timeline:
     def replace(self, statuses: Statuses, now: float, *, advance: Advance | None = None) -> None:
         """Continue with other statuses from now on; the response that says so counts as their first poll.
 
-        :param statuses: the new timeline, its seconds counted from now.
-        :param now: seconds since the epoch.
+        :param statuses: their seconds count from now.
         :param advance: as before where not given.
         """
         if self.started is None:

@@ -59,13 +59,6 @@ class LogExport(Job):
     #: The file with its rows, written at the first download.
     path: Path | None = field(init=False, default=None)
 
-    def signature(self, expires: int) -> str:
-        """Sign its URL; the signature needs to be no secret.
-
-        :param expires: in seconds since the epoch.
-        """
-        return hashlib.sha256(f"{self.id}:{expires}".encode()).hexdigest()
-
 
 class LogExports(JobResource[LogExport]):
     """All logs and exports.
@@ -139,10 +132,9 @@ class LogExports(JobResource[LogExport]):
         return super().new_id(taken).replace("export_", "00000000-0000-4000-8000-000000")
 
     def prepare(self, job: LogExport) -> None:
-        _check_body({"filters": job.filters, "requested_data": job.requested_data})
+        _check(job.filters, job.requested_data)
         job.workspace_id = job.workspace_id or f"{_UUID}cc"
         job.updated_at = self.store.clock()
-        self._total(job)
         if not job.started:
             job.after_start, job.timeline = job.timeline, Timeline("draft", started=job.updated_at)
 
@@ -175,12 +167,10 @@ class LogExports(JobResource[LogExport]):
         yield "GET", "/exports/{export_id}.jsonl", self._stored
 
     def _create(self, request: ApiRequest) -> dict[str, Any]:
-        _check_body(request.body)
-        names = ("filters", "requested_data", "workspace_id", "description")
-        given = {name: request.body[name] for name in names if request.body.get(name)}
+        given = {name: request.body.get(name) for name in ("filters", "requested_data", "workspace_id")}
         statuses = [("in_progress", 0.0), ("success", self.store.job_seconds)]
-        # A draft does not move, and its statuses wait for the start.
-        return self._total(self.create({}, started=False, statuses=statuses, **{"filters": {}, **given}))
+        description = request.body.get("description") or ""
+        return self._total(self.create({}, started=False, statuses=statuses, description=description, **given))
 
     def _list_workspace(self, request: ApiRequest) -> dict[str, Any]:
         workspace_id = request.query.get("workspace_id")
@@ -191,17 +181,10 @@ class LogExports(JobResource[LogExport]):
 
     def _update(self, request: ApiRequest) -> dict[str, Any]:
         export = self._find_in(request, "draft", action="updated")
-        body = {"requested_data": export.requested_data, **request.body}
-        _check_body(body)
-        previous = export.filters
-        try:
-            export.filters = body["filters"]
-            total = self._total(export)
-        except ApiError:
-            export.filters = previous
-            raise
-        export.requested_data, export.updated_at = body["requested_data"], request.now
-        return total
+        filters, fields = request.body.get("filters"), request.body.get("requested_data", export.requested_data)
+        _check(filters, fields)
+        export.filters, export.requested_data, export.updated_at = filters or {}, fields, request.now
+        return self._total(export)
 
     def _start(self, request: ApiRequest) -> dict[str, Any]:
         export = self._find_in(request, "draft", action="started")
@@ -217,14 +200,14 @@ class LogExports(JobResource[LogExport]):
     def _download(self, request: ApiRequest) -> dict[str, Any]:
         export = self._find_in(request, "success", action="downloaded")
         expires = int(request.now) + self.url_seconds
-        query = f"expires={expires}&signature={export.signature(expires)}"
+        query = f"expires={expires}&signature={_signature(export, expires)}"
         url = f"{self._origin()}{STORAGE}/exports/{export.id}.jsonl?{query}"
         return {"signed_url" if self.spelling == "schema" else "url": url}
 
     def _stored(self, request: ApiRequest) -> Response:
         export = self.find(request.ids)
         expires = request.query.get("expires", "")
-        if not expires.isdigit() or request.query.get("signature") != export.signature(int(expires)):
+        if not expires.isdigit() or request.query.get("signature") != _signature(export, int(expires)):
             raise ApiError(403, "The signature does not match.", code="SignatureDoesNotMatch")
         if request.now >= int(expires):
             raise ApiError(403, "The URL has expired.", code="AccessDenied")
@@ -242,7 +225,6 @@ class LogExports(JobResource[LogExport]):
 
     def _total(self, export: LogExport) -> dict[str, Any]:
         # All rows of the window, those beyond the maximum of a job included.
-        parse_page(export.filters, self.max_rows)
         total = self._logs.count(parse_window(export.filters, end_included=self.end_included))
         return {"id": export.id, "total": total, "object": "export"}
 
@@ -254,12 +236,17 @@ class LogExports(JobResource[LogExport]):
             yield json.dumps(line, ensure_ascii=False).encode() + b"\n"
 
 
-def _check_body(body: Mapping[str, Any]) -> None:
-    if not isinstance(body.get("filters"), Mapping):
+def _signature(export: LogExport, expires: int) -> str:
+    # It needs to be no secret.
+    return hashlib.sha256(f"{export.id}:{expires}".encode()).hexdigest()
+
+
+def _check(filters: Any, fields: Any) -> None:
+    if not isinstance(filters, Mapping):
         raise bad_request("'filters' is missing.", param="filters")
-    fields = body.get("requested_data")
+    parse_page(filters, 1)
+    parse_window(filters, end_included=True)
     if not isinstance(fields, list) or not fields:
         raise bad_request("'requested_data' has to be a list of fields.", param="requested_data")
-    unknown = [name for name in fields if name not in FIELDS]
-    if unknown:
+    if unknown := sorted(set(fields) - FIELDS):
         raise bad_request(f"'requested_data' names unknown fields: {unknown}.", param="requested_data")

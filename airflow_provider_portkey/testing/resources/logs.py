@@ -18,10 +18,7 @@ _END_OF_TIME = 10_000_000_000_000
 
 
 def to_microseconds(timestamp: Timestamp) -> int:
-    """Convert a timestamp into microseconds since the epoch.
-
-    :raises ValueError: for a string that is no timestamp.
-    """
+    """Convert a timestamp into microseconds since the epoch; a string that is none raises a ``ValueError``."""
     if isinstance(timestamp, str):
         timestamp = datetime.fromisoformat(timestamp)
     if isinstance(timestamp, datetime):

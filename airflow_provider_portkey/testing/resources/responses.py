@@ -19,6 +19,18 @@ _ID_PREFIXES = {"message": "msg", "reasoning": "rs", "function_call": "fc", "fun
 #: The types of generated output items, in turn.
 _ITEM_TYPES = ("reasoning", "function_call", "message")
 
+_RESPONSE: dict[str, Any] = {
+    "object": "response",
+    "model": "mock-model",
+    "tool_choice": "auto",
+    "tools": [],
+    "truncation": "disabled",
+    "metadata": {},
+    **dict.fromkeys(("instructions", "max_output_tokens", "previous_response_id")),
+    **dict.fromkeys(("parallel_tool_calls", "store"), True),
+    **dict.fromkeys(("temperature", "top_p"), 1.0),
+}
+
 
 @dataclass(kw_only=True)
 class Response(Job):
@@ -70,32 +82,19 @@ class Responses(JobResource[Response]):
         has_output = status in ("completed", "incomplete")
         error = job.error or {"code": "server_error", "message": "The mock server was told to fail this response."}
         tokens = 5 * len(job.output_items)
-        usage = {
-            "input_tokens": 20,
-            "input_tokens_details": {"cached_tokens": 0},
-            "output_tokens": tokens,
-            "output_tokens_details": {"reasoning_tokens": 0},
-            "total_tokens": 20 + tokens,
-        }
+        usage: dict[str, Any] = {"input_tokens": 20, "output_tokens": tokens, "total_tokens": 20 + tokens}
+        usage |= {"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}
         return {
+            **_RESPONSE,
             "id": job.id,
-            "object": "response",
             "created_at": job.created,
             "status": status,
             "background": job.background,
             "completed_at": job.reached_at("completed"),
             "error": error if status == "failed" else None,
             "incomplete_details": {"reason": job.incomplete_reason} if status == "incomplete" else None,
-            "model": "mock-model",
             "output": job.output_items if has_output else [],
             "usage": usage if has_output else None,
-            "tool_choice": "auto",
-            "tools": [],
-            "truncation": "disabled",
-            "metadata": {},
-            **dict.fromkeys(("instructions", "max_output_tokens", "previous_response_id")),
-            **dict.fromkeys(("parallel_tool_calls", "store"), True),
-            **dict.fromkeys(("temperature", "top_p"), 1.0),
             **job.fields,
         }
 

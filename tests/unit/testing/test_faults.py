@@ -141,7 +141,8 @@ def test_a_fault_strikes_some_requests(fault: Fault, struck: bool) -> None:
 
 def test_the_fault_set_first_strikes_first_until_used_up() -> None:
     faults = Faults()
-    first, second = faults.add(Fault(status=500)), faults.add(Fault(status=502, times=None))
+    first, second = Fault(status=500), Fault(status=502, times=None)
+    faults += [first, second]
     assert [faults.take("GET", "/") for _ in range(4)] == [first, second, second, second]
     assert (first.struck, second.struck) == (1, 3)
 
