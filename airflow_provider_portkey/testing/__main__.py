@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -28,17 +28,6 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see --help.\n")
 
 
-def _number(convert: Callable[[str], float], maximum: float = math.inf) -> Callable[[str], float]:
-    def parse(argument: str) -> float:
-        number = convert(argument)
-        if not 0 <= number <= maximum or math.isinf(number):
-            raise ValueError
-        return number
-
-    parse.__name__ = "number" if maximum == math.inf else f"number up to {maximum}"
-    return parse
-
-
 def parse_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line; an invalid one is reported in one sentence."""
     parser = _Parser(
@@ -48,15 +37,18 @@ def parse_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "and a thousand logs of the last day.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--port", type=_number(int, 65535), default=0, help="0 for any free one")
+    parser.add_argument("--port", type=int, default=0, help="0 for any free one")
     parser.add_argument("--thread", default="thread_demo", help="id of the run's thread")
     parser.add_argument("--run", default="run_demo", help="id of the run")
-    parser.add_argument("--seconds", type=_number(float), default=8.0, help="duration of a run")
-    parser.add_argument("--steps", type=_number(int), default=12, help="number of steps of a run")
+    parser.add_argument("--seconds", type=float, default=8.0, help="duration of a run")
+    parser.add_argument("--steps", type=int, default=12, help="number of steps of a run")
     choices = ["first-poll", "now"]
     parser.add_argument("--start", choices=choices, default="first-poll", help="start of the duration")
     parser.add_argument("--allow-anonymous", action="store_true", help="accept requests without Authorization")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if not (0 <= options.port <= 65535 and 0 <= options.seconds < math.inf and options.steps >= 0):
+        parser.error("--port has to be 0 to 65535, and --seconds and --steps 0 or more")
+    return options
 
 
 def add_demo_jobs(mock_server: PortkeyMockServer, options: argparse.Namespace) -> None:

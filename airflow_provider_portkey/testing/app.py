@@ -110,31 +110,21 @@ def reject_key(headers: Mapping[str, str]) -> None:
             raise ApiError(400, f"A signed URL and the header '{name}': only one is allowed.")
 
 
+@dataclass(kw_only=True)
 class Api:
     """The endpoints below one path: requests are recorded, faults strike, headers are checked.
 
-    :param prefix: the path.
     :param store: the clock and the lock, which is held while an endpoint works.
-    :param faults: the injected faults.
     :param authorize: checks the request headers, by names in lower case, and raises an ``ApiError``.
     :param error_response: makes the response of an ``ApiError``.
     """
 
-    def __init__(
-        self,
-        prefix: str,
-        *,
-        store: Store,
-        faults: Faults,
-        authorize: Callable[[Mapping[str, str]], None] | None = None,
-        error_response: Callable[[ApiError], Response] = json_error,
-    ) -> None:
-        self._prefix = prefix
-        self._store = store
-        self._faults = faults
-        self._authorize = authorize
-        self._error_response = error_response
-        self.requests: list[RecordedRequest] = []
+    prefix: str
+    store: Store
+    faults: Faults
+    authorize: Callable[[Mapping[str, str]], None] | None = None
+    error_response: Callable[[ApiError], Response] = json_error
+    requests: list[RecordedRequest] = field(default_factory=list)
 
     def routes(self, routes: Iterable[ApiRoute]) -> Iterator[Route]:
         """Return the routes of all endpoints, and of a 404 for every other path.
@@ -147,8 +137,8 @@ class Api:
 
     def _route(self, methods: list[str], path: str, endpoint: Endpoint) -> Route:
         async def handle(request: Request) -> Response:
-            form, body = FormData(), b""
-            invalid_form = False
+            form: FormData | None = FormData()
+            body = b""
             try:
                 if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
                     form = await request.form()
@@ -157,54 +147,48 @@ class Api:
             except ClientDisconnect:
                 return Response()
             except HTTPException:
-                invalid_form = True
-            with self._store.lock:
+                form = None
+            with self.store.lock:
                 self.requests.append(self._record(request, body))
-                fault = self._faults.take(request.method, request.scope["path"])
+                fault = self.faults.take(request.method, request.scope["path"])
             if fault.delay:
                 await request.state.pause(fault.delay)
             response = fault.replacement()
             if response is None:
                 try:
-                    if self._authorize is not None:
-                        self._authorize(request.headers)
-                    if invalid_form:
+                    if self.authorize is not None:
+                        self.authorize(request.headers)
+                    if form is None:
                         raise bad_request("The multipart form is malformed.")
                     response = self._respond(request, body, form, endpoint, fault)
                 except ApiError as error:
-                    response = self._error_response(error)
-            await form.close()
+                    response = self.error_response(error)
+            await (form or FormData()).close()
             response.headers.update(fault.headers)
             return response if fault.cut_after is None else InterruptedResponse(response, after=fault.cut_after)
 
-        return Route(self._prefix + path, handle, methods=methods)
+        return Route(self.prefix + path, handle, methods=methods)
 
     def _record(self, request: Request, body: bytes) -> RecordedRequest:
         headers: dict[str, str] = {}
         for name, value in request.headers.items():
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
-        return RecordedRequest(
-            method=request.method,
-            path=request.scope["path"],
-            query=request.scope["query_string"].decode("ascii", "replace"),
-            headers=headers,
-            body=body,
-            time=self._store.clock(),
-        )
+        path, query = request.scope["path"], request.scope["query_string"].decode("ascii", "replace")
+        return RecordedRequest(request.method, path, query, headers, body, self.store.clock())
 
     def _respond(self, request: Request, body: bytes, form: FormData, endpoint: Endpoint, fault: Fault) -> Response:
         query = dict(request.query_params)
         if fault.ignore_after:
             query.pop("after", None)
         api_request = ApiRequest(
-            now=self._store.clock(),
+            now=self.store.clock(),
             ids={name: unquote(value) for name, value in request.path_params.items()},
             query=query,
             include=frozenset(request.query_params.getlist("include[]")),
             body=parse_body(body),
             form=form,
         )
-        with self._store.lock:
+        with self.store.lock:
             result = endpoint(api_request)
         return result if isinstance(result, Response) else JSONResponse({**result, **fault.merge})
 

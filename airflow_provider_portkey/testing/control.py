@@ -22,28 +22,25 @@ def control_routes(
     :param actions: called by ``POST /_mock_server/<name>`` with the fields of its JSON object.
     :param recorded: listed by ``GET /_mock_server/<name>``.
     """
-    for name, action in actions.items():
-        yield Route(f"/_mock_server/{name}", _action_endpoint(action), methods=["POST"])
-    for name, get_requests in recorded.items():
-        yield Route(f"/_mock_server/{name}", _list_endpoint(get_requests), methods=["GET"])
 
+    def action_route(name: str, action: Callable[..., Any]) -> Route:
+        async def endpoint(request: Request) -> Response:
+            try:
+                result = action(**parse_body(await request.body()))
+            except ApiError as error:
+                return json_error(error)
+            except (TypeError, ValueError) as error:
+                return json_error(bad_request(str(error)))
+            return JSONResponse(result if isinstance(result, dict) else {})
 
-def _action_endpoint(action: Callable[..., Any]) -> Callable[[Request], Any]:
-    async def endpoint(request: Request) -> Response:
-        try:
-            result = action(**parse_body(await request.body()))
-        except ApiError as error:
-            return json_error(error)
-        except (TypeError, ValueError) as error:
-            return json_error(bad_request(str(error)))
-        return JSONResponse(result if isinstance(result, dict) else {})
+        return Route(f"/_mock_server/{name}", endpoint, methods=["POST"])
 
-    return endpoint
+    def list_route(name: str, list_requests: Callable[[], list[RecordedRequest]]) -> Route:
+        async def endpoint(request: Request) -> Response:
+            found = [dataclasses.asdict(one) for one in list_requests()]
+            return JSONResponse([{**one, "body": one["body"].decode("utf-8", "replace")} for one in found])
 
+        return Route(f"/_mock_server/{name}", endpoint, methods=["GET"])
 
-def _list_endpoint(get_requests: Callable[[], list[RecordedRequest]]) -> Callable[[Request], Any]:
-    async def endpoint(request: Request) -> Response:
-        recorded = [dataclasses.asdict(one) for one in get_requests()]
-        return JSONResponse([{**one, "body": one["body"].decode("utf-8", "replace")} for one in recorded])
-
-    return endpoint
+    yield from (action_route(name, action) for name, action in actions.items())
+    yield from (list_route(name, list_requests) for name, list_requests in recorded.items())

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -89,18 +89,10 @@ class LoopbackServer:
         self.port = 0
 
     def __enter__(self) -> LoopbackServer:
+        quiet: dict[str, Any] = {"log_config": None, "log_level": "warning", "access_log": False}
+        # The keep-alive lets a client that polls once a minute find its connection still open.
         config = uvicorn.Config(
-            self._app,
-            http=_Protocol,
-            loop="asyncio",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,
-            # Seconds. A client that polls rarely finds its connection still open.
-            timeout_keep_alive=60,
+            self._app, http=_Protocol, loop="asyncio", ws="none", lifespan="off", timeout_keep_alive=60, **quiet
         )
         self._socket = socket.create_server((LOOPBACK, self._requested_port))
         self.port = self._socket.getsockname()[1]

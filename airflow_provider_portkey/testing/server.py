@@ -84,8 +84,8 @@ class PortkeyMockServer:
         )
         self._faults = faults = Faults()
         authorize = require_key if require_authorization else None
-        self._api = Api("/v1", store=store, faults=faults, authorize=authorize)
-        self._storage = Api(STORAGE, store=store, faults=faults, authorize=reject_key, error_response=xml_error)
+        self._api = Api(prefix="/v1", store=store, faults=faults, authorize=authorize)
+        self._storage = Api(prefix=STORAGE, store=store, faults=faults, authorize=reject_key, error_response=xml_error)
 
         threads = Threads(store)
         self.runs = Runs(store, threads)

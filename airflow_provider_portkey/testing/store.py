@@ -6,6 +6,7 @@ import tempfile
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, repeat
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 PLANNED_KINDS = ("runs", "responses", "batches", "log_exports")
 
 
+@dataclass(kw_only=True)
 class Store:
     """See the module.
 
@@ -22,19 +24,16 @@ class Store:
     :param run_seconds: the duration of a run that is created over HTTP and has no plan, in seconds.
     :param run_steps: the number of steps of such a run.
     :param job_seconds: the duration of such a job of any other kind, in seconds.
+    :param lock: held while anything here or in a resource is read or changed.
     """
 
-    def __init__(
-        self, *, clock: Callable[[], float], run_seconds: float = 2.0, run_steps: int = 2, job_seconds: float = 2.0
-    ) -> None:
-        self.clock = clock
-        self.run_seconds = run_seconds
-        self.run_steps = run_steps
-        self.job_seconds = job_seconds
-        #: Held while anything here or in a resource is read or changed.
-        self.lock = threading.RLock()
-        self._id_counts: Counter[str] = Counter()
-        self._plans: defaultdict[str, list[repeat[dict[str, Any]]]] = defaultdict(list)
+    clock: Callable[[], float]
+    run_seconds: float = 2.0
+    run_steps: int = 2
+    job_seconds: float = 2.0
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    _id_counts: Counter[str] = field(default_factory=Counter)
+    _plans: dict[str, list[repeat[dict[str, Any]]]] = field(default_factory=lambda: defaultdict(list))
 
     def new_id(self, prefix: str, taken: Container[str] = ()) -> str:
         """Return the next id of a kind that is not taken: ``run_000001``, ``run_000002`` ..."""

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -86,28 +85,6 @@ def test_a_response_is_altered(mock_server: PortkeyMockServer) -> None:
     assert [step["id"] for step in page["data"]] == ["step_000001"]
     assert (page["last_id"], page["has_more"], page["first_id"]) == ("unknown", True, "step_000001")
     assert response.headers["x-request-id"] == "abc"
-
-
-def server_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "portkey-mock-server"]
-
-
-def test_a_delay_ends_when_the_mock_server_stops() -> None:
-    with PortkeyMockServer() as mock_server:
-        mock_server.fault(delay=3600)
-        with pytest.raises(requests.ReadTimeout):
-            requests.get(f"{mock_server.url}/models", timeout=0.05)
-    assert server_threads() == []
-
-
-def test_a_download_that_is_not_read_ends_when_the_mock_server_stops(capfd: pytest.CaptureFixture[str]) -> None:
-    with PortkeyMockServer() as mock_server:
-        # More than the buffers of a connection hold.
-        mock_server.add_file("x" * 50_000_000, file_id="f")
-        response = get(mock_server, "/files/f/content", stream=True)
-    assert server_threads() == []
-    response.close()
-    assert capfd.readouterr().err == ""
 
 
 def test_a_short_delay_precedes_the_response(mock_server: PortkeyMockServer) -> None:

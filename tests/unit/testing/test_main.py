@@ -106,11 +106,11 @@ def test_a_missing_extra_is_named(module: str) -> None:
     ("options", "error"),
     [
         (["--prot", "1"], "unrecognized arguments: --prot 1"),
-        (["--port", "65536"], "argument --port: invalid number up to 65535 value: '65536'"),
-        (["--port", "http"], "argument --port: invalid number up to 65535 value: 'http'"),
-        (["--seconds", "-1"], "argument --seconds: invalid number value: '-1'"),
-        (["--seconds", "inf"], "argument --seconds: invalid number value: 'inf'"),
-        (["--steps", "1.5"], "argument --steps: invalid number value: '1.5'"),
+        (["--port", "65536"], "--port has to be 0 to 65535, and --seconds and --steps 0 or more"),
+        (["--port", "http"], "argument --port: invalid int value: 'http'"),
+        (["--seconds", "-1"], "--port has to be 0 to 65535, and --seconds and --steps 0 or more"),
+        (["--seconds", "nan"], "--port has to be 0 to 65535, and --seconds and --steps 0 or more"),
+        (["--steps", "1.5"], "argument --steps: invalid int value: '1.5'"),
         (["--start", "later"], "argument --start: invalid choice: 'later'"),
     ],
 )
