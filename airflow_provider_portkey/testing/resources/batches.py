@@ -93,8 +93,7 @@ class Batches(JobResource[Batch]):
 
     def prepare(self, job: Batch) -> None:
         requests, errors = self._read_input(job)
-        if errors:
-            job.errors = errors
+        job.errors = errors or [dict(error) for error in job.errors or ()]
         job.total = len(requests)
         job.results = batch_lines.BatchResults(
             requests, job.endpoint, failing=job.failing, missing=job.missing, twice=job.twice
@@ -114,7 +113,7 @@ class Batches(JobResource[Batch]):
             "id": job.id,
             "object": "batch",
             "endpoint": job.endpoint,
-            "errors": {"object": "list", "data": list(errors)} if job.status == "failed" else None,
+            "errors": {"object": "list", "data": errors} if job.status == "failed" else None,
             "input_file_id": job.input_file_id,
             "completion_window": job.completion_window,
             "status": job.status,

@@ -15,16 +15,8 @@ from airflow_provider_portkey.testing.app import ApiRequest, ApiRoute, WholeFile
 from airflow_provider_portkey.testing.errors import ApiError, bad_request
 from airflow_provider_portkey.testing.faults import STORAGE
 from airflow_provider_portkey.testing.paging import Items
+from airflow_provider_portkey.testing.resources import logs
 from airflow_provider_portkey.testing.resources.base import JobResource
-from airflow_provider_portkey.testing.resources.logs import (
-    FIELDS,
-    Logs,
-    Timestamp,
-    parse_page,
-    parse_window,
-    to_iso,
-    to_milliseconds,
-)
 from airflow_provider_portkey.testing.scenario import Job
 from airflow_provider_portkey.testing.store import Store
 from airflow_provider_portkey.testing.timeline import Timeline
@@ -84,7 +76,7 @@ class LogExports(JobResource[LogExport]):
     def __init__(self, store: Store, *, origin: Callable[[], str]) -> None:
         super().__init__(store)
         self._origin = origin
-        self._logs = Logs()
+        self._logs = logs.Logs()
         self.spelling: Spelling = "schema"
         self.max_rows = 50_000
         self.end_included = True
@@ -106,8 +98,8 @@ class LogExports(JobResource[LogExport]):
     def add_logs(
         self,
         count: int = 0,
-        start: Timestamp = 0,
-        end: Timestamp | None = None,
+        start: logs.Timestamp = 0,
+        end: logs.Timestamp | None = None,
         *,
         rows: Iterable[Mapping[str, Any]] = (),
     ) -> dict[str, Any]:
@@ -122,14 +114,14 @@ class LogExports(JobResource[LogExport]):
         """
         with self.store.lock:
             if count:
-                stop = to_milliseconds(self.store.clock() if end is None else end)
-                self._logs.add_even(count, to_milliseconds(start), stop)
+                stop = logs.to_milliseconds(self.store.clock() if end is None else end)
+                self._logs.add_even(count, logs.to_milliseconds(start), stop)
             if rows:
                 self._logs.add_rows(rows)
             return {"total": len(self._logs)}
 
     def new_id(self, taken: Items[LogExport]) -> str:
-        return super().new_id(taken).replace("export_", "00000000-0000-4000-8000-000000")
+        return super().new_id(taken).replace("export_", _UUID[:-4])
 
     def prepare(self, job: LogExport) -> None:
         _check(job.filters, job.requested_data)
@@ -146,8 +138,8 @@ class LogExports(JobResource[LogExport]):
             "requested_data": job.requested_data,
             "status": _GUIDE_STATUSES.get(job.status, job.status) if self.spelling == "guide" else job.status,
             "description": job.description,
-            "created_at": to_iso(job.created * 1000),
-            "last_updated_at": to_iso(job.updated_at * 1000),
+            "created_at": logs.to_iso(job.created * 1000),
+            "last_updated_at": logs.to_iso(job.updated_at * 1000),
             "created_by": f"{_UUID}bb",
             "workspace_id": job.workspace_id,
             "object": "export",
@@ -225,12 +217,12 @@ class LogExports(JobResource[LogExport]):
 
     def _total(self, export: LogExport) -> dict[str, Any]:
         # All rows of the window, those beyond the maximum of a job included.
-        total = self._logs.count(parse_window(export.filters, end_included=self.end_included))
+        total = self._logs.count(logs.parse_window(export.filters, end_included=self.end_included))
         return {"id": export.id, "total": total, "object": "export"}
 
     def _lines(self, export: LogExport) -> Iterator[bytes]:
-        skip, limit = parse_page(export.filters, self.max_rows)
-        window = parse_window(export.filters, end_included=self.end_included)
+        skip, limit = logs.parse_page(export.filters, self.max_rows)
+        window = logs.parse_window(export.filters, end_included=self.end_included)
         for row in self._logs.rows(window, skip=skip, limit=limit):
             line = {name: row.get(name) for name in export.requested_data}
             yield json.dumps(line, ensure_ascii=False).encode() + b"\n"
@@ -244,9 +236,9 @@ def _signature(export: LogExport, expires: int) -> str:
 def _check(filters: Any, fields: Any) -> None:
     if not isinstance(filters, Mapping):
         raise bad_request("'filters' is missing.", param="filters")
-    parse_page(filters, 1)
-    parse_window(filters, end_included=True)
+    logs.parse_page(filters, 1)
+    logs.parse_window(filters, end_included=True)
     if not isinstance(fields, list) or not fields:
         raise bad_request("'requested_data' has to be a list of fields.", param="requested_data")
-    if unknown := sorted(set(fields) - FIELDS):
+    if unknown := sorted(set(fields) - logs.FIELDS):
         raise bad_request(f"'requested_data' names unknown fields: {unknown}.", param="requested_data")

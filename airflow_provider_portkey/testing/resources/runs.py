@@ -115,10 +115,9 @@ class Runs(JobResource[Run]):
             return super().add(**parameters)
 
     def prepare(self, job: Run) -> None:
-        first = job.tool_calls
-        if first is None:
-            function = {"name": "look_up", "arguments": '{"question": "mock-server"}'}
-            first = [{"id": self.store.new_id("call"), "type": "function", "function": function}]
+        function = {"name": "look_up", "arguments": '{"question": "mock-server"}'}
+        generated = {"id": self.store.new_id("call"), "type": "function", "function": function}
+        first = job.tool_calls or [generated]
         job.pending_tool_calls = [list(calls) for calls in (first, *job.further_tool_calls)]
         self._append_steps(job, job.steps)
 
