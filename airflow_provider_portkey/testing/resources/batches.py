@@ -21,6 +21,9 @@ from airflow_provider_portkey.testing.timeline import Timeline
 #: Seconds of the only completion window.
 _COMPLETION_WINDOW = 24 * 3600
 
+#: The fields of a create request, beside its metadata.
+_GIVEN = ("input_file_id", "endpoint", "completion_window")
+
 _TIMESTAMPS = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
 
 
@@ -110,20 +113,15 @@ class Batches(JobResource[Batch]):
         if job.status in ("completed", "expired", "cancelled") and not job.file_ids:
             self._keep_results(job, failed)
         return {
-            "id": job.id,
+            **{name: getattr(job, name) for name in ("id", "status", "metadata", *_GIVEN)},
             "object": "batch",
-            "endpoint": job.endpoint,
             "errors": {"object": "list", "data": errors} if job.status == "failed" else None,
-            "input_file_id": job.input_file_id,
-            "completion_window": job.completion_window,
-            "status": job.status,
             "output_file_id": job.file_ids.get("output"),
             "error_file_id": job.file_ids.get("error"),
             "created_at": job.created,
             "expires_at": job.created + _COMPLETION_WINDOW,
             **{f"{status}_at": job.reached_at(status) for status in _TIMESTAMPS},
             "request_counts": {"total": job.total, "completed": job.done - failed, "failed": failed},
-            "metadata": job.metadata,
             **job.fields,
         }
 
@@ -140,8 +138,7 @@ class Batches(JobResource[Batch]):
             raise bad_request(f"'endpoint' has to be one of {list(batch_lines.ENDPOINTS)}.", param="endpoint")
         if body.get("completion_window") not in ("24h", "immediate"):
             raise bad_request("'completion_window' has to be '24h'.", param="completion_window")
-        names = ("input_file_id", "endpoint", "completion_window", "metadata")
-        given = {name: body.get(name) for name in names}
+        given = {name: body.get(name) for name in (*_GIVEN, "metadata")}
         return self.serialize(self.create({}, seconds=self.store.job_seconds, **given))
 
     def _output(self, request: ApiRequest) -> dict[str, Any] | Response:

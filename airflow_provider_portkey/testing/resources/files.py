@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +19,29 @@ from airflow_provider_portkey.testing.store import Store
 PURPOSES = frozenset({"assistants", "batch", "evals", "fine-tune", "user_data", "vision"})
 
 
+@dataclass
 class StoredFile:
-    """One file, written when its content or its size is first needed.
+    """One file.
 
-    :param content: returns the content, in chunks of any size.
+    :param write: writes the file on disk; called once, when its content or its size is first needed.
     """
 
-    def __init__(
-        self, store: Store, file_id: str, content: Callable[[], Iterable[bytes]], filename: str, purpose: str
-    ) -> None:
-        self.id = file_id
-        self._store = store
-        self._content = content
-        self._path: Path | None = None
-        self._object = {"id": file_id, "object": "file", "created_at": int(store.clock()), "filename": filename}
-        self._object |= {"purpose": purpose, "status": "processed", "status_details": None, "expires_at": None}
+    id: str
+    created_at: int
+    filename: str
+    purpose: str
+    write: Callable[[], Path]
 
-    @property
+    @cached_property
     def path(self) -> Path:
         """The file on disk."""
-        if self._path is None:
-            self._path = self._store.write_file(self._content())
-        return self._path
+        return self.write()
 
     def serialize(self) -> dict[str, Any]:
         """Return the file's object."""
-        return {**self._object, "bytes": self.path.stat().st_size}
+        shown = {"id": self.id, "object": "file", "created_at": self.created_at, "filename": self.filename}
+        shown |= {"purpose": self.purpose, "bytes": self.path.stat().st_size, "status": "processed"}
+        return {**shown, "status_details": None, "expires_at": None}
 
 
 class Files:
@@ -76,10 +75,14 @@ class Files:
     def keep(
         self, content: Callable[[], Iterable[bytes]], filename: str, purpose: str, *, file_id: str | None = None
     ) -> StoredFile:
-        """Add a file; see :class:`StoredFile`."""
+        """Add a file.
+
+        :param content: returns the content, in chunks of any size.
+        """
         with self._store.lock:
             file_id = file_id or self._store.new_id("file", self._files)
-            return self._files.add(StoredFile(self._store, file_id, content, filename, purpose))
+            created_at, write = int(self._store.clock()), lambda: self._store.write_file(content())
+            return self._files.add(StoredFile(file_id, created_at, filename, purpose, write))
 
     def get(self, file_id: str) -> StoredFile | None:
         """Find a file."""

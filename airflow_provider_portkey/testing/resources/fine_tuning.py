@@ -50,11 +50,11 @@ class FineTuningJobs(JobResource[FineTuningJob]):
     not_cancellable = frozenset({"succeeded", "failed", "cancelled"})
 
     def prepare(self, job: FineTuningJob) -> None:
-        for number, plan in enumerate([{}] * job.events if isinstance(job.events, int) else job.events):
-            job.event_records.add(Record({"id": self.store.new_id("ftevent"), **_event(job, number), **plan}))
-        given = job.checkpoints
-        for number, plan in enumerate([{}] * given if isinstance(given, int) else given):
-            job.checkpoint_records.add(Record({"id": self.store.new_id("ftckpt"), **_checkpoint(job, number), **plan}))
+        lists = (("ftevent", job.events, job.event_records), ("ftckpt", job.checkpoints, job.checkpoint_records))
+        for prefix, given, records in lists:
+            make = _event if prefix == "ftevent" else _checkpoint
+            for number, plan in enumerate([{}] * given if isinstance(given, int) else given):
+                records.add(Record({"id": self.store.new_id(prefix), **make(job, number), **plan}))
 
     def serialize(self, job: FineTuningJob) -> dict[str, Any]:
         succeeded = job.status == "succeeded"
@@ -74,9 +74,13 @@ class FineTuningJobs(JobResource[FineTuningJob]):
             "organization_id": "org-mock-server",
             "training_file": "file_training",
             "seed": 1,
-            "metadata": {},
-            **dict.fromkeys(("estimated_finish", "validation_file")),
-            **{name: [] for name in ("result_files", "integrations")},
+            **{
+                "metadata": {},
+                "result_files": [],
+                "integrations": [],
+                "validation_file": None,
+                "estimated_finish": None,
+            },
             **job.fields,
         }
 
@@ -97,24 +101,15 @@ class FineTuningJobs(JobResource[FineTuningJob]):
 
 
 def _event(job: FineTuningJob, number: int) -> dict[str, Any]:
-    step, loss = number + 1, 1 / (number + 1)
-    return {
-        "object": "fine_tuning.job.event",
-        "created_at": job.created + number,
-        "level": "info",
-        "message": f"Step {step}: training loss={loss:.2f}",
-        "type": "metrics",
-        "data": {"step": step, "train_loss": loss},
-    }
+    data = {"step": number + 1, "train_loss": 1 / (number + 1)}
+    message = f"Step {number + 1}: training loss={data['train_loss']:.2f}"
+    event = {"object": "fine_tuning.job.event", "created_at": job.created + number}
+    return {**event, "level": "info", "message": message, "type": "metrics", "data": data}
 
 
 def _checkpoint(job: FineTuningJob, number: int) -> dict[str, Any]:
     step = (number + 1) * _STEPS
-    return {
-        "object": "fine_tuning.job.checkpoint",
-        "created_at": job.created + step,
-        "fine_tuning_job_id": job.id,
-        "fine_tuned_model_checkpoint": f"ft:mock-model:{job.id}:ckpt-step-{step}",
-        "step_number": step,
-        "metrics": {"step": step, "train_loss": 1 / step, "train_mean_token_accuracy": 0.5},
-    }
+    checkpoint = {"object": "fine_tuning.job.checkpoint", "created_at": job.created + step, "step_number": step}
+    model = f"ft:mock-model:{job.id}:ckpt-step-{step}"
+    metrics = {"step": step, "train_loss": 1 / step, "train_mean_token_accuracy": 0.5}
+    return {**checkpoint, "fine_tuning_job_id": job.id, "fine_tuned_model_checkpoint": model, "metrics": metrics}

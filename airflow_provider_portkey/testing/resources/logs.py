@@ -136,6 +136,13 @@ def parse_page(filters: Mapping[str, Any], max_rows: int) -> tuple[int, int]:
     return current * size, size
 
 
+_ROW = {
+    **{"ai_org": "openai", "ai_model": "mock-model", "mode": "SINGLE", "config": None, "prompt_slug": None},
+    **{"req_units": 20, "cost": 0.25, "cost_currency": "USD"},
+    "request_url": "https://provider.test/v1/chat/completions",
+}
+
+
 def _generated_row(row_id: str, number: int, milliseconds: int) -> dict[str, Any]:
     """Return a row; every hundredth is a failed request."""
     failed = number % 100 == 99
@@ -143,25 +150,17 @@ def _generated_row(row_id: str, number: int, milliseconds: int) -> dict[str, Any
     body = {"error": {"message": "Overloaded"}} if failed else {"choices": [{"index": 0, "message": message}]}
     messages = [{"role": "user", "content": f"Question {number}."}]
     return {
+        **_ROW,
         "id": row_id,
         "trace_id": f"trace-{number // 2:08d}",
         "created_at": to_iso(milliseconds),
         "request": {"body": {"model": "mock-model", "messages": messages}},
         "response": {"body": body},
         "is_success": 0 if failed else 1,
-        "ai_org": "openai",
-        "ai_model": "mock-model",
-        "req_units": 20,
         "res_units": 0 if failed else 5,
         "total_units": 20 if failed else 25,
-        "request_url": "https://provider.test/v1/chat/completions",
-        "cost": 0.25,
-        "cost_currency": "USD",
         "response_time": 100 + number % 50,
         "response_status_code": 503 if failed else 200,
-        "mode": "SINGLE",
-        "config": None,
-        "prompt_slug": None,
         "metadata": {"number": str(number)},
     }
 
