@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
-# Starlette needs it for forms, and imports it late: a missing package is to fail at the start, not at an upload.
-import python_multipart  # noqa: F401
+from python_multipart.exceptions import FormParserError
 from starlette.applications import Starlette
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
@@ -146,7 +145,7 @@ class Api:
                     body = await request.body()
             except ClientDisconnect:
                 return Response()
-            except HTTPException:
+            except (FormParserError, HTTPException):  # some versions of Starlette let the former through
                 form = None
             with self.store.lock:
                 self.requests.append(self._record(request, body))

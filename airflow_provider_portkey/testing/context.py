@@ -151,9 +151,13 @@ def fake_context(
     ti = SimpleNamespace(dag_id=dag_id, task_id=task_id, run_id=run_id, map_index=map_index)
     ti.try_number, ti.max_tries = try_number, max_tries
     ti.get_first_reschedule_date = lambda context: first_reschedule
-    context: dict[str, Any] = {"ti": ti, "task_instance": ti, "run_id": run_id, **more}
-    context |= {"task_state_store": task_state_store or TaskStateStore()}
-    context |= {"task_reschedule_count": 0 if first_reschedule is None else 1}
+    context: dict[str, Any] = {
+        "ti": ti,
+        "task_instance": ti,
+        "run_id": run_id,
+        "task_state_store": task_state_store or TaskStateStore(),
+        "task_reschedule_count": 0 if first_reschedule is None else 1,
+    }
     if asset_state_store is not None:
         context["asset_state_store"] = asset_state_store
-    return context
+    return {**context, **more}
