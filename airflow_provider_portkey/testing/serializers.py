@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.testing.resources.runs import Run, Step
-    from airflow_provider_portkey.testing.resources.threads import Message, Thread
+    from airflow_provider_portkey.testing.resources.threads import Thread
 
 #: Any other status, known or not, is active.
 FINAL_RUN_STATUSES = frozenset({"completed", "failed", "cancelled", "expired", "incomplete"})
@@ -57,19 +58,27 @@ def thread_object(thread: Thread) -> dict[str, Any]:
     return {**shown, "tool_resources": {}}
 
 
-def message_object(message: Message) -> dict[str, Any]:
-    """Return a message's object."""
-    content = message.content
+def message_object(
+    ids: Mapping[str, str | None], *, created_at: int, role: str, content: str | list[Any], metadata: Any = None
+) -> dict[str, Any]:
+    """Return a message's object.
+
+    :param ids: ``id``, ``thread_id`` and ``run_id``.
+    :param content: a string, or the API's own list of content parts.
+    """
     if isinstance(content, str):
         content = [{"type": "text", "text": {"value": content, "annotations": []}}]
     return {
-        **{name: getattr(message, name) for name in ("id", "thread_id", "created_at", "role", "run_id", "metadata")},
+        **ids,
         "object": "thread.message",
         "status": "completed",
-        "completed_at": message.created_at,
+        "created_at": created_at,
+        "completed_at": created_at,
+        "role": role,
         "content": content,
-        "assistant_id": _ASSISTANT_ID if message.role == "assistant" else None,
+        "assistant_id": _ASSISTANT_ID if role == "assistant" else None,
         "attachments": [],
+        "metadata": metadata or {},
         **dict.fromkeys(("incomplete_details", "incomplete_at")),
     }
 

@@ -74,13 +74,10 @@ class FineTuningJobs(JobResource[FineTuningJob]):
             "organization_id": "org-mock-server",
             "training_file": "file_training",
             "seed": 1,
-            **{
-                "metadata": {},
-                "result_files": [],
-                "integrations": [],
-                "validation_file": None,
-                "estimated_finish": None,
-            },
+            "metadata": {},
+            "result_files": [],
+            "integrations": [],
+            **dict.fromkeys(("validation_file", "estimated_finish")),
             **job.fields,
         }
 

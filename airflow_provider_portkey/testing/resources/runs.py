@@ -195,7 +195,7 @@ class Runs(JobResource[Run]):
         message_id = None
         if kind == "message_creation" and "step_details" not in plan:
             message = {"created_at": created_at, "content": content, "role": "assistant", "run_id": run.id}
-            message_id = self._threads.add_message(self._threads.find(run.thread_id), **message).id
+            message_id = self._threads.add_message(self._threads.find(run.thread_id), **message)["id"]
         return Step(step_id, number, kind, created_at, message_id, plan)
 
 

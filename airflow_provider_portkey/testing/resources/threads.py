@@ -9,39 +9,21 @@ from typing import Any, Literal
 
 from airflow_provider_portkey.testing.app import ApiRequest, ApiRoute
 from airflow_provider_portkey.testing.errors import bad_request, not_found
-from airflow_provider_portkey.testing.paging import Items, PageQuery
+from airflow_provider_portkey.testing.paging import Items, PageQuery, Record
 from airflow_provider_portkey.testing.serializers import MODELS, message_object, thread_object
 from airflow_provider_portkey.testing.store import Store
 
 
-@dataclass(slots=True, kw_only=True)
-class Message:
-    """One message of a thread.
-
-    :param content: a string, or the API's own list of content parts.
-    :param created_at: seconds since the epoch.
-    :param run_id: the run that created it, if any.
-    """
-
-    id: str
-    thread_id: str
-    created_at: int
-    role: str
-    content: str | list[Any]
-    run_id: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-
-
 @dataclass
 class Thread:
-    """One thread and its messages."""
+    """One thread and its messages, which never change."""
 
     id: str
     created_at: int
     metadata: Mapping[str, Any]
-    messages: Items[Message] = field(default_factory=Items)
+    messages: Items[Record] = field(default_factory=Items)
     #: The same messages by the run that created them, so that the filter needs no search.
-    messages_by_run: defaultdict[str, Items[Message]] = field(default_factory=lambda: defaultdict(Items))
+    messages_by_run: defaultdict[str, Items[Record]] = field(default_factory=lambda: defaultdict(Items))
 
 
 class Threads:
@@ -77,16 +59,21 @@ class Threads:
         """
         with self._store.lock:
             thread = self.ensure(thread_id)
-            return [message_object(self.add_message(thread, content=content, role=role)) for content in texts]
+            return [self.add_message(thread, content=content, role=role) for content in texts]
 
-    def add_message(self, thread: Thread, **message: Any) -> Message:
-        """Append a message to a thread; the parameters are those of :class:`Message`."""
-        new_id = self._store.new_id("msg")
-        created_at = int(self._store.clock())
-        added = Message(**{"id": new_id, "thread_id": thread.id, "created_at": created_at, **message})
-        if added.run_id is not None:
-            thread.messages_by_run[added.run_id].add(added)
-        return thread.messages.add(added)
+    def add_message(
+        self, thread: Thread, *, created_at: int | None = None, run_id: str | None = None, **message: Any
+    ) -> dict[str, Any]:
+        """Append a message to a thread; the parameters are those of :func:`.message_object`.
+
+        :return: the message's object.
+        """
+        created_at = int(self._store.clock()) if created_at is None else created_at
+        ids = {"id": self._store.new_id("msg"), "thread_id": thread.id, "run_id": run_id}
+        record = Record(message_object(ids, created_at=created_at, **message))
+        if run_id is not None:
+            thread.messages_by_run[run_id].add(record)
+        return thread.messages.add(record).serialize()
 
     def create(self, body: Mapping[str, Any]) -> Thread:
         """Create the thread that a request describes.
@@ -110,8 +97,7 @@ class Threads:
             raise bad_request(f"'role' has to be 'user' or 'assistant', not {role!r}.", param="role")
         if not isinstance(content, str | list):
             raise bad_request("'content' has to be a string or a list of parts.", param="content")
-        metadata = body.get("metadata") or {}
-        return message_object(self.add_message(thread, content=content, role=role, metadata=metadata))
+        return self.add_message(thread, content=content, role=role, metadata=body.get("metadata"))
 
     def routes(self) -> Iterator[ApiRoute]:
         """Return the endpoints: method, path and function."""
@@ -125,10 +111,10 @@ class Threads:
     def _list_messages(self, request: ApiRequest) -> dict[str, Any]:
         thread, run_id = self._find(request), request.query.get("run_id")
         messages = thread.messages_by_run.get(run_id, Items()) if run_id else thread.messages
-        return messages.list_page(PageQuery.parse(request.query), message_object)
+        return messages.list_page(PageQuery.parse(request.query), Record.serialize)
 
     def _get_message(self, request: ApiRequest) -> dict[str, Any]:
-        return message_object(self._find(request).messages.find("message", request.ids["message_id"]))
+        return self._find(request).messages.find("message", request.ids["message_id"]).serialize()
 
     def _find(self, request: ApiRequest) -> Thread:
         return self.find(request.ids["thread_id"])

@@ -9,7 +9,7 @@ from airflow_provider_portkey.testing.errors import ApiError
 from airflow_provider_portkey.testing.paging import PageQuery
 from airflow_provider_portkey.testing.resources.runs import Run, Runs, Step
 from airflow_provider_portkey.testing.resources.threads import Threads
-from airflow_provider_portkey.testing.serializers import FILE_SEARCH_CONTENT, message_object, run_object, step_object
+from airflow_provider_portkey.testing.serializers import FILE_SEARCH_CONTENT, run_object, step_object
 from airflow_provider_portkey.testing.store import Store
 
 NOW = 1_700_000_000
@@ -98,7 +98,7 @@ def test_steps_alternate_and_message_steps_have_their_message(runs: Runs, thread
     message_id = steps[2]["step_details"]["message_creation"]["message_id"]
     message = threads.find("thread_1").messages.get(message_id)
     assert message is not None
-    shown = message_object(message)
+    shown = message.serialize()
     assert (shown["role"], shown["run_id"]) == ("assistant", "run_1")
     assert shown["content"][0]["text"]["value"] == "Message of step 2 of run_1."
 
@@ -115,7 +115,7 @@ def test_steps_have_the_declared_fields(runs: Runs, threads: Threads) -> None:
     assert (second["type"], second["status"], second["step_details"]["dream"]) == ("dream", "failed", {})
     assert third["step_details"]["message_creation"] == {}
     messages, _ = threads.find("thread_1").messages.page(PageQuery())
-    assert [message.content for message in messages] == ["Grüße"]
+    assert [message.serialize()["content"][0]["text"]["value"] for message in messages] == ["Grüße"]
     assert "id" in plans[0], "the caller's dict must not change"
 
 
