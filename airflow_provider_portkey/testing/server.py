@@ -8,13 +8,7 @@ from collections.abc import Callable
 from itertools import chain
 from typing import Any, ParamSpec
 
-from airflow_provider_portkey.testing.app import (
-    Api,
-    RecordedRequest,
-    build_app,
-    reject_key,
-    require_key,
-)
+from airflow_provider_portkey.testing.app import Api, RecordedRequest, build_app, reject_key, require_key
 from airflow_provider_portkey.testing.control import control_routes
 from airflow_provider_portkey.testing.errors import xml_error
 from airflow_provider_portkey.testing.faults import STORAGE, Fault, Faults
