@@ -47,7 +47,7 @@ class Job:
         """
         if self.start not in ("now", "first-poll"):
             raise ValueError(f"start has to be 'now' or 'first-poll', not {self.start!r}")
-        self.id = job_id
+        self.id, self.fields = job_id, self.fields or {}
         self.created = int(now) if self.created_at is None else self.created_at
         statuses = default_statuses if self.statuses is None else self.statuses
         self.timeline = Timeline(statuses, advance=self.advance, started=now if self.start == "now" else None)

@@ -24,7 +24,7 @@ def control(mock_server: PortkeyMockServer) -> Any:
 @pytest.mark.parametrize(
     ("name", "body", "path"),
     [
-        ("runs", {"thread_id": "t", "run_id": "x", "statuses": "failed"}, "/threads/t/runs/x"),
+        ("runs", {"thread_id": "t", "run_id": "x", "fields": None}, "/threads/t/runs/x"),
         ("responses", {"response_id": "x", "statuses": [["failed", 0]]}, "/responses/x"),
         ("batches", {"batch_id": "x", "count": 5, "failing": {"request-000001": 429}}, "/batches/x"),
         ("log_exports", {"export_id": "x", "started": False}, "/logs/exports/x"),
