@@ -76,13 +76,13 @@ class PortkeyResponseItemsOperator(BaseOperator):
     def __init__(
         self, *, response_id: str, portkey_conn_id: str = "portkey_default", max_bytes: int = 49_152, **kwargs: Any
     ) -> None:
-        from airflow_provider_portkey.tasks.xcom import check_max_bytes
+        from airflow_provider_portkey.parameters import validate_parameters
 
         super().__init__(**kwargs)
         self.response_id = response_id
         self.portkey_conn_id = portkey_conn_id
         self.max_bytes = max_bytes
-        check_max_bytes(max_bytes)
+        validate_parameters(self)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """

@@ -1,4 +1,4 @@
-"""What a task must still know when its process is gone: which job it submitted."""
+"""State of a task instance that outlives its process: the job that the task submitted."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _KEY = "portkey_job"
 
 class TaskState:
     """
-    Keep a small JSON object for one task instance, across crashes, retries and reschedules.
+    Keeps a small JSON object for one task instance, across crashes, retries and reschedules.
 
-    It stands in Airflow's task state store where there is one (3.3 and newer), and otherwise in a Variable that
-    bears the task instance's name and is deleted when the task succeeds.
+    The object is in Airflow's task state store (3.3 and newer), otherwise in a Variable with the name of the task
+    instance, which is deleted when the task succeeds.
 
-    :param context: The task's context; without a task instance in it nothing outlives the process.
+    :param context: The context of the task; without a task instance nothing outlives the process.
     """
 
     def __init__(self, context: Context) -> None:
@@ -26,16 +26,16 @@ class TaskState:
 
     @property
     def clear_count(self) -> int | None:
-        """A number that a retry leaves as it is and that a user who clears the task changes."""
+        """A number that changes when a user clears the task, and not with a retry."""
         return getattr(self._ti, "max_tries", None)
 
     @property
     def try_number(self) -> int | None:
-        """A number that stays as it is while one try is rescheduled or deferred."""
+        """The number of the try, which stays while the try is rescheduled or deferred."""
         return getattr(self._ti, "try_number", None)
 
     def read(self) -> dict[str, Any]:
-        """Return what was written last, or an empty object."""
+        """Return the object that was written last, or an empty one."""
         if self._store is not None:
             return dict(self._store.get(_KEY) or {})
         if self._ti is not None:
@@ -44,17 +44,17 @@ class TaskState:
             return dict(Variable.get(self._variable, {}, deserialize_json=True))
         return {}
 
-    def write(self, known: dict[str, Any]) -> None:
-        """Keep an object in place of the one before."""
+    def write(self, value: dict[str, Any]) -> None:
+        """Write the object in place of the earlier one."""
         if self._store is not None:
-            self._store.set(_KEY, known)
+            self._store.set(_KEY, value)
         elif self._ti is not None:
             from airflow.providers.common.compat.sdk import Variable
 
-            Variable.set(self._variable, known, serialize_json=True)
+            Variable.set(self._variable, value, serialize_json=True)
 
     def clear(self) -> None:
-        """Leave nothing behind in a place that nobody else cleans up."""
+        """Delete the Variable; Airflow itself cleans up the task state store."""
         if self._store is None and self._ti is not None:
             from airflow.providers.common.compat.sdk import Variable
 

@@ -186,7 +186,7 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
                 watch.told(run)
                 await keeper.save()
             return
-        from airflow_provider_portkey.state.asset import TrackedPayload
+        from airflow_provider_portkey.triggers.event_delivery import TrackedPayload
 
         for start in range(0, len(due), _TOGETHER):
             waiting = [TrackedPayload(content=run) for run in due[start : start + _TOGETHER]]
@@ -279,6 +279,7 @@ def _load() -> tuple[ModuleType, ModuleType]:
     """Import what watching needs, in a thread: it would hold up the event loop."""
     from airflow_provider_portkey.polling import drivers, poller, run_tracker  # noqa: F401
     from airflow_provider_portkey.state import asset
+    from airflow_provider_portkey.triggers import event_delivery  # noqa: F401
 
     return run_tracker, asset
 
