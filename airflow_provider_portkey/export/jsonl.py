@@ -1,4 +1,4 @@
-"""Reading JSONL: lines and objects from a stream of bytes."""
+"""Lines of JSON out of a stream of bytes, wherever it is cut into pieces."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_provider_portkey.exceptions import PortkeyLineInvalidError
 
-#: Maximum bytes of one line. A request with a few images has some 20 MB; a file without line ends is one line.
+#: Bytes of one line. A request with a few images has some 20 MB; a file that is no JSONL at all is one line.
 MAX_LINE_BYTES = 64 * 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
@@ -23,16 +23,15 @@ def _refuse_constant(name: str) -> None:
 _STRICT = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
-def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def split_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """
-    Yield each line without its line end, which the last line may lack.
+    Yield each line without its end; the last one may have none.
 
-    :param chunks: The bytes of the file, in chunks of any length. A line longer than :data:`MAX_LINE_BYTES` is cut
-        off one byte behind that, so that :func:`read_object` refuses the line.
+    Of a line longer than :data:`MAX_LINE_BYTES` only so much is kept that :func:`read_object` refuses it.
     """
     begun = bytearray()
-    for chunk in chunks:
-        *whole, rest = chunk.split(b"\n")
+    for piece in pieces:
+        *whole, rest = piece.split(b"\n")
         for line in whole:
             if begun:
                 begun += line[: MAX_LINE_BYTES + 1 - len(begun)]
@@ -50,7 +49,7 @@ def read_object(line: bytes, *, strict: bool = False) -> dict[str, Any]:
     Return the JSON object on a line.
 
     :param strict: Refuse ``NaN`` and ``Infinity``, which Python writes and reads and JSON does not have.
-    :raises ValueError: with what the line is instead.
+    :raises ValueError: saying what the line is instead.
     """
     if len(line) > MAX_LINE_BYTES:
         raise ValueError(f"is longer than {MAX_LINE_BYTES} bytes")
@@ -79,8 +78,8 @@ def iter_objects(lines: Iterable[bytes], name: str) -> Iterator[dict[str, Any]]:
     """
     Yield the JSON object on each line; blank lines are passed over.
 
-    :param name: The name of the file in errors.
-    :raises PortkeyLineInvalidError: naming the first line that is no JSON object.
+    :param name: What errors call the file.
+    :raises PortkeyLineInvalidError: naming the first line that is something else.
     """
     for number, line in enumerate(lines, 1):
         if line.strip():
@@ -99,5 +98,5 @@ def _why_no_text(line: bytes, error: UnicodeDecodeError) -> str:
 
 
 def _kind(value: object) -> str:
-    names = {list: "an array", str: "a string", bool: "true or false", int: "a number", float: "a number"}
+    names = {list: "an array", str: "a text", bool: "true or false", int: "a number", float: "a number"}
     return names.get(type(value), "null")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.export.atomic import WrittenFile, atomic_write, uri_of
@@ -15,34 +16,24 @@ if TYPE_CHECKING:
     Line = bytes
 
 
+@dataclass
 class RowWriter:
     """
     Writes rows to one file; made by :func:`open_writer`.
 
-    :param path: The file.
     :param opened: Closes the file and its encoder.
+    :param rows: The rows so far.
     """
 
-    def __init__(
-        self,
-        path: ObjectStoragePath,
-        opened: ExitStack,
-        *,
-        columns: Columns,
-        file_format: str,
-        compression: str | None,
-        overwrite: bool,
-    ) -> None:
-        self._path = path
-        self._opened = opened
-        self._columns = columns
-        self._file_format = file_format
-        self._compression = compression
-        self._overwrite = overwrite
-        self._file: WrittenFile | None = None
-        self._encoder: Encoder | None = None
-        #: The rows so far.
-        self.rows = 0
+    path: ObjectStoragePath
+    opened: ExitStack
+    columns: Columns
+    file_format: str
+    compression: str | None
+    overwrite: bool
+    rows: int = 0
+    _file: WrittenFile | None = None
+    _encoder: Encoder | None = None
 
     def write(self, row: Row) -> None:
         """Write a row."""
@@ -61,7 +52,7 @@ class RowWriter:
     @property
     def uri(self) -> str:
         """The path with its protocol, without the id of an Airflow connection."""
-        return uri_of(self._path)
+        return uri_of(self.path)
 
     @property
     def bytes(self) -> int:
@@ -77,8 +68,8 @@ class RowWriter:
         """Return the file's part of a manifest: arguments of ``build_manifest``."""
         return {
             "uri": self.uri,
-            "file_format": self._file_format,
-            "compression": self._compression,
+            "file_format": self.file_format,
+            "compression": self.compression,
             "rows": self.rows,
             "bytes": self.bytes,
             "sha256": self.sha256,
@@ -87,11 +78,11 @@ class RowWriter:
     def open(self) -> Encoder:
         """Open the file at the first call, and return its encoder."""
         if self._encoder is None:
-            self._file = self._opened.enter_context(atomic_write(self._path, overwrite=self._overwrite))
+            self._file = self.opened.enter_context(atomic_write(self.path, overwrite=self.overwrite))
             encoder = encode(
-                self._file.stream, columns=self._columns, file_format=self._file_format, compression=self._compression
+                self._file.stream, columns=self.columns, file_format=self.file_format, compression=self.compression
             )
-            self._encoder = self._opened.enter_context(encoder)
+            self._encoder = self.opened.enter_context(encoder)
         return self._encoder
 
 
@@ -116,9 +107,7 @@ def open_writer(
     :raises PortkeyDestinationExistsError: where a file was created at the path meanwhile and ``overwrite`` is off.
     """
     with ExitStack() as opened:
-        writer = RowWriter(
-            path, opened, columns=columns, file_format=file_format, compression=compression, overwrite=overwrite
-        )
+        writer = RowWriter(path, opened, columns, file_format, compression, overwrite)
         if not skip_empty:
             writer.open()
         yield writer

@@ -165,23 +165,7 @@ class PortkeyThreadStepsToObjectStorageOperator(_BaseStepsTransfer):
         from airflow_provider_portkey.window_export.export import ExportRequest, export_window
 
         self._begin(context)
-        request = ExportRequest(
-            thread_ids=self.thread_ids,
-            thread_ids_path=self.thread_ids_path,
-            window_start=self.window_start,
-            window_end=self.window_end,
-            window_by=self.window_by,
-            on_unfinished=self.on_unfinished,
-            max_run_seconds=self.max_run_seconds,
-            max_concurrent_requests=self.max_concurrent_requests,
-            include=self.include,
-            include_messages=self.include_messages,
-            path=self.path,
-            object_storage_conn_id=self.object_storage_conn_id,
-            file_format=self.file_format,
-            compression=self.compression,
-            overwrite=self.overwrite,
-        )
+        request = ExportRequest(**{name: getattr(self, name) for name in ExportRequest.__dataclass_fields__})
         manifest = export_window(request, self.hook, context)
         self._report_lineage(manifest)
         self.log.info("%d runs with %d steps are in %s.", manifest["runs"]["exported"], manifest["rows"], self.path)

@@ -10,7 +10,7 @@ of the window before is missing or not closed, its end is *pending*: later windo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from airflow_provider_portkey.exceptions import PortkeyExportConflictError, PortkeyRemoteJobNotFinishedError
@@ -69,22 +69,8 @@ class WindowRecord:
         return sorted((thread, run) for thread, carry_over in self.decided.items() for run in carry_over.carried_out)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record as JSON has it, the same for the same record."""
-        decided = {
-            thread: {
-                "carried_out": dict(sorted(carry_over.carried_out.items())),
-                "carried_in": sorted(carry_over.carried_in),
-            }
-            for thread, carry_over in sorted(self.decided.items())
-        }
-        return {
-            **vars(self),
-            "carried_in": dict(sorted(self.carried_in.items())),
-            "pending": dict(sorted(self.pending.items())),
-            "decided": decided,
-            "undecided": sorted(self.undecided),
-            "schema_version": 1,
-        }
+        """Return the record as JSON has it."""
+        return {**asdict(self), "schema_version": 1}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> WindowRecord:

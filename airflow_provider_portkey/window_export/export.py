@@ -130,26 +130,18 @@ def export_window(request: ExportRequest, hook: PortkeyHook, context: Context) -
         return ThreadWindowExport(request, window, folder, hook, state, index).run()
 
 
+@dataclass
 class ThreadWindowExport:
     """Exports a window once."""
 
-    def __init__(
-        self,
-        request: ExportRequest,
-        window: Window,
-        folder: ObjectStoragePath,
-        hook: PortkeyHook,
-        state: WindowState,
-        index: ThreadIndex,
-    ) -> None:
-        self._request = request
-        self._window = window
-        self._folder = folder
-        self._hook = hook
-        self._state = state
-        self._index = index
-        self._totals = Totals()
-        self._pool = WorkerPool(request.max_concurrent_requests)
+    request: ExportRequest
+    window: Window
+    folder: ObjectStoragePath
+    hook: PortkeyHook
+    state: WindowState
+    index: ThreadIndex
+    totals: Totals = field(default_factory=Totals)
+    pool: WorkerPool = field(init=False)
 
     def run(self) -> dict[str, Any]:
         """
@@ -157,21 +149,21 @@ class ThreadWindowExport:
 
         :raises PortkeyRowsMismatchError: where a run was seen and is not accounted for.
         """
-        sweep(self._folder)
+        sweep(self.folder)
         # Threads with runs from an earlier window are exported even if they are no longer among the thread ids.
-        self._index.add(self._state.record.carried_in)
-        with self._pool as pool:
-            opened = prefetch(pool, self._runs(), self._open_run, depth=pool.limit)
+        self.index.add(self.state.record.carried_in)
+        with WorkerPool(self.request.max_concurrent_requests) as self.pool:
+            opened = prefetch(self.pool, self._runs(), self._open_run, depth=self.pool.limit)
             for selection, of_thread in groupby(opened, key=lambda each: each[0][0]):
                 self._export(selection, ((run, future) for (_, run), future in of_thread if run))
-        keep_only(self._folder, self._index.has_entry)
-        manifest = self._totals.manifest(self._request, self._window, self._folder, self._index)
-        failed = self._totals.failed_threads
+        keep_only(self.folder, self.index.has_entry)
+        manifest = self.totals.manifest(self.request, self.window, self.folder, self.index)
+        failed = self.totals.failed_threads
         if not failed:
-            write_manifest(self._folder / MANIFEST, manifest, self._index.entries())
-        self._state.close(failed)
+            write_manifest(self.folder / MANIFEST, manifest, self.index.entries())
+        self.state.close(failed)
         if failed:
-            raise self._totals.failure(manifest)
+            raise self.totals.failure(manifest)
         return manifest
 
     def _runs(self) -> Iterator[tuple[Selection, RunSummary | None]]:
@@ -186,34 +178,34 @@ class ThreadWindowExport:
 
     def _selections(self) -> Iterator[Selection]:
         """Yield the selection of every thread, up to the first error that would meet every thread."""
-        threads = prefetch(self._pool, self._index.ids(), self._list_runs, depth=self._pool.limit)
+        threads = prefetch(self.pool, self.index.ids(), self._list_runs, depth=self.pool.limit)
         for thread_id, listed in threads:
             try:
                 yield self._select(thread_id, *listed.result())
             except exceptions.PortkeyError as error:
                 if isinstance(error, exceptions.PortkeyExportConflictError):
                     raise
-                yield Selection(thread_id, seen=len(self._state.record.run_ids_carried_in(thread_id)), error=error)
+                yield Selection(thread_id, seen=len(self.state.record.run_ids_carried_in(thread_id)), error=error)
                 if not isinstance(error, _ONE_THREAD_ERRORS):
                     return
 
     def _list_runs(self, thread_id: str) -> tuple[list[RunSummary], list[RunSummary]]:
         """Return the thread's runs of the window, and those that earlier windows carried over."""
-        request = self._request
-        runs = self._hook.iter_runs(thread_id, order="desc", on_page=self._on_page)
-        found = runs_of_window(runs, self._window, window_by=request.window_by, max_run_seconds=request.max_run_seconds)
-        run_ids = self._state.record.run_ids_carried_in(thread_id)
-        return list(found), [summarize_run(self._hook.get_run(thread_id, run_id)) for run_id in run_ids]
+        request = self.request
+        runs = self.hook.iter_runs(thread_id, order="desc", on_page=self._on_page)
+        found = runs_of_window(runs, self.window, window_by=request.window_by, max_run_seconds=request.max_run_seconds)
+        run_ids = self.state.record.run_ids_carried_in(thread_id)
+        return list(found), [summarize_run(self.hook.get_run(thread_id, run_id)) for run_id in run_ids]
 
     def _select(self, thread_id: str, runs: list[RunSummary], carried_in: list[RunSummary]) -> Selection:
-        record = self._state.record
+        record = self.state.record
         seen = {*(run.id for run in (*runs, *carried_in)), *record.carried_in.get(thread_id, ())}
         try:
-            carry_over, exported, changed = record.decide(thread_id, runs, carried_in, self._request.on_unfinished)
+            carry_over, exported, changed = record.decide(thread_id, runs, carried_in, self.request.on_unfinished)
         except exceptions.PortkeyRemoteJobNotFinishedError as error:
             return Selection(thread_id, seen=len(seen), error=error)
         if changed:
-            self._state.save()  # before a file of this thread is written
+            self.state.save()  # before a file of this thread is written
         seen |= carry_over.carried_out.keys()
         return Selection(thread_id, exported, len(seen), carry_over.carried_in, carry_over.carried_out)
 
@@ -223,12 +215,12 @@ class ThreadWindowExport:
         if run is None:
             return iter(()), []
         rows = iter_step_rows(
-            self._hook,
+            self.hook,
             selection.thread_id,
             run.id,
             order="asc",
-            include=self._request.include,
-            include_messages=self._request.include_messages,
+            include=self.request.include,
+            include_messages=self.request.include_messages,
             on_page=self._on_page,
         )
         return rows, _read_page(rows)
@@ -237,16 +229,18 @@ class ThreadWindowExport:
         """Yield the pages of a run's rows; the next page is read when the one before is used up."""
         rows, page = opened.result()
         while page:
+            is_full = len(page) == MAX_LIMIT
             yield page
-            page = self._pool.start(partial(_read_page, rows)).result() if len(page) == MAX_LIMIT else []
+            page.clear()  # the future refers to the first page as long as the run is written
+            page = self.pool.start(partial(_read_page, rows)).result() if is_full else []
 
     def _on_page(self, _: int) -> None:
-        self._totals.add_page()
-        self._pool.check_running()
+        self.totals.add_page()
+        self.pool.check_running()
 
     def _export(self, selection: Selection, runs: Iterator[tuple[RunSummary, Future[_OpenRun]]]) -> None:
-        request, totals, thread_id = self._request, self._totals, selection.thread_id
-        name = file_name(thread_id, request.file_format, request.compression)
+        totals, thread_id = self.totals, selection.thread_id
+        name = file_name(thread_id, self.request.file_format, self.request.compression)
         totals.seen += selection.seen
         try:
             if selection.error is not None:
@@ -259,23 +253,23 @@ class ThreadWindowExport:
             log.error("Thread %r failed: %s", thread_id, error)
             selection.error = error
             totals.add_failed_thread(thread_id, selection.seen, error)
-            self._index.set_entry(name, {"thread_id": thread_id})  # so that an earlier file of the thread stays
+            self.index.set_entry(name, {"thread_id": thread_id})  # so that an earlier file of the thread stays
             return
         skipped = [{"run_id": run_id, **about} for run_id, about in sorted(selection.carried_out.items())]
         totals.add_skipped(thread_id, skipped)
         if selection.seen:
             entry = {"thread_id": thread_id, **entry, "carried_over": selection.carried_in, "skipped": skipped}
-            self._index.set_entry(name if entry["file"] else f"_{name}", entry)
+            self.index.set_entry(name if entry["file"] else f"_{name}", entry)
 
     def _write_file(
         self, name: str, selection: Selection, runs: Iterator[tuple[RunSummary, Future[_OpenRun]]]
     ) -> Mapping[str, Any]:
         exported = []
         with open_writer(
-            self._folder / name,
-            columns=step_columns(self._request.include_messages),
-            file_format=self._request.file_format,
-            compression=self._request.compression,
+            self.folder / name,
+            columns=step_columns(self.request.include_messages),
+            file_format=self.request.file_format,
+            compression=self.request.compression,
             skip_empty=True,
         ) as writer:
             for run, opened in runs:
@@ -283,7 +277,7 @@ class ThreadWindowExport:
                     for row in page:
                         writer.write(row)
                 exported.append(run)
-        self._totals.add_file(writer, exported, carried_over=len(selection.carried_in))
+        self.totals.add_file(writer, exported, carried_over=len(selection.carried_in))
         return {
             "file": name if writer.rows else None,
             "rows": writer.rows,

@@ -60,7 +60,7 @@ def test_good_lines_are_counted() -> None:
         (b" \r", "is blank"),
         (b"[]", "is no JSON object but an array"),
         (b"null", "is no JSON object but null"),
-        (b'"a"', "is no JSON object but a string"),
+        (b'"a"', "is no JSON object but a text"),
         (b"1.5", "is no JSON object but a number"),
         (b"{", "is no JSON: Expecting property name enclosed in double quotes at character 2"),
         (b"{} {}", "is no JSON: Extra data at character 4"),

@@ -42,12 +42,12 @@ class Records:
         return record
 
     def export(
-        self, number: int, runs: dict[str, dict[str, str]], *, fails: tuple[str, ...] = (), asked: Any = None
+        self, number: int, runs: dict[str, dict[str, str]], *, fails: tuple[str, ...] = (), thread_ids: Any = None
     ) -> dict[str, list[str]]:
         """Export a night; ``runs`` are all there are, by thread, with their status; ``run_<night>_...``."""
         record = self.begin(number)
         done = {}
-        threads = runs if asked is None else asked
+        threads = runs if thread_ids is None else thread_ids
         for thread in sorted({*threads, *record.carried_in}):
             if thread in fails:
                 continue

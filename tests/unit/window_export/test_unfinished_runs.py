@@ -30,9 +30,9 @@ def test_a_run_that_has_not_ended_is_carried_over_to_the_next_window_once(
         nights.export(tmp_path, night=night, context=context)
 
     assert first["runs"] == {"seen": 2, "exported": 1, "skipped": 1, "failed": 0, "carried_over": 0}
-    left = {"thread_id": "thread_1", "run_id": "late", "status": status}
+    expected = {"thread_id": "thread_1", "run_id": "late", "status": status}
     (skipped,) = first["skipped"]
-    assert left.items() <= skipped.items()
+    assert expected.items() <= skipped.items()
     assert again["runs"] == first["runs"]
     assert second["runs"] == {"seen": 1, "exported": 1, "skipped": 0, "failed": 0, "carried_over": 1}
     assert tonight.items() <= everything.items()
