@@ -57,7 +57,7 @@ def checked_file(path: ObjectStoragePath, *, endpoint: str, max_requests: int | 
     :raises PortkeyBatchInputInvalidError: naming the bad lines.
     """
     from airflow_provider_portkey.export.atomic import uri_of
-    from airflow_provider_portkey.export.lineage import report
+    from airflow_provider_portkey.export.openlineage import report_lineage
 
     uri = uri_of(path)
     with open(path.path, "rb") if uri.startswith("file://") else _fetched(path) as file:
@@ -71,7 +71,7 @@ def checked_file(path: ObjectStoragePath, *, endpoint: str, max_requests: int | 
                 size += len(piece)
                 yield piece
 
-        report(path, inputs=[uri])
+        report_lineage(path, inputs=[uri])
         requests = check_batch_input(split_lines(pieces()), endpoint=endpoint, name=uri, max_requests=max_requests)
         yield BatchFile(file, uri, requests, size, hash_.hexdigest())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_portkey.exceptions import (
@@ -18,28 +18,12 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
     from airflow_provider_portkey.batch.reconcile import BatchReconciler
-    from airflow_provider_portkey.export.atomic import WrittenFile
-    from airflow_provider_portkey.export.formats import Columns, Encoder
+    from airflow_provider_portkey.export.formats import Columns
+    from airflow_provider_portkey.export.writer import RowWriter
     from airflow_provider_portkey.hooks.portkey import PortkeyHook
-
-SOURCES = ("file", "portkey")
 
 #: Bytes of a file of requests that are read at once.
 _PIECE = 1024 * 1024
-#: What a manifest has only for rows that come in pages and have an id each.
-_OF_PAGES = frozenset({"first_id", "last_id", "pages"})
-
-
-class _Target:
-    def __init__(self, path: ObjectStoragePath, written: WrittenFile, encoder: Encoder) -> None:
-        self.path = path
-        self.written = written
-        self.encoder = encoder
-        self.rows = 0
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        self.encoder.write(row)
-        self.rows += 1
 
 
 class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperator):
@@ -90,14 +74,7 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         self.reconcile = reconcile
         self.source = source
         self.max_failure_ratio = max_failure_ratio
-        if source not in SOURCES:
-            raise PortkeyInvalidArgumentError("source", source, "'file' or 'portkey'")
-        if max_failure_ratio is not None and (
-            isinstance(max_failure_ratio, bool)
-            or not isinstance(max_failure_ratio, int | float)
-            or not 0 <= max_failure_ratio <= 1
-        ):
-            raise PortkeyInvalidArgumentError("max_failure_ratio", max_failure_ratio, "a share from 0 to 1, or None")
+        self._validate()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
@@ -110,10 +87,9 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         """
         from airflow_provider_portkey.export.atomic import refuse_existing, uri_of
         from airflow_provider_portkey.export.formats import check_installed
-        from airflow_provider_portkey.export.manifest import ExportStats
-        from airflow_provider_portkey.hooks.portkey import PortkeyHook
-        from airflow_provider_portkey.links import trace_id_of
+        from airflow_provider_portkey.export.manifest import build_manifest, timestamp_now
 
+        self._begin(context)
         path = self._path("path", self.path)
         error_path = self._path("error_path", self.error_path) if self.error_path is not None else None
         if error_path is not None and uri_of(error_path) == uri_of(path):
@@ -121,36 +97,31 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         check_installed(self.file_format, self.compression)
         for destination in filter(None, (path, error_path)):
             refuse_existing(destination, overwrite=self.overwrite)
-        tally = ExportStats()
-        hook = PortkeyHook(self.portkey_conn_id, trace_id=trace_id_of(context.get("ti")))
+        started_at, hook = timestamp_now(), self.hook
         batch = self._ended_batch(hook)
         outcomes = self._outcomes(hook, batch)
         with ExitStack() as files:
-            output = self._target(path, files)
-            errors = self._target(error_path, files) if error_path is not None else None
+            output = files.enter_context(self._writer(path))
+            errors = files.enter_context(self._writer(error_path)) if error_path is not None else None
             for row in self._output_lines(hook, batch):
                 if outcomes.take(row):
                     output.write(row)
             for row in self._error_lines(hook, batch):
                 if outcomes.take(row, error_file=True):
                     (errors or output).write(row)
-        tally.rows = output.rows
-        manifest = tally.manifest(
-            output.written,
-            uri=uri_of(path),
-            file_format=self.file_format,
-            compression=self.compression,
-            error_uri=uri_of(errors.path) if errors else None,
+        manifest = build_manifest(
+            **output.summary(),
+            error_uri=errors.uri if errors else None,
             error_rows=errors.rows if errors else None,
-            error_bytes=errors.written.bytes if errors else None,
-            error_sha256=errors.written.sha256 if errors else None,
+            error_bytes=errors.bytes if errors else None,
+            error_sha256=errors.sha256 if errors else None,
+            started_at=started_at,
             batch_id=self.batch_id,
             batch_status=batch.get("status"),
             **outcomes.counts(),
         )
-        manifest = {name: value for name, value in manifest.items() if name not in _OF_PAGES}
         requests = [uri_of(self._path("input_path", self.input_path))] if self.reconcile and self.input_path else []
-        self._note_lineage(hook, manifest, *requests)
+        self._report_lineage(manifest, *requests)
         return self._judged(manifest, outcomes)
 
     def columns(self) -> Columns:
@@ -164,15 +135,16 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
 
         return file_path(value, self.object_storage_conn_id, field=field)
 
-    def _target(self, path: ObjectStoragePath, files: ExitStack) -> _Target:
-        from airflow_provider_portkey.export.atomic import atomic_write
-        from airflow_provider_portkey.export.formats import encode
+    def _writer(self, path: ObjectStoragePath) -> AbstractContextManager[RowWriter]:
+        from airflow_provider_portkey.export.writer import open_writer
 
-        written = files.enter_context(atomic_write(path, overwrite=self.overwrite))
-        encoder = files.enter_context(
-            encode(written.stream, columns=self.columns(), file_format=self.file_format, compression=self.compression)
+        return open_writer(
+            path,
+            columns=self.columns(),
+            file_format=self.file_format,
+            compression=self.compression,
+            overwrite=self.overwrite,
         )
-        return _Target(path, written, encoder)
 
     def _ended_batch(self, hook: PortkeyHook) -> dict[str, Any]:
         from airflow_provider_portkey.jobs.batch import BATCH

@@ -341,4 +341,4 @@ def test_a_wrong_argument_is_refused_when_the_dag_is_parsed(wrong: dict[str, Any
 
 def test_what_may_differ_between_runs_is_templated() -> None:
     given = {"portkey_conn_id", "object_storage_conn_id", "batch_id", "path", "error_path", "input_path"}
-    assert given == set(PortkeyBatchOutputToObjectStorageOperator.template_fields)
+    assert given <= set(PortkeyBatchOutputToObjectStorageOperator.template_fields)
