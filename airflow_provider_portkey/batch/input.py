@@ -68,7 +68,7 @@ def _wrong(line: bytes, number: int, endpoint: str, first_lines: dict[bytes, int
     wrong = []
     custom_id = request.get("custom_id")
     if not isinstance(custom_id, str) or not custom_id.strip():
-        wrong.append(_but("custom_id", custom_id, "a text that is not empty"))
+        wrong.append(_but("custom_id", custom_id, "a string that is not empty"))
     elif (first := first_lines.setdefault(digest(custom_id), number)) != number:
         wrong.append(f"has the custom_id {_shown(custom_id)} of line {first} again")
     if request.get("method") != "POST":
