@@ -82,7 +82,7 @@ def test_all_bad_lines_are_counted_and_the_first_twenty_named() -> None:
 
 
 def test_an_empty_file_is_refused() -> None:
-    assert refusal() == "in.jsonl is empty: a batch needs one request at least. Nothing was sent."
+    assert refusal() == "in.jsonl is empty: a batch needs at least one request. Nothing was sent."
 
 
 def test_a_limit_is_kept_only_where_there_is_one() -> None:
