@@ -73,7 +73,7 @@ def submit_batch(
         response = hook.upload_batch_file(batch_input.file, filename=name)
     if not isinstance(file_id := response.get("id"), str) or not file_id:
         raise PortkeyUnexpectedResponseError(f"The response to the upload has no id, only {sorted(response)}.")
-    log.info("Uploaded it as %s, %s.", file_id, name)
+    log.info("Uploaded the input as %s, %s.", file_id, name)
     return create(_upload_of(file_id, batch_input))
 
 
@@ -91,17 +91,17 @@ def _earlier_upload(hook: PortkeyHook, earlier: Mapping[str, Any], batch_input: 
     """Return the upload of an earlier try, if it has the same content."""
     if upload := earlier.get("upload"):
         if upload == _upload_of(upload["file_id"], batch_input):
-            log.info("An earlier try uploaded it as %s.", upload["file_id"])
+            log.info("An earlier try uploaded the input as %s.", upload["file_id"])
             return dict(upload)
-        log.warning("%s has changed since an earlier try uploaded it; uploading it again.", batch_input.uri)
+        log.warning("%s has changed since an earlier try uploaded the file; uploading it again.", batch_input.uri)
     elif (name := earlier.get("uploading")) and batch_input.sha256[:12] in name:
         try:
             for file in hook.iter_batch_files(max_items=_FILES_SEARCHED):
                 if file.get("filename") == name and file.get("bytes") == batch_input.bytes:
-                    log.info("An earlier try uploaded it as %s.", file["id"])
+                    log.info("An earlier try uploaded the input as %s.", file["id"])
                     return _upload_of(file["id"], batch_input)
         except PortkeyError as error:
-            log.warning("The files cannot be listed to find an earlier upload; uploading it again: %s", error)
+            log.warning("The files cannot be listed to find an earlier upload; uploading the input again: %s", error)
     return None
 
 

@@ -144,5 +144,5 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator, PortkeyTaskMixin):
         if batch:
             self.log.info("An earlier try created %s.", self.job.named({"batch_id": batch["id"]}))
         else:
-            self.log.info("An earlier try broke off while it created its batch, and no batch was created.")
+            self.log.info("An earlier try may have created a batch, and there is none; creating the batch now.")
         return batch
