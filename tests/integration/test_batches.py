@@ -1,4 +1,4 @@
-"""Batches on the mock server over HTTP: created once whatever happens to the worker, exported whole, also large ones."""
+"""Batches on the mock server over HTTP: created once whatever happens to the worker, exported whole, in any size."""
 
 from __future__ import annotations
 
