@@ -44,7 +44,7 @@ def submit_batch(
 
     :param task_state: Holds what earlier tries of the task have done, and is kept up to date.
     :param idempotency_key: Ends the name of the uploaded file, by which a later try finds it.
-    :param body: The fields of the batch, without ``input_file_id``.
+    :param body: The fields of the batch, ``endpoint`` among them, without ``input_file_id``.
     :param input_path: A local path or any URL that ``ObjectStoragePath`` takes.
     :param object_storage_conn_id: The Airflow connection to the object store, if one is needed.
     :param max_requests: Limit of requests, ``None`` for no limit.

@@ -5,28 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_portkey.exceptions import (
-    PortkeyInvalidArgumentError,
-    PortkeyPaginationError,
-    PortkeyRequestError,
-)
+from airflow_provider_portkey.exceptions import PortkeyPaginationError, PortkeyRequestError
 from airflow_provider_portkey.lazy import lazy_attribute
-from airflow_provider_portkey.tasks.base import PortkeyTaskMixin
 from airflow_provider_portkey.tasks.submit import (
     IDEMPOTENCY_KEY,
     BasePortkeySubmitOperator,
+    build_body,
     find_own,
     idempotency_key_of,
     refuse_idempotency_key,
 )
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
     from airflow_provider_portkey.state.task import TaskState
 
 
-class PortkeyCreateBatchOperator(BasePortkeySubmitOperator, PortkeyTaskMixin):
+class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
     """
     Upload a file of requests, create a batch of it, and wait until the batch has a terminal status.
 
@@ -39,10 +33,10 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator, PortkeyTaskMixin):
     :param endpoint: The endpoint of the requests; each line's ``url`` must be the same (templated).
     :param completion_window: Time that the provider may take, ``"24h"``, or ``"immediate"`` where Portkey itself
         manages the batch (templated).
-    :param metadata: Kept with the batch, up to 15 pairs of strings; the operator adds ``airflow_idempotency_key``
-        (templated).
-    :param extra_body: More fields of the batch, such as ``model``, ``role_arn``, ``provider_options`` or
-        ``portkey_options`` (templated).
+    :param metadata: Stored with the batch, up to 15 pairs of strings, as a mapping or as JSON; the operator adds
+        ``airflow_idempotency_key`` (templated).
+    :param extra_body: Further fields of the batch, such as ``model``, ``role_arn``, ``provider_options`` or
+        ``portkey_options``, as a mapping or as JSON (templated).
     :param max_requests: Limit of requests in the file, ``None`` for no limit (templated).
     :param kwargs: The arguments of :class:`BasePortkeySubmitOperator` and of Airflow's sensors.
     """
@@ -67,8 +61,8 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator, PortkeyTaskMixin):
         object_storage_conn_id: str | None = None,
         endpoint: str = "/v1/chat/completions",
         completion_window: str = "24h",
-        metadata: Mapping[str, str] | None = None,
-        extra_body: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, str] | str | None = None,
+        extra_body: Mapping[str, Any] | str | None = None,
         max_requests: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -82,23 +76,6 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator, PortkeyTaskMixin):
         self.max_requests = max_requests
         self._validate()
 
-    def execute(self, context: Context) -> Any:
-        """Validate the rendered parameters, submit the batch unless an earlier try did, and wait."""
-        self._begin(context)
-        return super().execute(context)
-
-    def request_body(self) -> dict[str, Any]:
-        """Return the fields of the batch, without its input file and the idempotency key."""
-        for name in ("metadata", "extra_body"):
-            if not isinstance(value := getattr(self, name), Mapping | None):
-                raise PortkeyInvalidArgumentError(name, value, "a dict or None")
-        metadata, extra_body = dict(self.metadata or {}), dict(self.extra_body or {})
-        refuse_idempotency_key(metadata)
-        own = {"endpoint": self.endpoint, "completion_window": self.completion_window, "metadata": metadata}
-        if taken := sorted({*own, "input_file_id"} & extra_body.keys()):
-            raise PortkeyInvalidArgumentError("extra_body", taken, "fields that the operator does not set itself")
-        return {**extra_body, **own}
-
     def submit(self, task_state: TaskState, idempotency_key: str) -> Mapping[str, Any]:
         """
         Check the file, upload the file unless an earlier try did, and create the batch.
@@ -106,9 +83,16 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator, PortkeyTaskMixin):
         :raises PortkeyBatchInputInvalidError: naming the lines that are no requests; nothing was sent then.
         """
         from airflow_provider_portkey.batch.staging import submit_batch
+        from airflow_provider_portkey.validation import json_object
 
-        body = self.request_body()
-        body["metadata"][IDEMPOTENCY_KEY] = idempotency_key
+        metadata = json_object("metadata", self.metadata) or {}
+        refuse_idempotency_key(metadata)
+        own = {
+            "endpoint": self.endpoint,
+            "completion_window": self.completion_window,
+            "metadata": {**metadata, IDEMPOTENCY_KEY: idempotency_key},
+        }
+        body = build_body(own, self.extra_body, reserved=("input_file_id",))
         return submit_batch(
             self.hook,
             task_state,
@@ -142,7 +126,7 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator, PortkeyTaskMixin):
             self.log.warning("The batches cannot be listed: %s", error)
             return super().find_by_idempotency_key(task_state, idempotency_key)
         if batch:
-            self.log.info("An earlier try created %s.", self.job.named({"batch_id": batch["id"]}))
+            self.log.info("An earlier try created %s.", self.job.describe({"batch_id": batch["id"]}))
         else:
             self.log.info("An earlier try may have created a batch, and there is none; creating the batch now.")
         return batch
