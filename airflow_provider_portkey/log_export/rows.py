@@ -116,7 +116,7 @@ def _rows(part: Part, chunks: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str
         try:
             row = read_object(line)
         except ValueError as error:
-            # Without the line itself: a log row holds what people asked.
+            # Without the line itself: a log row holds prompts.
             raise PortkeyUnexpectedResponseError(
                 f"Log export {part.export_id!r}: line {number} {error} ({len(line)} bytes)."
             ) from None

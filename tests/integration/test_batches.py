@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
+from airflow_provider_portkey.client.sync import PortkeyClient
 from airflow_provider_portkey.exceptions import (
     PortkeyBatchInputInvalidError,
     PortkeyBatchRequestsFailedError,
@@ -171,10 +172,12 @@ def test_the_wait_continues_without_the_worker(mock_server, input_path, context)
 
 def run_until_killed(monkeypatch: pytest.MonkeyPatch, stage: str, path: Path, context: dict[str, Any]) -> None:
     """Run the task in a process of its own, which ends as if by SIGKILL at one stage."""
-    original = getattr(PortkeyHook, stage.partition(" ")[2])
+    when, name = stage.split()
+    owner = PortkeyClient if name == "get" else PortkeyHook
+    original = getattr(owner, name)
 
     def killed(*args: Any, **kwargs: Any) -> None:
-        if stage.startswith("after"):
+        if when == "after":
             original(*args, **kwargs)
         os._exit(137)
 
@@ -182,7 +185,7 @@ def run_until_killed(monkeypatch: pytest.MonkeyPatch, stage: str, path: Path, co
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 137, f"it was never {stage}"
         return
     try:
-        monkeypatch.setattr(PortkeyHook, stage.partition(" ")[2], killed)
+        monkeypatch.setattr(owner, name, killed)
         create(path, context)
     finally:
         os._exit(1)
@@ -193,14 +196,15 @@ STAGES = [
     "after upload_batch_file",
     "before create_batch",
     "after create_batch",
-    "before get_job",
-    "after get_job",
+    "before get",
+    "after get",
 ]
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 @pytest.mark.parametrize("stages", [*[[stage] for stage in STAGES], STAGES], ids=", ".join)
 def test_a_worker_that_is_killed_leaves_one_upload_and_one_batch(mock_server, input_path, context, monkeypatch, stages):
+    mock_server.plan("batches", statuses=["validating", "in_progress", "in_progress", "completed"], advance="per_poll")
     for stage in stages:
         run_until_killed(monkeypatch, stage, input_path, context)
     assert create(input_path, context)["status"] == "completed"

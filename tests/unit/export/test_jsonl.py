@@ -89,7 +89,7 @@ def test_a_line_that_is_no_object_says_what_it_is_instead(line: bytes, reason: s
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
-def test_numbers_that_json_does_not_have_are_refused_where_that_is_asked_for(number: str) -> None:
+def test_numbers_that_json_does_not_have_are_refused_where_strict(number: str) -> None:
     line = f'{{"a": {number}}}'.encode()
     assert str(read_object(line)["a"]) == str(float(number))
     with pytest.raises(ValueError, match=f"^is no JSON: {number} is no JSON$"):

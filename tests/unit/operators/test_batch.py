@@ -87,9 +87,12 @@ def portkey(monkeypatch: pytest.MonkeyPatch, portkey_connection: object) -> Port
 
     set_to("upload_batch_file", lambda self, file, filename: fake.do("upload", lambda: fake.upload(file, filename)))
     set_to("create_batch", lambda self, body: fake.do("create", lambda: fake.create(body)))
-    set_to("get_job", lambda self, job, ids, max_retries=None: fake.do("get", lambda: fake.get(ids)))
+    client = SimpleNamespace(get=lambda path, ids, *_, **__: fake.do("get", lambda: fake.get(ids)))
+    set_to("get_conn", lambda self: client)
+    set_to("get_job", lambda self, job, ids: client.get(job.path, ids))
     set_to("iter_batches", lambda self: fake.list())
     set_to("iter_batch_files", lambda self, max_items: fake.do("files", lambda: iter(fake.files[::-1])))
+    monkeypatch.setattr("airflow_provider_portkey.tasks.wait.time.sleep", lambda seconds: None)
     monkeypatch.setattr("airflow_provider_portkey.batch.staging.time", SimpleNamespace(time=lambda: NOW))
     return fake
 
@@ -397,7 +400,7 @@ def test_a_refused_batch_is_not_uploaded_twice_within_a_try(portkey, context, in
 
 def test_a_batch_that_failed_fails_the_task_and_is_created_again_by_the_next_try(portkey, context, input_path):
     portkey.status = "failed"
-    with pytest.raises(PortkeyRemoteJobFailedError, match="ended as failed"):
+    with pytest.raises(PortkeyRemoteJobFailedError, match="finished as failed"):
         operator(input_path).execute(context)
     portkey.batches[0]["status"] = "failed"
     context["ti"].try_number += 1
