@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -38,15 +38,8 @@ _PAGE_KEYS = frozenset({"first_id", "last_id", "pages"})
 @dataclass(kw_only=True)
 class BatchExport:
     """
-    One export of one batch.
+    One export of one batch, with the parameters of ``PortkeyBatchOutputToObjectStorageOperator``.
 
-    :param batch_id: A batch with a terminal status.
-    :param path: The file of the output.
-    :param error_path: The file of the errors; ``None`` for the errors behind the output.
-    :param input_path: The requests; ``None`` for the batch's own input file.
-    :param object_storage_conn_id: The Airflow connection of all paths, if one is needed.
-    :param reconcile: Whether to compare the outcomes with the requests.
-    :param source: ``"file"`` or ``"portkey"``.
     :raises PortkeyInvalidArgumentError: for a path that names no file, or two equal paths.
     :raises PortkeyDestinationExistsError: where a file exists and ``overwrite`` is off.
     """
@@ -64,17 +57,17 @@ class BatchExport:
     overwrite: bool
 
     def __post_init__(self) -> None:
+        def path_of(field: str, value: str | None) -> ObjectStoragePath | None:
+            return None if value is None else file_path(value, self.object_storage_conn_id, field=field)
+
         self._output = file_path(self.path, self.object_storage_conn_id)
-        self._errors = self._optional_path("error_path", self.error_path)
-        self._input = self._optional_path("input_path", self.input_path if self.reconcile else None)
+        self._errors = path_of("error_path", self.error_path)
+        self._input = path_of("input_path", self.input_path if self.reconcile else None)
         if self._errors and uri_of(self._errors) == uri_of(self._output):
             raise PortkeyInvalidArgumentError("error_path", self.error_path, "another file than path, or None")
         check_installed(self.file_format, self.compression)
         for destination in filter(None, (self._output, self._errors)):
             refuse_existing(destination, overwrite=self.overwrite)
-
-    def _optional_path(self, field: str, value: str | None) -> ObjectStoragePath | None:
-        return None if value is None else file_path(value, self.object_storage_conn_id, field=field)
 
     @property
     def inputs(self) -> list[str]:
@@ -94,10 +87,10 @@ class BatchExport:
         with ExitStack() as files:
             output = files.enter_context(self._open(self._output))
             errors = files.enter_context(self._open(self._errors)) if self._errors else None
-            for row in self._output_lines(batch):
+            for row in self._output_rows(batch):
                 if reconciler.add(row):
                     output.write(row)
-            for row in self._error_lines(batch):
+            for row in self._file_rows("error", batch):
                 if reconciler.add(row, error_file=True):
                     (errors or output).write(row)
         stats.rows = output.rows
@@ -137,39 +130,35 @@ class BatchExport:
             file_id = str(batch.get("input_file_id") or "")
             chunks, name = self.hook.iter_file_content(file_id), f"input file {file_id!r}"
         try:
-            return BatchReconciler(_objects(chunks, name), name=name)
+            return BatchReconciler(iter_objects(split_lines(chunks), name), name=name)
         except PortkeyNotFoundError as error:
             advice = "The batch's input is not there to compare its output with: set input_path, or reconcile=False."
             raise PortkeyNotFoundError(
                 f"{error} {advice}", server_message=error.server_message, status_code=error.status_code
             ) from None
 
-    def _output_lines(self, batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        file_id = batch.get("output_file_id")
+    def _output_rows(self, batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if self.source == "file":
-            if file_id:
-                yield from _objects(self.hook.iter_file_content(file_id), f"output file {file_id!r}")
+            yield from self._file_rows("output", batch)
         elif batch.get("status") != "failed":  # without output: Portkey would respond with the batch's errors
             name = f"the output of batch {self.batch_id!r}"
             try:
-                yield from _objects(self.hook.iter_batch_output(self.batch_id), name)
+                yield from iter_objects(split_lines(self.hook.iter_batch_output(self.batch_id)), name)
             except PortkeyNotFoundError:
-                if file_id or batch.get("status") in BATCH.success_statuses:
+                if batch.get("output_file_id") or batch.get("status") in BATCH.success_statuses:
                     raise
 
-    def _error_lines(self, batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        if file_id := batch.get("error_file_id"):
-            yield from _objects(self.hook.iter_file_content(file_id), f"error file {file_id!r}")
+    def _file_rows(self, kind: str, batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the rows of the output or error file, none where the batch has no such file."""
+        if file_id := batch.get(f"{kind}_file_id"):
+            yield from iter_objects(split_lines(self.hook.iter_file_content(file_id)), f"{kind} file {file_id!r}")
 
     @contextmanager
     def _open(self, path: ObjectStoragePath) -> Iterator[_RowFile]:
         with (
             atomic_write(path, overwrite=self.overwrite) as written,
             encode(
-                written.stream,
-                columns=BATCH_OUTPUT_COLUMNS,
-                file_format=self.file_format,
-                compression=self.compression,
+                written.stream, file_format=self.file_format, columns=BATCH_OUTPUT_COLUMNS, compression=self.compression
             ) as encoder,
         ):
             yield _RowFile(uri_of(path), written, encoder)
@@ -211,7 +200,3 @@ class _RowFile:
 def _content_of(path: ObjectStoragePath) -> Iterator[bytes]:
     with cast("Any", path).open("rb") as file:
         yield from read_chunks(file)
-
-
-def _objects(chunks: Iterable[bytes], name: str) -> Iterator[dict[str, Any]]:
-    return iter_objects(split_lines(chunks), name)

@@ -19,7 +19,7 @@ class BatchReconciler:
     """
 
     def __init__(self, requests: Iterable[Mapping[str, Any]] | None, *, name: str = "The input") -> None:
-        self.reconciled = requests is not None
+        self._compares = requests is not None
         self.succeeded = 0
         self.failed = 0
         self.duplicate = 0
@@ -47,7 +47,7 @@ class BatchReconciler:
             return False
         if key is not None:
             self._has_outcome[key] = True
-        if self.reconciled and known is None:
+        if self._compares and known is None:
             self._unexpected += 1
         elif error_file or is_failure(outcome):
             self.failed += 1
@@ -60,25 +60,16 @@ class BatchReconciler:
             _add(self._usage, usage)
         return True
 
-    @property
-    def missing(self) -> int | None:
-        """Number of requests without an outcome, ``None`` without an input to compare with."""
-        return self._expected - self.succeeded - self.failed if self.reconciled else None
-
-    @property
-    def requests(self) -> int:
-        """Number of requests; without an input to compare with, of those that have an outcome."""
-        return self._expected if self.reconciled else self.succeeded + self.failed
-
     def counts(self) -> dict[str, Any]:
         """Return the counts of the manifest; ``None`` where there is no input to compare with."""
+        outcomes = self.succeeded + self.failed
         return {
-            "requests": self.requests,
+            "requests": self._expected if self._compares else outcomes,
             "succeeded": self.succeeded,
             "failed": self.failed,
-            "missing": self.missing,
+            "missing": self._expected - outcomes if self._compares else None,
             "duplicate": self.duplicate,
-            "unexpected": self._unexpected if self.reconciled else None,
+            "unexpected": self._unexpected if self._compares else None,
             "usage": self._usage or None,
         }
 

@@ -1,4 +1,4 @@
-"""The submission of a batch: the checked input is uploaded once, and the batch is created of that upload."""
+"""The submission of a batch: the checked input is uploaded once, and the batch is created from that upload."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from airflow_provider_portkey.exceptions import (
     PortkeyNotFoundError,
     PortkeyUnexpectedResponseError,
 )
-from airflow_provider_portkey.export.atomic import file_path
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
     from airflow_provider_portkey.hooks.portkey import PortkeyHook
     from airflow_provider_portkey.state.task import TaskState
 
@@ -33,10 +34,9 @@ def submit_batch(
     hook: PortkeyHook,
     task_state: TaskState,
     idempotency_key: str,
+    path: ObjectStoragePath,
     body: Mapping[str, Any],
     *,
-    input_path: str,
-    object_storage_conn_id: str | None,
     max_requests: int | None,
 ) -> Mapping[str, Any]:
     """
@@ -44,9 +44,8 @@ def submit_batch(
 
     :param task_state: Holds what earlier tries of the task have done, and is kept up to date.
     :param idempotency_key: Ends the name of the uploaded file, by which a later try finds it.
+    :param path: The input.
     :param body: The fields of the batch, ``endpoint`` among them, without ``input_file_id``.
-    :param input_path: A local path or any URL that ``ObjectStoragePath`` takes.
-    :param object_storage_conn_id: The Airflow connection to the object store, if one is needed.
     :param max_requests: Limit of requests, ``None`` for no limit.
     :raises PortkeyBatchInputInvalidError: naming the bad lines; nothing was sent then.
     """
@@ -60,7 +59,6 @@ def submit_batch(
         task_state.write({**state, "upload": upload, "posted": True})
         return hook.create_batch({**body, "input_file_id": upload["file_id"]})
 
-    path = file_path(input_path, object_storage_conn_id, field="input_path")
     with open_batch_input(path, endpoint=body["endpoint"], max_requests=max_requests) as batch_input:
         log.info("%s has %d requests, %d bytes.", path, batch_input.requests, batch_input.bytes)
         if upload := _earlier_upload(hook, earlier, batch_input):
@@ -79,7 +77,7 @@ def submit_batch(
 
 def posted_upload(task_state: TaskState) -> tuple[str, float] | None:
     """
-    Return the id of the file of which an earlier try may have created a batch, and when the first try began.
+    Return the id of the file from which an earlier try may have created a batch, and when the first try began.
 
     :return: The id and epoch seconds, ``None`` where no try got as far as creating a batch.
     """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
     """
-    Upload a file of requests, create a batch of it, and wait until the batch has a terminal status.
+    Upload a file of requests, create a batch from the file, and wait until the batch has a terminal status.
 
     Every line is checked before a byte is sent. A retry, a rescheduled poll and a restart after a crash continue where
     the earlier try stopped: the file is uploaded once, and one batch is created.
@@ -83,6 +83,7 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         :raises PortkeyBatchInputInvalidError: naming the lines that are no requests; nothing was sent then.
         """
         from airflow_provider_portkey.batch.staging import submit_batch
+        from airflow_provider_portkey.export.atomic import file_path
         from airflow_provider_portkey.validation import json_object
 
         metadata = json_object("metadata", self.metadata) or {}
@@ -93,15 +94,8 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
             "metadata": {**metadata, IDEMPOTENCY_KEY: idempotency_key},
         }
         body = build_body(own, self.extra_body, reserved=("input_file_id",))
-        return submit_batch(
-            self.hook,
-            task_state,
-            idempotency_key,
-            body,
-            input_path=self.input_path,
-            object_storage_conn_id=self.object_storage_conn_id,
-            max_requests=self.max_requests,
-        )
+        path = file_path(self.input_path, self.object_storage_conn_id, field="input_path")
+        return submit_batch(self.hook, task_state, idempotency_key, path, body, max_requests=self.max_requests)
 
     def find_by_idempotency_key(self, task_state: TaskState, idempotency_key: str) -> Mapping[str, Any] | None:
         """

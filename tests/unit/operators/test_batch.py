@@ -144,6 +144,14 @@ def test_a_file_becomes_a_batch(portkey, context, input_path):
     assert name.startswith("my_requests-") and name.endswith(f"-{idempotency_key}.jsonl") and len(idempotency_key) == 32
 
 
+def test_metadata_and_further_fields_may_be_json(portkey, context, input_path):
+    task = operator(input_path, metadata="{{ params.metadata | tojson }}", extra_body="{{ params.extra | tojson }}")
+    task.render_template_fields({"params": {"metadata": {"team": "data"}, "extra": {"model": "m"}}})
+    task.execute(context)
+    (body,) = portkey.bodies
+    assert (body["metadata"]["team"], body["model"]) == ("data", "m")
+
+
 def test_a_remote_file_is_fetched_once_and_that_very_file_is_sent(portkey, context, memory_store):
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
