@@ -1,4 +1,4 @@
-"""An export of Portkey's own logs. Its guide and its schema spell a bad end differently: both count."""
+"""An export of Portkey's own logs. Portkey's guide and schema spell the failure status differently; both count."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ LOG_EXPORT = JobSpec(
     active_statuses={"draft", "in_progress"},
     success_statuses={"success"},
     failure_statuses={"failed", "failure", "stopped"},
-    error_fields=("error", "message"),  # "description" is what its maker wrote
+    error_fields=("error", "message"),  # "description" is the creator's own
     excluded_fields={"filters", "requested_data"},
     create_path="/logs/exports",
     cancel_path="/logs/exports/{export_id}/cancel",
 )
 
-#: Rows that Portkey puts into one export at the most (its guide on log exports).
+#: Rows of one export at most (Portkey's guide on log exports).
 MAX_ROWS = 50_000
 
-#: What an export may ask for (Portkey's schema, ``LogExportsRequestedData``).
+#: Fields of a row that an export may request (Portkey's schema, ``LogExportsRequestedData``).
 FIELDS = (
     "id",
     "trace_id",

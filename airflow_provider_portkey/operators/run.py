@@ -148,7 +148,7 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
             self.log.warning("The runs of thread %r cannot be listed: %s", self.thread_id, error)
             return super().find_by_idempotency_key(task_state, idempotency_key)
         if run:
-            self.log.info("An earlier try has started %s.", self.job.named(self._ids_of(run)))
+            self.log.info("An earlier try has started %s.", self.job.describe(self._ids_of(run)))
         else:
             self.log.info("An earlier try broke off while it started its run, and there is none; starting it now.")
         return run
@@ -192,7 +192,7 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
         try:
             outputs = answer_calls(function_calls(run), self.tool_handlers or {}, self.log)
         except PortkeyToolCallFailedError as failed:
-            named = self.job.named(self._job_ids)
+            named = self.job.describe(self._job_ids)
             self.log.error("Cancelling %s: %s", named, failed)
             try:
                 self.hook.cancel_job(self.job, self._job_ids)
@@ -299,13 +299,13 @@ class PortkeyCancelRunOperator(PortkeyRunSensor):
             run = self.hook.get_job(self.job, self._job_ids)
             if self._goes_on(run):
                 raise
-        self.log.info("%s is %s.", self.job.named(self._job_ids), run.get("status"))
+        self.log.info("%s is %s.", self.job.describe(self._job_ids), run.get("status"))
         return run
 
     def _goes_on(self, run: Mapping[str, Any]) -> bool:
         status = run.get("status")
-        if gone := status == "cancelling" or status in self.job.ended:
-            self.log.info("%s is %s; there is nothing to cancel.", self.job.named(self._job_ids), status)
+        if gone := status == "cancelling" or status in self.job.terminal_statuses:
+            self.log.info("%s is %s; there is nothing to cancel.", self.job.describe(self._job_ids), status)
         return not gone
 
     def _conclude(self, context: Context, event: Any) -> dict[str, Any]:
@@ -374,15 +374,15 @@ class PortkeySubmitToolOutputsOperator(BaseOperator):
             task_state.write(sending)
             run = hand_in(hook, ids, outputs, self.log)
         elif task_state.read() == sending and not set(given) & set(wanted):
-            self.log.info("An earlier try has handed in these outputs; %s is %s.", RUN.named(ids), run.get("status"))
+            self.log.info("An earlier try has handed in these outputs; %s is %s.", RUN.describe(ids), run.get("status"))
         else:
             waits = f"waits for {', '.join(wanted)}" if wanted else f"is {run.get('status')} and waits for none"
             expected = f"the outputs of the calls that the run waits for; it {waits}"
             raise PortkeyInvalidArgumentError("tool_outputs", given, expected)
         task_state.clear()
         if run.get("status") in RUN.failure_statuses:
-            reason = RUN.reason(run) or "it gave no reason"
-            message = f"{RUN.named(ids)} ended as {run['status']}: {reason}"
+            reason = RUN.error_message(run) or "it gave no reason"
+            message = f"{RUN.describe(ids)} ended as {run['status']}: {reason}"
             raise RUN.failure_exception(message[:1].upper() + message[1:], status=run["status"], job=RUN.summary(run))
         return RUN.summary(run)
 

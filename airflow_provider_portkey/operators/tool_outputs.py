@@ -42,9 +42,11 @@ def hand_in(
                 raise
             run = hook.get_job(RUN, ids)
             if not calls & awaited(run):
-                log.info("%s waits for these outputs no longer.", RUN.named(ids))
+                log.info("%s waits for these outputs no longer.", RUN.describe(ids))
                 return run
             if refused or sent >= _SENT_AT_MOST:
                 raise
-            log.warning("%s still waits for the outputs that were sent; sending them again: %s", RUN.named(ids), error)
+            log.warning(
+                "%s still waits for the outputs that were sent; sending them again: %s", RUN.describe(ids), error
+            )
             time.sleep(_PAUSE)

@@ -98,7 +98,7 @@ class Poller:
             what = f"The answer is no {self.job.kind}: its status is {status!r}, a text was expected."
             return self.on_failure(PortkeyUnexpectedResponseError(what), now)
         self.failures = 0
-        progress = self.job.counts(answer)
+        progress = self.job.progress(answer)
         changed = status != self.status
         before, self.status = self.status, status
         what = f"{self._named} {'went from ' + before + ' to' if before and changed else 'is'} {status}"
@@ -131,7 +131,7 @@ class Poller:
 
     @property
     def _named(self) -> str:
-        return self.job.named(self.ids)
+        return self.job.describe(self.ids)
 
     @property
     def _left_running(self) -> str:
@@ -146,7 +146,7 @@ class Poller:
         if status in self.job.success_statuses:
             return self._event(events.ENDED_WELL, f"{took}.", answer=answer)
         if status in self.job.failure_statuses:
-            reason = self.job.reason(answer)
+            reason = self.job.error_message(answer)
             message = f"{took}: {reason}" if reason else f"{took} and gave no reason."
             return self._event(events.ENDED_BADLY, message, answer=answer)
         if status in self.job.action_required_statuses:

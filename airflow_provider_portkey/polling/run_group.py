@@ -19,7 +19,7 @@ from airflow_provider_portkey.polling.run_pages import Pages, RunPagePlanner
 
 #: Bad ends whose reasons a message tells: more than a handful nobody reads.
 _REASONS_TOLD = 5
-_ENDED = RUN.ended
+_ENDED = RUN.terminal_statuses
 
 
 class RunGroupPoller(Poller):
@@ -116,7 +116,7 @@ class RunGroupPoller(Poller):
                 continue
             run, status = found[run_id], found[run_id].get("status")
             if not isinstance(status, str) or not status:
-                what = f"{RUN.named({**self.ids, 'run_id': run_id})} has no status but {status!r}; expected a text."
+                what = f"{RUN.describe({**self.ids, 'run_id': run_id})} has no status but {status!r}; expected a text."
                 errors.append(PortkeyUnexpectedResponseError(what[:1].upper() + what[1:]))
                 continue
             self._waiting[run_id] = status
@@ -154,7 +154,7 @@ class RunGroupPoller(Poller):
             self._bad.append(run_id)
             self.status = self.status or status
             if len(self._reasons) < _REASONS_TOLD:
-                reason = RUN.reason(run)
+                reason = RUN.error_message(run)
                 self._reasons.append(f"{run_id} {status}" + (f": {reason}" if reason else ", which gave no reason"))
 
     def _report(self, unknown: set[str], now: float) -> tuple[str | None, bool]:
@@ -172,7 +172,7 @@ class RunGroupPoller(Poller):
         took = f"after {duration(now - self.started)}: {self._counted()}."
         if self.wait_for == "any" and well:
             first = min(well, key=_ended_at)
-            message = f"{RUN.named({**self.ids, 'run_id': first['id']})} ended first {took}"
+            message = f"{RUN.describe({**self.ids, 'run_id': first['id']})} ended first {took}"
             return self._event(events.ENDED_WELL, message, answer=self._summary(first["id"]))
         none_well = self.wait_for == "any" and not self._waiting and self._bad
         too_many = self.wait_for == "all" and self.max_failed_runs is not None
@@ -184,7 +184,7 @@ class RunGroupPoller(Poller):
             what = f"{len(self._bad)} of {self._runs} ended badly{limit}. {reasons}.{left}"
             return self._event(events.ENDED_BADLY, what, answer=self._summary())
         if action_required:
-            first_named = RUN.named({**self.ids, "run_id": action_required[0]})
+            first_named = RUN.describe({**self.ids, "run_id": action_required[0]})
             others = len(action_required) - 1
             also = f" (as {'does 1 other' if others == 1 else f'do {others} others'})" if others else ""
             message = (

@@ -12,9 +12,9 @@ from collections.abc import Generator, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from airflow_provider_portkey.client.pagination import LoopGuard
 from airflow_provider_portkey.exceptions import (
     PortkeyNotFoundError,
-    PortkeyPaginationError,
     PortkeyUnexpectedResponseError,
 )
 from airflow_provider_portkey.jobs.run import RUN
@@ -22,7 +22,7 @@ from airflow_provider_portkey.jobs.run import RUN
 Run = dict[str, Any]
 
 #: The statuses of a run that has ended.
-ENDED = frozenset(RUN.ended)
+ENDED = frozenset(RUN.terminal_statuses)
 #: Seconds within which runs may show up in the list in another order than that of their creation: a server stamps
 #: a run before it shows it, and has more than one process.
 OVERLAP = 10.0
@@ -123,16 +123,12 @@ def read(need: Need, known: Look | None = None) -> Generator[Page | Single, Any,
 
 def _list(since: float) -> Generator[Page, tuple[list[Run], bool], Look]:
     runs: dict[str, Run] = {}
-    oldest, page = math.inf, Page(_FIRST_PAGE)
+    oldest, page, guard = math.inf, Page(_FIRST_PAGE), LoopGuard()
     while True:
         items, more = yield page
+        guard.check(items)
         for item in items:
             run = _summary(item)
-            if run["id"] in runs:
-                raise PortkeyPaginationError(
-                    f"The server sent run {run['id']!r} twice while the list of runs was read page by page. "
-                    "It seems to ignore the parameter 'after'; following it would never end."
-                )
             if created_at(run) > oldest + OVERLAP:
                 raise PortkeyUnexpectedResponseError(
                     f"The list of runs is not newest first: run {run['id']!r} comes after one that is older. "

@@ -152,20 +152,20 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
             try:
                 job = self.hook.get_job(self.job, ids)
             except PortkeyNotFoundError:
-                self.log.warning("%s is gone; submitting anew.", self.job.named(ids))
+                self.log.warning("%s is gone; submitting anew.", self.job.describe(ids))
                 return None
             cleared = known.get("clear_count") != task_state.clear_count
             # A rescheduled look belongs to the try that waits: what ended badly between two looks is its own failure.
             earlier = cleared or known.get("try_number") != task_state.try_number
             ended = {*(self.job.failure_statuses if earlier else ()), *(self.job.success_statuses if cleared else ())}
             if job.get("status") in ended:
-                self.log.info("%s has ended as %s before; submitting anew.", self.job.named(ids), job["status"])
+                self.log.info("%s has ended as %s before; submitting anew.", self.job.describe(ids), job["status"])
                 return None
             if earlier:
                 task_state.write(
                     {"ids": ids, "clear_count": known.get("clear_count"), "try_number": task_state.try_number}
                 )
-            self.log.info("Going on with %s, which an earlier try submitted.", self.job.named(ids))
+            self.log.info("Going on with %s, which an earlier try submitted.", self.job.describe(ids))
             self._submitted = dict(ids)
             return job
         if (idempotency_key := known.get("idempotency_key")) and (
@@ -190,7 +190,7 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
                 )
             raise
         self._remember(task_state, job)
-        self.log.info("Submitted %s.", self.job.named(self._job_ids))
+        self.log.info("Submitted %s.", self.job.describe(self._job_ids))
         return job
 
     def _remember(self, task_state: TaskState, job: Mapping[str, Any]) -> None:

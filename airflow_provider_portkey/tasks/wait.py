@@ -154,7 +154,7 @@ class BasePortkeyWaitOperator(BaseSensorOperator):
     def on_kill(self) -> None:
         """Cancel the job, if it was asked for, when the task is killed on the worker."""
         if self.cancel_on_kill and (ids := self._job_ids):
-            self.log.info("Cancelling %s, because the task was killed.", self.job.named(ids))
+            self.log.info("Cancelling %s, because the task was killed.", self.job.describe(ids))
             self.hook.cancel_job(self.job, ids)
 
     @cached_property

@@ -75,7 +75,7 @@ class PortkeyRunStepsToObjectStorageOperator(BasePortkeyToObjectStorageOperator)
 
         # Before its steps: a run that had ended by now adds no more of them.
         run = hook.get_run(self.thread_id, self.run_id)
-        if run.get("status") not in RUN.ended:
+        if run.get("status") not in RUN.terminal_statuses:
             self.log.warning("Run %r is still %s: later steps will be missing.", self.run_id, run.get("status"))
         about = {
             "thread_id": self.thread_id,

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_portkey.exceptions import PortkeyRequestError
+from airflow_provider_portkey.jobs.spec import DEFAULT_POLL_INTERVAL, JobSpec
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.client.aio import AsyncPortkeyClient
     from airflow_provider_portkey.hooks.portkey import PortkeyHook
-    from airflow_provider_portkey.jobs.spec import JobSpec
     from airflow_provider_portkey.polling.poller import Poller, PollOutcome
 
 #: Seconds for cancelling a job: Airflow itself gives ``on_kill`` 30.
@@ -57,7 +57,7 @@ class BasePortkeyTrigger(BaseTrigger):
         ids: Mapping[str, str],
         deadline: float,
         portkey_conn_id: str = "portkey_default",
-        poll_interval: float = 60.0,
+        poll_interval: float = DEFAULT_POLL_INTERVAL,
         max_consecutive_failures: int | None = 5,
         on_requires_action: str = "fail",
         cancel_on_kill: bool = False,
@@ -112,7 +112,7 @@ class BasePortkeyTrigger(BaseTrigger):
             return
         if not (to_cancel := self._to_cancel()):
             return
-        names = list(map(self.job.named, to_cancel[:_NAMED]))
+        names = list(map(self.job.describe, to_cancel[:_NAMED]))
         names += [f"{more} more"] if (more := len(to_cancel) - _NAMED) > 0 else []
         self.log.info("Cancelling %s, because the task was stopped.", ", ".join(names))
         async with asyncio.timeout(_CANCEL_TIMEOUT), self._client() as client:
@@ -186,8 +186,6 @@ class PortkeyRemoteJobTrigger(BasePortkeyTrigger):
     """
 
     def __init__(self, *, job_spec: Mapping[str, Any], ids: Mapping[str, str], **wait: Any) -> None:
-        from airflow_provider_portkey.jobs.spec import JobSpec
-
         super().__init__(ids=ids, **wait)
         self.job = JobSpec(**job_spec)
 

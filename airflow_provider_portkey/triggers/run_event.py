@@ -18,6 +18,7 @@ from airflow_provider_portkey.exceptions import (
     PortkeyPollingGaveUpError,
     PortkeyRequestError,
 )
+from airflow_provider_portkey.jobs.spec import DEFAULT_POLL_INTERVAL
 from airflow_provider_portkey.triggers.job import open_portkey, sleep_to_grid
 
 try:
@@ -75,7 +76,7 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
         assistant_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
         portkey_conn_id: str = "portkey_default",
-        poll_interval: float = 60.0,
+        poll_interval: float = DEFAULT_POLL_INTERVAL,
         max_consecutive_failures: int = 10,
         lookback: float = 3600.0,
     ) -> None:

@@ -29,7 +29,7 @@ class SeenRun:
     @property
     def ended(self) -> bool:
         """Whether it adds no more steps. A status that nobody knows is no end."""
-        return self.status in RUN.ended
+        return self.status in RUN.terminal_statuses
 
     @property
     def place(self) -> tuple[float, str]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_portkey import exceptions
-from airflow_provider_portkey.client import sessions
+from airflow_provider_portkey.client import requests_session
 from airflow_provider_portkey.client.settings import read_settings
 from airflow_provider_portkey.client.sync import PortkeyClient
 
@@ -331,8 +331,10 @@ def test_threads_that_use_a_client_at_once_share_one_session(
 ) -> None:
     server = loopback(whole)
     opened = []
-    new_session = sessions.new_session
-    monkeypatch.setattr(sessions, "new_session", lambda *given, **more: opened.append(1) or new_session(*given, **more))
+    new_session = requests_session.new_session
+    monkeypatch.setattr(
+        requests_session, "new_session", lambda *given, **more: opened.append(1) or new_session(*given, **more)
+    )
     one, together, answers = client(server.url), threading.Barrier(16), []
 
     def get() -> None:

@@ -16,8 +16,8 @@ from typing import Any, BinaryIO
 import pytest
 
 from airflow_provider_portkey import exceptions
-from airflow_provider_portkey.client import sessions
-from airflow_provider_portkey.client.sessions import new_session
+from airflow_provider_portkey.client import requests_session
+from airflow_provider_portkey.client.requests_session import new_session
 from airflow_provider_portkey.client.settings import read_settings
 from airflow_provider_portkey.client.sync import PortkeyClient
 from airflow_provider_portkey.client.uploads import MultipartFile, with_upload_timeouts
@@ -217,7 +217,7 @@ def test_the_answer_may_take_longer_than_those_of_other_calls(
         head_timeouts.append(head_timeout)
         return new_session(headers, head_timeout=head_timeout)
 
-    monkeypatch.setattr(sessions, "new_session", watched)
+    monkeypatch.setattr(requests_session, "new_session", watched)
     upload(loopback(answer()).url, read_timeout=1)
     assert head_timeouts == [660]
 

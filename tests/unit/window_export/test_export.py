@@ -20,7 +20,6 @@ import pyarrow.dataset
 import pytest
 
 from airflow_provider_portkey import exceptions
-from airflow_provider_portkey.client import sessions
 from airflow_provider_portkey.client.sync import PortkeyClient
 from airflow_provider_portkey.testing import PortkeyMockServer
 from airflow_provider_portkey.transfers import steps_to_object_storage
@@ -1071,7 +1070,7 @@ def test_further_fields_are_asked_for(mock_server: PortkeyMockServer, tmp_path: 
 
 
 def test_as_many_requests_are_allowed_as_a_session_keeps_connections() -> None:
-    assert steps_to_object_storage._MOST_REQUESTS == sessions.MAX_CONNECTIONS
+    assert steps_to_object_storage._MOST_REQUESTS == requests_session.MAX_CONNECTIONS
 
 
 def test_an_object_store_gets_the_window(mock_server: PortkeyMockServer, memory_store: str, clock: Clock) -> None:
