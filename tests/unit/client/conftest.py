@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -278,3 +279,17 @@ def retry_waits(waits: list[float], monkeypatch: pytest.MonkeyPatch) -> list[flo
 
     monkeypatch.setattr("asyncio.sleep", sleep)
     return waits
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The clock of tenacity; sleeping advances it."""
+    clock = SimpleNamespace(now=1000.0, waits=[])
+
+    def sleep(seconds: float) -> None:
+        clock.waits.append(seconds)
+        clock.now += seconds
+
+    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr("tenacity.time", SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
