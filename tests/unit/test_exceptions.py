@@ -110,7 +110,8 @@ def make(error: type[Exception]) -> Exception:
     """Return an exception with a value for each parameter of its constructor."""
     parameters = [one for one in inspect.signature(error.__init__).parameters.values() if one.name in ARGUMENTS]
     keywords = {one.name: ARGUMENTS[one.name] for one in parameters if one.kind is one.KEYWORD_ONLY}
-    return error(*(ARGUMENTS[one.name] for one in parameters if one.name not in keywords) or ("a message",), **keywords)
+    positional = [ARGUMENTS[one.name] for one in parameters if one.name not in keywords]
+    return error(*(positional or ["a message"]), **keywords)
 
 
 @pytest.mark.parametrize("again", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy])

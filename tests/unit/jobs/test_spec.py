@@ -55,7 +55,7 @@ def test_statuses_may_be_any_collection_of_strings(collection: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        *[({name: "completed"}, rf"^Job 'file batch': {name} must be a collection .* not a string") for name in STATUS_SETS],
+        *[({name: "done"}, f"^Job 'file batch': {name} must be a collection .* not a string") for name in STATUS_SETS],
         ({"failure_statuses": ["failed", "completed"]}, r"a status belongs to one set only: completed\."),
         ({"action_required_statuses": ["failed", "in_progress"]}, r"one set only: failed, in_progress\."),
         ({"success_statuses": []}, "must not be empty"),
@@ -135,7 +135,9 @@ def test_progress_is_the_counts_in_one_order(counts: Any, progress: str) -> None
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_of_this_provider_has_the_documented_statuses(kind: str) -> None:
     documented = {
-        "run": ({"queued", "in_progress", "cancelling"}, {"completed"}, {"failed", "cancelled", "expired", "incomplete"}),
+        "run": (
+            {"queued", "in_progress", "cancelling"}, {"completed"}, {"failed", "cancelled", "expired", "incomplete"}
+        ),
         "response": ({"queued", "in_progress"}, {"completed"}, {"failed", "cancelled", "incomplete"}),
         "batch": (
             {"validating", "in_progress", "finalizing", "cancelling"}, {"completed"}, {"failed", "expired", "cancelled"}
