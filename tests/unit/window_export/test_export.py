@@ -20,6 +20,7 @@ import pyarrow.dataset
 import pytest
 
 from airflow_provider_portkey import exceptions
+from airflow_provider_portkey.client import requests_session
 from airflow_provider_portkey.client.sync import PortkeyClient
 from airflow_provider_portkey.testing import PortkeyMockServer
 from airflow_provider_portkey.transfers import steps_to_object_storage
