@@ -233,7 +233,7 @@ class PortkeyRemoteJobFailedError(PortkeyError, AirflowFailException):
 
 
 class PortkeyRunFailedError(PortkeyRemoteJobFailedError):
-    """The run ended as ``failed``, ``cancelled``, ``expired`` or ``incomplete``."""
+    """The run's terminal status is ``failed``, ``cancelled``, ``expired`` or ``incomplete``."""
 
 
 class PortkeyRunsFailedError(PortkeyRemoteJobFailedError):

@@ -203,8 +203,8 @@ def _message_in(parsed: Any) -> str:
 
 def _beginning(body: bytes, settings: ConnectionSettings) -> str:
     # Redacted before it is cut: half a secret could not be recognised.
-    text = " ".join(settings.redact(body.decode("utf-8", "replace")).split())
-    return repr(text[:_MAX_BODY_SHOWN]) if text else "an empty body"
+    beginning = " ".join(settings.redact(body.decode("utf-8", "replace")).split())
+    return repr(beginning[:_MAX_BODY_SHOWN]) if beginning else "an empty body"
 
 
 def _advice(response: Response, refused_by: str | None) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Seconds within which the attempts of a call begin; the last attempt still has its own time-outs.
 CALL_BUDGET = 300.0
-#: Seconds: the longest wait that a response can ask for.
+#: Seconds: the longest wait that a response can name.
 RETRY_AFTER_CAP = 60.0
 #: Seconds before the second attempt where the response named none; doubled for each further attempt.
 BACKOFF_START = 0.5
@@ -28,7 +28,7 @@ BACKOFF_CAP = 8.0
 
 def read_retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """
-    Return the seconds that a response asks to wait, capped, or ``None`` where it does not ask.
+    Return the seconds to wait that a response names, capped, or ``None`` where it names none.
 
     :param headers: Headers of the response, case-insensitive: ``retry-after-ms`` wins over ``Retry-After``, which is
         in seconds or an HTTP date.
