@@ -10,8 +10,6 @@ from typing import Any
 
 from airflow_provider_portkey.exceptions import PortkeyRemoteJobFailedError
 
-#: Seconds between two polls, unless a sensor or trigger has its own: the default of Airflow's sensors.
-DEFAULT_POLL_INTERVAL = 60.0
 #: The fields of a declaration that give statuses a meaning.
 STATUS_SETS = ("active_statuses", "success_statuses", "failure_statuses", "action_required_statuses")
 #: Errors of a list that a message shows.

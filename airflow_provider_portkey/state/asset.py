@@ -13,54 +13,8 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from pydantic import BaseModel, PrivateAttr, model_serializer
-
 #: Seconds that a trigger takes to write its state when the triggerer stops; Airflow gives all of them ten.
 _TAKE_BACK_TIMEOUT = 0.5
-
-
-class TrackedPayload(BaseModel):
-    """
-    The payload of an event that notices when it is put into the message to the process that stores events.
-
-    Airflow serializes an event at that very moment and not before; what arrives is the plain content.
-
-    :param content: The payload proper.
-    """
-
-    content: dict[str, Any]
-    _left: asyncio.Event = PrivateAttr(default_factory=asyncio.Event)
-
-    @model_serializer
-    def leave(self) -> dict[str, Any]:
-        """Return the content, and note that it was asked for."""
-        self._left.set()
-        return self.content
-
-    def __repr__(self) -> str:
-        return repr(self.content)
-
-    def queued(self) -> None:
-        """Note that Airflow has it, when the trigger is resumed: who asked before, for a log say, did not send it."""
-        self._left.clear()
-
-    @property
-    def is_away(self) -> bool:
-        """Whether it has left."""
-        return self._left.is_set()
-
-    async def has_left(self, seconds: float) -> bool:
-        """
-        Wait until it has left.
-
-        :param seconds: How long at most.
-        """
-        try:
-            async with asyncio.timeout(seconds):
-                await self._left.wait()
-        except TimeoutError:
-            return False
-        return True
 
 
 class State(Protocol):
@@ -96,7 +50,7 @@ class AssetState:
             self._log.info("Airflow keeps no state for this trigger: after a restart it begins anew.")
 
     @property
-    def keeps(self) -> bool:
+    def has_store(self) -> bool:
         """Whether there is a store at all."""
         return bool(self._stores)
 

@@ -1,4 +1,4 @@
-"""What a task must still know when its process is gone: which job it submitted."""
+"""What must outlive the process of a task: the job that the task submitted, and what a rescheduled wait knows."""
 
 from __future__ import annotations
 
@@ -7,22 +7,32 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-_KEY = "portkey_job"
+#: The key under which a task keeps the job that it submitted.
+JOB_KEY = "portkey_job"
+#: The key under which a rescheduled sensor keeps its wait.
+WAIT_KEY = "portkey_wait"
 
 
 class TaskState:
     """
-    Keep a small JSON object for one task instance, across crashes, retries and reschedules.
+    A small JSON object of one task instance, which outlives crashes, retries and reschedules.
 
-    It stands in Airflow's task state store where there is one (3.3 and newer), and otherwise in a Variable that
-    bears the task instance's name and is deleted when the task succeeds.
+    The object is kept in Airflow's task state store where there is one (3.3 and newer), and otherwise in a Variable
+    named after the task instance, which is deleted by :meth:`clear`.
 
     :param context: The task's context; without a task instance in it nothing outlives the process.
+    :param key: Distinguishes the objects of one task instance.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, key: str = JOB_KEY) -> None:
         self._store = cast("Any", context.get("task_state_store"))
         self._ti = cast("Any", context.get("ti"))
+        self._key = key
+
+    @property
+    def has_store(self) -> bool:
+        """Whether Airflow has a task state store, so that no Variable is needed."""
+        return self._store is not None
 
     @property
     def clear_count(self) -> int | None:
@@ -35,9 +45,9 @@ class TaskState:
         return getattr(self._ti, "try_number", None)
 
     def read(self) -> dict[str, Any]:
-        """Return what was written last, or an empty object."""
+        """Return the object that was written last, or an empty one."""
         if self._store is not None:
-            return dict(self._store.get(_KEY) or {})
+            return dict(self._store.get(self._key) or {})
         if self._ti is not None:
             from airflow.providers.common.compat.sdk import Variable
 
@@ -45,16 +55,16 @@ class TaskState:
         return {}
 
     def write(self, known: dict[str, Any]) -> None:
-        """Keep an object in place of the one before."""
+        """Replace the object."""
         if self._store is not None:
-            self._store.set(_KEY, known)
+            self._store.set(self._key, known)
         elif self._ti is not None:
             from airflow.providers.common.compat.sdk import Variable
 
             Variable.set(self._variable, known, serialize_json=True)
 
     def clear(self) -> None:
-        """Leave nothing behind in a place that nobody else cleans up."""
+        """Delete the Variable, which nothing else cleans up; the task state store ends with its task instance."""
         if self._store is None and self._ti is not None:
             from airflow.providers.common.compat.sdk import Variable
 
@@ -63,4 +73,4 @@ class TaskState:
     @property
     def _variable(self) -> str:
         ti = self._ti
-        return "__".join((_KEY, ti.dag_id, ti.task_id, ti.run_id, str(ti.map_index)))
+        return "__".join((self._key, ti.dag_id, ti.task_id, ti.run_id, str(ti.map_index)))
