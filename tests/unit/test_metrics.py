@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,17 +15,10 @@ from airflow_provider_portkey.jobs.run import RUN, RUNS
 from airflow_provider_portkey.metrics import count_tokens
 from airflow_provider_portkey.operators.run import PortkeyCreateRunOperator
 from airflow_provider_portkey.sensors.run import PortkeyRunSensor, PortkeyThreadRunsSensor
-from airflow_provider_portkey.testing import PortkeyMockServer
-from airflow_provider_portkey.triggers import job as trigger_module
+from airflow_provider_portkey.testing import PortkeyMockServer, fake_context
 
 USAGE = {"prompt_tokens": 30, "completion_tokens": 12, "total_tokens": 42}
 TERMINAL_STATUSES = ("completed", "failed", "cancelled", "expired", "incomplete")
-
-
-class Store(dict):
-    """A task state store in memory."""
-
-    set = dict.__setitem__
 
 
 @pytest.fixture
@@ -85,7 +77,7 @@ def mock_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyMockServer]:
     async def no_sleep(seconds: float) -> None:
         await asyncio.sleep(0)
 
-    monkeypatch.setattr(trigger_module, "sleep_to_grid", no_sleep)
+    monkeypatch.setattr("airflow_provider_portkey.polling.coalescing.sleep_to_grid", no_sleep)
     monkeypatch.setattr("airflow_provider_portkey.tasks.wait.time.sleep", lambda seconds: None)
     with PortkeyMockServer(run_seconds=0) as mock_server:
         monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
@@ -94,9 +86,7 @@ def mock_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyMockServer]:
 
 def run_task(task: Any) -> tuple[int, Any]:
     """Run a task as workers and the triggerer do; return the number of deferrals, and the XCom or the error."""
-    key = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "try_number": 1, "max_tries": 0}
-    ti = SimpleNamespace(**key, get_first_reschedule_date=lambda context: None)
-    context = {"ti": ti, "task_state_store": Store()}
+    context = fake_context()
     deferred = 0
     step, arguments = task.execute, {}
     while True:
@@ -155,6 +145,6 @@ def test_a_wait_for_several_runs_counts_each_once(
 
 def test_a_run_that_a_task_creates_is_counted(mock_server: PortkeyMockServer, counted: list[Any]) -> None:
     mock_server.add_run(thread_id="t", run_id="r", statuses="completed")
-    _, run = run_task(PortkeyCreateRunOperator(task_id="ask", assistant_id="a", thread_id="t", poke_interval=0))
+    _, run = run_task(PortkeyCreateRunOperator(task_id="create", assistant_id="a", thread_id="t", poke_interval=0))
 
     assert counted == [("portkey.run.tokens", run["usage"]["total_tokens"], {"status": "completed"})]

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ import pytest
 from airflow_provider_portkey.client.aio import open_client
 from airflow_provider_portkey.client.settings import ConnectionSettings, read_settings
 from airflow_provider_portkey.client.sync import PortkeyClient
+from airflow_provider_portkey.testing import Clock
 
 Responder = Callable[[BaseHTTPRequestHandler], None]
 RUN = "/threads/{thread_id}/runs/{run_id}"
@@ -282,14 +282,9 @@ def retry_waits(waits: list[float], monkeypatch: pytest.MonkeyPatch) -> list[flo
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of tenacity; sleeping advances it."""
-    clock = SimpleNamespace(now=1000.0, waits=[])
-
-    def sleep(seconds: float) -> None:
-        clock.waits.append(seconds)
-        clock.now += seconds
-
-    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=sleep))
-    monkeypatch.setattr("tenacity.time", SimpleNamespace(monotonic=lambda: clock.now))
+    clock = Clock()
+    monkeypatch.setattr("tenacity.nap.time", clock)
+    monkeypatch.setattr("tenacity.time", clock)
     return clock

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,18 +17,18 @@ from airflow_provider_portkey.exceptions import (
     PortkeyUnexpectedResponseError,
     PortkeyUnreachableError,
 )
+from airflow_provider_portkey.testing import Clock
 
 URL = "https://store.test/logs.jsonl"
 CONTENT = b"0123456789"
 
 
-@pytest.fixture
-def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The waits before resumptions, in seconds; none of them is slept."""
-    waits: list[float] = []
-    clock = SimpleNamespace(monotonic=downloads.time.monotonic, sleep=waits.append)
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of downloads; sleeping advances it."""
+    clock = Clock()
     monkeypatch.setattr(downloads, "time", clock)
-    return waits
+    return clock
 
 
 class Store:
@@ -68,15 +67,15 @@ def ranges(store: Store) -> list[str | None]:
     return [request.headers.get("Range") for request in store.requests]
 
 
-def test_an_interrupted_download_resumes_by_range(requests_mock: Any, slept: list[float]) -> None:
+def test_an_interrupted_download_resumes_by_range(requests_mock: Any, clock: Clock) -> None:
     store = Store(requests_mock, 4, 3, None)
 
     assert download() == CONTENT
     assert ranges(store) == [None, "bytes=4-", "bytes=7-"]
-    assert len(slept) == 2
+    assert len(clock.sleeps) == 2
 
 
-def test_a_store_without_ranges_sends_the_file_again(requests_mock: Any, slept: list[float]) -> None:
+def test_a_store_without_ranges_sends_the_file_again(requests_mock: Any) -> None:
     Store(requests_mock, 4, {"ranges": False})
 
     assert download() == CONTENT
@@ -89,20 +88,20 @@ def test_a_body_is_requested_without_compression(requests_mock: Any) -> None:
     assert store.requests[0].headers["Accept-Encoding"] == "identity"
 
 
-def test_a_download_that_stays_short_is_an_error(requests_mock: Any, slept: list[float]) -> None:
+def test_a_download_that_stays_short_is_an_error(requests_mock: Any) -> None:
     Store(requests_mock, 4, 0, 0, 0)
 
     with pytest.raises(PortkeyUnreachableError, match="ended after 4 of 10 bytes"):
         download()
 
 
-def test_retries_count_from_the_last_byte(requests_mock: Any, slept: list[float]) -> None:
+def test_retries_count_from_the_last_byte(requests_mock: Any) -> None:
     Store(requests_mock, 1, 503, 1, 503, 1, None)
 
     assert download() == CONTENT
 
 
-def test_a_transient_error_is_raised_after_the_retries(requests_mock: Any, slept: list[float]) -> None:
+def test_a_transient_error_is_raised_after_the_retries(requests_mock: Any) -> None:
     store = Store(requests_mock, 503, 503, 503)
 
     with pytest.raises(PortkeyServerError):
@@ -120,7 +119,7 @@ def test_a_transient_error_is_raised_after_the_retries(requests_mock: Any, slept
     ],
 )
 def test_another_file_after_an_interruption_is_an_error(
-    requests_mock: Any, slept: list[float], change: dict[str, Any], message: str
+    requests_mock: Any, change: dict[str, Any], message: str
 ) -> None:
     Store(requests_mock, 4, change)
 
@@ -129,9 +128,7 @@ def test_another_file_after_an_interruption_is_an_error(
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 410])
-def test_an_expired_url_is_renewed_and_the_download_resumed(
-    requests_mock: Any, slept: list[float], status: int
-) -> None:
+def test_an_expired_url_is_renewed_and_the_download_resumed(requests_mock: Any, status: int) -> None:
     store = Store(requests_mock, 4, status, None)
     settings = ConnectionSettings("https://store.test", ())
 
@@ -140,13 +137,13 @@ def test_an_expired_url_is_renewed_and_the_download_resumed(
     assert ranges(store) == [None, "bytes=4-", "bytes=4-"]
 
 
-def test_a_url_may_expire_again_after_further_bytes(requests_mock: Any, slept: list[float]) -> None:
+def test_a_url_may_expire_again_after_further_bytes(requests_mock: Any) -> None:
     Store(requests_mock, 4, 403, 3, 403, None)
 
     assert download(lambda: (URL, ConnectionSettings("https://store.test", ()))) == CONTENT
 
 
-def test_a_new_url_that_is_refused_is_an_error(requests_mock: Any, slept: list[float]) -> None:
+def test_a_new_url_that_is_refused_is_an_error(requests_mock: Any) -> None:
     store = Store(requests_mock, 4, 403, 403)
 
     with pytest.raises(PortkeyPermissionDeniedError):
@@ -162,11 +159,14 @@ def test_a_refusal_without_renewal_is_an_error(requests_mock: Any) -> None:
         download()
 
 
-def test_a_download_ends_at_its_budget(requests_mock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(downloads, "DOWNLOAD_BUDGET", -1.0)
-    store = Store(requests_mock, None)
+def test_a_download_ends_at_its_budget(requests_mock: Any, clock: Clock) -> None:
+    def respond(request: Any, context: Any) -> bytes:
+        clock.sleep(downloads.DOWNLOAD_BUDGET + 1)
+        return CONTENT
 
-    with pytest.raises(PortkeyUnreachableError, match="not complete after"):
+    calls = requests_mock.get(URL, content=respond)
+
+    with pytest.raises(PortkeyUnreachableError, match="not complete after 21600 s"):
         download()
 
-    assert len(store.requests) == 1
+    assert calls.call_count == 1

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 import time
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ from airflow_provider_portkey.client.retries import (
 )
 from airflow_provider_portkey.client.settings import read_settings
 from airflow_provider_portkey.client.sync import PortkeyClient
+from airflow_provider_portkey.testing import Clock
 
 NOW = 1_792_567_680.0  # Wed, 21 Oct 2026 07:28:00 GMT
 MODELS = "https://portkey.test/v1/models"
@@ -196,7 +196,7 @@ def test_a_call_may_have_its_own_number_of_retries(requests_mock: Any, waits: li
 def test_the_wait_is_that_of_retry_after(
     requests_mock: Any, waits: list[float], monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], seconds: float
 ) -> None:
-    monkeypatch.setattr("airflow_provider_portkey.client.responses.time", SimpleNamespace(time=lambda: NOW))
+    monkeypatch.setattr("airflow_provider_portkey.client.responses.time", Clock(NOW))
     requests_mock.get(MODELS, [failing(429, **headers), GOOD])
 
     client().get("/models", {})
@@ -276,18 +276,18 @@ def test_a_first_attempt_that_succeeds_logs_nothing(requests_mock: Any, caplog: 
 
 @pytest.mark.parametrize(("retry_after", "attempts"), [("60", 5), ("1", 21)])
 def test_a_call_gives_up_before_its_waits_would_pass_the_budget(
-    requests_mock: Any, clock: SimpleNamespace, retry_after: str, attempts: int
+    requests_mock: Any, clock: Clock, retry_after: str, attempts: int
 ) -> None:
     requests_mock.get(MODELS, [failing(503, Retry_After=retry_after)])
 
     with pytest.raises(exceptions.PortkeyServerError):
         client(20).get("/models", {})
 
-    assert sum(clock.waits) < CALL_BUDGET
+    assert sum(clock.sleeps) < CALL_BUDGET
     assert requests_mock.call_count == attempts
 
 
-def test_the_time_of_attempts_counts_towards_the_budget(requests_mock: Any, clock: SimpleNamespace) -> None:
+def test_the_time_of_attempts_counts_towards_the_budget(requests_mock: Any, clock: Clock) -> None:
     def slow(request: Any, context: Any) -> str:
         clock.now += 100
         context.status_code = 504
@@ -299,4 +299,4 @@ def test_the_time_of_attempts_counts_towards_the_budget(requests_mock: Any, cloc
         client(20).get("/models", {})
 
     assert requests_mock.call_count == 3
-    assert max(clock.waits) <= BACKOFF_CAP
+    assert max(clock.sleeps) <= BACKOFF_CAP
