@@ -4,6 +4,7 @@ import copy
 import inspect
 import pickle
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -144,3 +145,10 @@ def test_a_failed_job_keeps_a_copy_of_the_job() -> None:
 def test_a_request_counts_as_sent_by_default() -> None:
     assert exceptions.PortkeyUnreachableError("broken").request_sent is True
     assert exceptions.PortkeyUnreachableError("refused", request_sent=False).request_sent is False
+
+
+def test_every_exception_is_on_the_troubleshooting_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text()
+
+    bases = {"PortkeyError", "PortkeyRequestError"}
+    assert [name for name in ALL if name not in bases and name not in page] == []
