@@ -16,7 +16,7 @@ LOG_EXPORT = JobSpec(
     cancel_path="/logs/exports/{export_id}/cancel",
 )
 
-#: Rows that Portkey puts into one export at the most (its guide on log exports).
+#: Rows of one export at most (Portkey's guide on log exports).
 MAX_ROWS = 50_000
 
 #: The fields of a row (Portkey's schema, ``LogExportsRequestedData``), with their types as columns of a table.

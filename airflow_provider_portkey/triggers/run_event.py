@@ -17,6 +17,7 @@ from airflow_provider_portkey.exceptions import (
     PortkeyPollingGaveUpError,
     PortkeyRequestError,
 )
+from airflow_provider_portkey.polling.wait_state import DEFAULT_POLL_INTERVAL
 from airflow_provider_portkey.triggers.job import open_portkey
 
 try:
@@ -74,7 +75,7 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
         assistant_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
         portkey_conn_id: str = "portkey_default",
-        poll_interval: float = 60.0,
+        poll_interval: float = DEFAULT_POLL_INTERVAL,
         max_consecutive_failures: int = 5,
         lookback: float = 3600.0,
     ) -> None:

@@ -62,7 +62,7 @@ def test_the_provider_is_told_from_portkey(hook, provider):
 def test_asks_again_when_it_is_told_to(hook, provider, form, monkeypatch, caplog):
     provider.fault(status=429, headers=form)
     assert hook.get_run("thread_long", "run_long")["status"] == "completed"
-    assert "Try 1 of 5 failed, trying again in 0.0 s" in caplog.text
+    assert "Attempt 1 of 5 failed, next attempt in 0.0 s" in caplog.text
 
 
 def test_no_redirect_is_followed(hook, provider):
