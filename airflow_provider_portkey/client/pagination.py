@@ -106,7 +106,7 @@ def iter_items(
         raise PortkeyInvalidArgumentError("max_items", max_items, "a whole number of at least 0, or None")
 
     def walk(after: str | None, left: int | None) -> Iterator[Item]:
-        repeats = _Repeats(after)
+        repeats = RepeatGuard(after)
         while left is None or left > 0:
             limit = page_size if left is None else min(page_size, left)
             page = fetch(page_query(limit=limit, order=order, ordered=ordered, after=after, include=include))
@@ -124,8 +124,12 @@ def iter_items(
     return walk(after, max_items)
 
 
-class _Repeats:
-    """Notices a list that goes round: every cursor is kept, and the latest items."""
+class RepeatGuard:
+    """
+    Detects a list that repeats a cursor or one of the latest items, and would never end.
+
+    :param start: The id after which the first page starts; ``None`` for the first item.
+    """
 
     def __init__(self, start: str | None) -> None:
         self._cursors = {start}
@@ -133,6 +137,11 @@ class _Repeats:
         self._in_order: deque[str] = deque()
 
     def check(self, items: list[Item]) -> None:
+        """
+        Take the items of the next page.
+
+        :raises PortkeyPaginationError: where the page repeats a cursor or an item.
+        """
         for item in items:
             if item["id"] in self._recent:
                 raise PortkeyPaginationError(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_portkey.exceptions import PortkeyRequestError
+from airflow_provider_portkey.exceptions import PortkeyPaginationError, PortkeyRequestError
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.client.aio import AsyncPortkeyClient
@@ -108,7 +108,7 @@ class BasePortkeyTrigger(BaseTrigger):
             while True:
                 try:
                     outcome = poller.on_response(await polling.next_response(poller), time.time())
-                except PortkeyRequestError as error:
+                except (PortkeyRequestError, PortkeyPaginationError) as error:
                     outcome = poller.on_failure(error, time.time())
                 outcome.log_to(self.log)
                 if outcome.event is not None:

@@ -91,6 +91,8 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
         self.max_consecutive_failures = max_consecutive_failures
         self.lookback = lookback
         validate_parameters(self, rendered=True)
+        # As floats, since Airflow compares triggers by their arguments: 60 and 60.0 are equal.
+        self.poll_interval, self.lookback = float(self.poll_interval), float(self.lookback)
         self._next_own_poll = 0.0
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -303,7 +305,7 @@ def _validate_statuses(statuses: object) -> list[str] | None:
     allowed = ", ".join(sorted(TERMINAL_STATUSES))
     if isinstance(statuses, str) or not isinstance(statuses, Iterable) or not (chosen := list(statuses)):
         raise PortkeyInvalidArgumentError("statuses", statuses, f"a list of some of {allowed}, or None for all")
-    if not all(status in TERMINAL_STATUSES for status in chosen):
+    if not all(isinstance(status, str) and status in TERMINAL_STATUSES for status in chosen):
         raise PortkeyInvalidArgumentError("statuses", chosen, f"terminal statuses of runs only: {allowed}")
     # In one order, since Airflow compares triggers by their arguments.
     return sorted(set(chosen))
