@@ -99,7 +99,9 @@ def _check(job: JobSpec, event: object) -> Event:
     lacks_job = reason in _WITH_JOB and not isinstance(event.get("job"), dict)
     error = event.get("error")
     lacks_error = reason == REFUSED and not (
-        isinstance(error, dict) and error.keys() == set(_ERROR_ATTRIBUTES) and isinstance(error["status_code"], int | None)
+        isinstance(error, dict)
+        and error.keys() == set(_ERROR_ATTRIBUTES)
+        and isinstance(error["status_code"], int | None)
     )
     if lacks_job or lacks_error or not isinstance(event.get("message"), str) or "status" not in event:
         raise PortkeyEventInvalidError(f"The trigger's event with reason {reason!r} lacks a part.")

@@ -1,10 +1,4 @@
-"""
-Between an event trigger and Airflow: when an event has really left, and where the trigger's state survives.
-
-Airflow keeps an event that a trigger yields for up to a second before it sends it off to be stored. A state that is
-written before it is stored loses the event if the triggerer stops in between; one that is written long after repeats
-it. So the event itself says when it leaves, and the state goes right behind it.
-"""
+"""Asset state: what an event trigger knows, in Airflow's asset state store (Airflow 3.3 and newer)."""
 
 from __future__ import annotations
 
@@ -13,41 +7,42 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-#: Seconds that a trigger takes to write its state when the triggerer stops; Airflow gives all of them ten.
+#: Seconds for writing an earlier state while the triggerer stops; Airflow gives all triggers together ten.
 _TAKE_BACK_TIMEOUT = 0.5
 
 
 class State(Protocol):
-    """What is kept."""
+    """A state that can be stored."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it in what JSON has."""
+        """Return the state in JSON values; ``at`` grows with time."""
 
     def restore(self, state: object) -> None:
-        """Go on from what :meth:`to_dict` returned; raises ``ValueError`` for anything else."""
+        """Continue from a value of :meth:`to_dict`; raises ``ValueError`` for anything else."""
 
 
 class AssetState:
     """
-    Keeps a state in the asset state store of every asset that a trigger is watched for.
+    Stores a state in the asset state store of every asset that a trigger is watched for.
 
-    :param state: The state; its ``at`` grows with time.
-    :param accessors: What Airflow gives to an event trigger; ``None`` before 3.3: then nothing is kept.
-    :param key: Its key in the store.
-    :param log: For what goes wrong.
+    :param state: The state.
+    :param accessors: Airflow's ``asset_state_store`` of an event trigger; ``None`` before Airflow 3.3: then nothing is
+        stored.
+    :param key: The key in the store.
+    :param log: For warnings.
     """
 
     def __init__(self, state: State, accessors: Any, key: str, log: Any) -> None:
         self._state = state
         self._key = key
         self._log = log
-        self._kept: Mapping[str, Any] | None = None
-        # With several assets Airflow wants one of them named, and tells a trigger none of their names.
+        self._stored: Mapping[str, Any] | None = None
+        # With several assets Airflow expects the name of one, and gives a trigger no public list of names.
         by_asset = {**getattr(accessors, "_by_name", {}), **getattr(accessors, "_by_uri", {})}
         self._stores = [by_asset[name] for name in sorted(by_asset)] or [accessors]
         if accessors is None:
             self._stores = []
-            self._log.info("Airflow keeps no state for this trigger: after a restart it begins anew.")
+            self._log.info("Airflow stores no state for this trigger: after a restart the trigger starts anew.")
 
     @property
     def has_store(self) -> bool:
@@ -55,46 +50,45 @@ class AssetState:
         return bool(self._stores)
 
     async def restore(self) -> None:
-        """Have the state go on from what was kept; where that makes no sense, warn and leave it as it is."""
+        """Let the state continue from the stored one; warn and change nothing where the stored value is no state."""
         values = [await self._call(store, "get") for store in self._stores]
-        # One that was kept for an asset that nobody watched for a while is behind; of equals, the first was written
-        # first.
-        ahead = [value for value in values if isinstance(value, Mapping) and isinstance(value.get("at"), (int, float))]
-        value = max(ahead, key=lambda each: each["at"]) if ahead else next(filter(None, values), None)
+        # The state of an asset that was not watched for a while is behind the others.
+        states = [value for value in values if isinstance(value, Mapping) and isinstance(value.get("at"), (int, float))]
+        value = max(states, key=lambda each: each["at"]) if states else next(filter(None, values), None)
         if value is None:
             return
         try:
             self._state.restore(value)
         except ValueError as error:
             self._log.warning(
-                "What the asset state store holds as %r cannot be used (%s). Beginning anew: what ended in the "
-                "meantime is not told.",
+                "The value of %r in the asset state store cannot be used (%s). Starting anew: no events are emitted "
+                "for runs that finished in the meantime.",
                 self._key,
                 error,
             )
         else:
-            self._kept = value
+            self._stored = value
 
     async def save(self) -> None:
-        """Keep the state where it has changed; where that fails, warn: the next call tries again."""
+        """Store the state where it has changed; warn where that fails: the next call writes it again."""
         state = self._state.to_dict()
-        if state == self._kept:
+        if state == self._stored:
             return
         try:
             for store in self._stores:
                 await self._call(store, "set", state)
         except Exception as error:
             self._log.warning(
-                "The asset state store did not take %r; if the triggerer restarts before it does, events that were "
-                "sent since are sent again: %s",
+                "The asset state store did not take %r. If the triggerer restarts before the next write, events that "
+                "were emitted since the last one are emitted again: %s",
                 self._key,
                 error,
             )
         else:
-            self._kept = state
+            self._stored = state
 
     async def take_back(self, state: Mapping[str, Any]) -> None:
-        """Write an earlier state again while everything stops around: nobody answers any more, but it is still read."""
+        """Write an earlier state again while the triggerer stops: it still reads messages, and sends no responses."""
         with contextlib.suppress(Exception):
             async with asyncio.timeout(_TAKE_BACK_TIMEOUT):
                 await asyncio.gather(*(self._call(store, "set", state) for store in self._stores))

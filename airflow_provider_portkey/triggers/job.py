@@ -34,7 +34,7 @@ class BasePortkeyTrigger(BaseTrigger):
     A subclass names the kind of job. All arguments are plain values that survive the trip through the database;
     credentials do not travel, the connection is read where the trigger runs.
 
-    :param ids: Which job.
+    :param ids: The job's ids by name.
     :param wait_state: The wait, as :meth:`WaitState.to_dict` gives it.
     :param portkey_conn_id: The Airflow connection.
     :param cancel_on_kill: Cancel the job when a user marks or clears the deferred task (Airflow 3.3 and newer).
@@ -132,7 +132,7 @@ class PortkeyRemoteJobTrigger(BasePortkeyTrigger):
     Poll a job of any declared kind until the job has finished.
 
     :param job_spec: The declaration, as :meth:`JobSpec.to_dict` gives it.
-    :param ids: Which job.
+    :param ids: The job's ids by name.
     :param kwargs: ``wait_state`` and the other arguments of :class:`BasePortkeyTrigger`.
     """
 

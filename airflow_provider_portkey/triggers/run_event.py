@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Events that are emitted together: a triggerer that is killed at that moment repeats so many at most.
+#: Events emitted together; a triggerer that is killed between sending and storing repeats at most this many.
 _EMITTED_TOGETHER = 10
-#: Seconds for an event to leave for the process that stores events; as a rule it takes one.
+#: Seconds for Airflow to send an event; Airflow does so about once a second.
 _DELIVERY_TIMEOUT = 60.0
 
 
@@ -62,8 +62,8 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
     :raises PortkeyInvalidArgumentError: naming the argument that is wrong.
     """
 
-    #: When the next poll of a thread may be, after one that failed: Airflow starts a trigger that gave up again within
-    #: a second. In monotonic seconds, for this process.
+    #: By stream, when the poll after a failed one may be sent, monotonic seconds: Airflow restarts a trigger within a
+    #: second after the trigger gave up.
     _not_before: ClassVar[dict[Hashable, float]] = {}
 
     def __init__(
@@ -91,7 +91,7 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
         self.max_consecutive_failures = max_consecutive_failures
         self.lookback = lookback
         validate_parameters(self, rendered=True)
-        # As floats, since Airflow compares triggers by their arguments: 60 and 60.0 are equal.
+        # Airflow compares triggers by their serialized arguments; 60 and 60.0 are one interval.
         self.poll_interval, self.lookback = float(self.poll_interval), float(self.lookback)
         self._next_own_poll = 0.0
 
@@ -184,7 +184,7 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
     async def _emit(self, due: list[Run], tracker: RunTracker, state: AssetState) -> AsyncGenerator[TriggerEvent]:
         """Yield an event for each run, and note those that Airflow has stored."""
         if self.trigger_id is None or not state.has_store:
-            # A caller that comes back for more has the event; and without a store there is no deadline to meet.
+            # A caller that comes back for more has the event; without a store no state has to follow the sending.
             for run in due:
                 yield TriggerEvent(run)  # type: ignore[no-untyped-call]
                 tracker.emitted(run)
@@ -200,11 +200,11 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
             while waiting:
                 if not await waiting[0].sent(_DELIVERY_TIMEOUT):
                     self.log.warning("Airflow did not take an event within %.0f s.", _DELIVERY_TIMEOUT)
-                    waiting[0].leave()
-                gone, before = [payload for payload in waiting if payload.is_sent], tracker.to_dict()
-                for payload in gone:
+                    waiting[0].mark_sent()
+                sent, before = [payload for payload in waiting if payload.is_sent], tracker.to_dict()
+                for payload in sent:
                     tracker.emitted(payload.content)
-                waiting = [payload for payload in waiting if payload not in gone]
+                waiting = [payload for payload in waiting if payload not in sent]
                 try:
                     await state.save()
                 except asyncio.CancelledError:
