@@ -89,7 +89,7 @@ async def adrive(plan: Plan[Result], get: Callable[..., Awaitable[Response]]) ->
         return await get(request.path, request.ids, request.query)
 
     async def send_all(requests: list[Get]) -> list[Response | PortkeyRequestError]:
-        # All exceptions as results: none leaves before the other requests are over.
+        # Exceptions are results here: an unexpected one is raised when no other request is in flight any more.
         results = await asyncio.gather(*map(send, requests), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException) and not isinstance(result, PortkeyRequestError):

@@ -25,7 +25,7 @@ RETURNED = "returned"
 #: The job requires action, and ``on_requires_action`` is ``"fail"``.
 ACTION_REQUIRED = "action_required"
 TIMED_OUT = "timed_out"
-#: Too many polls failed in a row; the state of the job is unknown.
+#: Too many consecutive polls failed; the state of the job is unknown.
 GAVE_UP = "gave_up"
 #: A poll failed for good: the next one would fail too.
 REFUSED = "refused"

@@ -17,9 +17,9 @@ from airflow_provider_portkey.polling import events
 from airflow_provider_portkey.polling.drivers import Get, Plan
 from airflow_provider_portkey.polling.wait_state import WaitState
 
-#: Seconds between two polls at the least, whatever the poll interval.
+#: The least seconds between two polls, whatever the poll interval.
 MIN_WAIT = 0.1
-#: Seconds to the next poll after a failed one at the most, unless ``Retry-After`` asks for more.
+#: The most seconds between a failed poll and the next one, unless ``Retry-After`` is longer.
 MAX_WAIT_AFTER_FAILURE = 60.0
 
 
@@ -177,12 +177,12 @@ def duration(seconds: float) -> str:
 
 
 def wait_after_failure(interval: float, error: Exception) -> float:
-    """Return the seconds until the poll after one that failed: at most a minute, unless ``Retry-After`` asks for more."""
+    """Return the seconds from a failed poll to the next one: at most a minute, unless ``Retry-After`` is longer."""
     return max(min(interval, MAX_WAIT_AFTER_FAILURE), getattr(error, "retry_after", None) or 0.0)
 
 
 def is_final(error: events.PollError) -> bool:
-    """Return whether the next poll would fail too: a redirect, a 4xx that is not transient, a list that repeats itself."""
+    """Return whether the next poll would fail too: after a redirect, a final 4xx, or a list that repeats itself."""
     if isinstance(error, PortkeyPaginationError):
         return True
     return not error.transient and error.status_code is not None and 300 <= error.status_code < 500

@@ -16,7 +16,7 @@ from airflow_provider_portkey.polling.poller import Poller, PollOutcome, is_fina
 from airflow_provider_portkey.polling.run_pages import RunPagePlanner
 from airflow_provider_portkey.polling.wait_state import WaitState
 
-#: Failed runs whose reasons a message names: nobody reads more than a handful.
+#: Failed runs whose reasons a message names; more would hide the summary.
 _REASONS_SHOWN = 5
 
 
@@ -142,7 +142,7 @@ class RunGroupPoller(Poller):
                 unknown.add(status)
         event = self._group_event(succeeded, action_required, now)
         if errors and not event:
-            # First an error that every further poll would meet, then the error that asks for the longest pause.
+            # First an error that every further poll would meet, then the error with the longest ``Retry-After``.
             return self.on_failure(max(errors, key=lambda error: (is_final(error), error.retry_after or 0.0)), now)
         self.state = replace(self.state, failures=0)
         if now >= self.state.deadline and not event:

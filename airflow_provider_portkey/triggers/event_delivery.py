@@ -36,7 +36,11 @@ class TrackedPayload(BaseModel):
         return repr(self.content)
 
     def queued(self) -> None:
-        """Note that Airflow holds the event; to be called when the trigger is resumed. Earlier serializations sent nothing."""
+        """
+        Note that Airflow holds the event; to be called as soon as Airflow resumes the trigger.
+
+        Any serialization before that was for a log line, and sent nothing.
+        """
         self._sent.clear()
 
     @property

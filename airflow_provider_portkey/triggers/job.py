@@ -75,7 +75,7 @@ class BasePortkeyTrigger(BaseTrigger):
         return {**self.ids}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield the one event that ends the wait."""
+        """Yield the only event: how the wait ended."""
         yield TriggerEvent(await self._wait())  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:

@@ -55,8 +55,8 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
     :param portkey_conn_id: The Airflow connection.
     :param poll_interval: Seconds between two polls. Watchers of a thread with equal intervals share their polls
         (Airflow 3.3 and newer).
-    :param max_consecutive_failures: Polls that may fail in a row before the trigger gives up; Airflow then starts it
-        again.
+    :param max_consecutive_failures: Consecutive polls that may fail before the trigger gives up; Airflow then starts
+        the trigger again.
     :param lookback: Seconds: at the very first start, active runs that were created within them are watched too. Runs
         that have finished by then emit no event.
     :raises PortkeyInvalidArgumentError: naming the argument that is wrong.
@@ -246,7 +246,7 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
             return await _take_snapshot(client, self.thread_id, scope, seen)
 
     async def _after_failure(self, error: Exception, failures: int, *, own: bool) -> None:
-        """Give up at the limit; else pause where the failure was this watcher's own and asks for a pause."""
+        """Give up at the limit; else wait for the ``Retry-After`` of a failure that was this watcher's own."""
         from airflow_provider_portkey.polling.drivers import sleep_to_grid
         from airflow_provider_portkey.polling.poller import is_final
 

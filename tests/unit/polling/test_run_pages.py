@@ -47,11 +47,11 @@ def test_two_hundred_runs_cost_two_pages_at_every_poll(make_thread):
 def test_runs_that_lie_across_three_pages_cost_two_after_a_few_polls(make_thread):
     thread, planner = make_thread(runs(500)), RunPagePlanner("thread_1")
     wanted = ids(*range(150, 350))
-    asked = []
+    pages = []
     for _ in range(4):
         assert thread.drive(planner.find(wanted)).keys() == set(wanted)
-        asked.append(len(thread.page_starts))
-    assert asked == [4, 3, 2, 2]
+        pages.append(len(thread.page_starts))
+    assert pages == [4, 3, 2, 2]
 
 
 @pytest.mark.parametrize("newer", [1, 60, 100, 250])

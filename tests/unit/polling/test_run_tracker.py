@@ -346,7 +346,7 @@ def test_each_finished_run_is_emitted_once_whatever_happens(make_thread, seed):
         now += chance.choice([0.0, 0.5, 3.0, 20.0, 400.0])
         happen(chance, now, thread, shown, hidden)
         if chance.random() < 0.15:
-            # The process dies and another one goes on from what was saved, perhaps with another first snapshot.
+            # The process dies and another one continues from the saved state, perhaps with another first scope.
             tracker, shared_scope = RunTracker(statuses=interest), Scope(now - chance.choice([0, 60, LOOKBACK]))
             if saved is not None:
                 tracker.restore(json.loads(json.dumps(saved)))

@@ -214,8 +214,8 @@ def test_watchers_of_a_thread_share_one_poll(mock_server, watcher, make_store, u
     from airflow.triggers.shared_stream import SharedStreamManager
 
     mock_server.add_run(thread_id="thread_1", run_id="run_0")
-    ends = ["completed", "failed", "expired"]
-    watchers = [watcher(), *(watcher(statuses=[end]) for end in ends), watcher(assistant_id="asst_none")]
+    statuses = ["completed", "failed", "expired"]
+    watchers = [watcher(), *(watcher(statuses=[status]) for status in statuses), watcher(assistant_id="asst_none")]
     got: dict[int, list[str]] = {number: [] for number in range(len(watchers))}
 
     async def watch(manager: SharedStreamManager, number: int) -> None:
@@ -231,8 +231,9 @@ def test_watchers_of_a_thread_share_one_poll(mock_server, watcher, make_store, u
         tasks = [asyncio.create_task(watch(manager, number)) for number in got]
         await until(lambda: len(mock_server.requests) > 5)
         for number in range(6):
-            statuses = [("queued", 0), (ends[number % 3], 0.1)]
-            mock_server.add_run(thread_id="thread_1", run_id=f"run_{ends[number % 3]}_{number}", statuses=statuses)
+            status = statuses[number % 3]
+            timeline = [("queued", 0), (status, 0.1)]
+            mock_server.add_run(thread_id="thread_1", run_id=f"run_{status}_{number}", statuses=timeline)
         await until(lambda: len(got[0]) == 6)
         # A late watcher with an earlier state misses no run and repeats none.
         late = len(watchers)
@@ -312,10 +313,10 @@ def test_each_watcher_gives_up_at_its_own_limit(mock_server, watcher):
             one.filter_shared_stream(manager.subscribe(trigger_id=number, trigger=one, key=one.shared_stream_key()))
             for number, one in enumerate(watchers)
         ]
-        ends = await asyncio.gather(*(anext(stream) for stream in streams), return_exceptions=True)
+        errors = await asyncio.gather(*(anext(stream) for stream in streams), return_exceptions=True)
         await manager.stop_all()
-        assert all(isinstance(end, PortkeyPollingGaveUpError) for end in ends)
-        return [str(end) for end in ends]
+        assert all(isinstance(error, PortkeyPollingGaveUpError) for error in errors)
+        return [str(error) for error in errors]
 
     two, five = asyncio.run(live())
     assert "2 consecutive polls" in two
