@@ -620,8 +620,7 @@ def test_a_thread_that_fails_is_named_and_all_others_land(
     landed = {f"thread_{number}.jsonl" for number in (1, 3, 4, 5)}
     assert {entry.name for entry in partition(tmp_path).iterdir()} == landed
     assert not isinstance(failed.value, exceptions.AirflowFailException)
-    for fault in mock_server._faults._faults:
-        fault.times = 0
+    mock_server.clear_faults()
     assert export(tmp_path, thread_ids=threads, context=context)["files"] == 5
 
 
@@ -753,10 +752,11 @@ class Reaper:
             raise Killed
 
 
-def rewind(mock_server: PortkeyMockServer, threads: list[str]) -> None:
-    """Let the runs that take their time begin anew."""
+def rewind(mock_server: PortkeyMockServer, threads: list[str], seconds: float) -> None:
+    """Start the late runs again, for some seconds."""
+    statuses = [("in_progress", 0), ("completed", seconds)]
     for thread_id in threads:
-        mock_server._world.run(thread_id, "late").script._position = 0
+        mock_server.set_run_statuses(thread_id=thread_id, run_id="late", statuses=statuses)
 
 
 def test_killed_at_any_moment_a_retry_leaves_each_step_once_and_the_same_bytes(
@@ -779,8 +779,8 @@ def test_killed_at_any_moment_a_retry_leaves_each_step_once_and_the_same_bytes(
         """Two nights; the process is killed once on the way, and started again."""
         for key in context:
             context[key] = AssetStore()
-        rewind(mock_server, threads)
         clock.now, reaper.count, reaper.at = evening, 0, at
+        rewind(mock_server, threads, 86_400)
         for night in (0, 1):
             arguments = {"night": night, "thread_ids": threads, "context": context, "max_concurrent_requests": 1}
             try:
@@ -822,8 +822,8 @@ def test_a_run_that_ends_between_the_kill_and_the_retry_stands_once(
         folder = tmp_path / str(at)
         for key in context:
             context[key] = AssetStore()
-        rewind(mock_server, threads)
         clock.now, reaper.count, reaper.at = evening, 0, at
+        rewind(mock_server, threads, 60)
         arguments = {"thread_ids": threads, "context": context, "max_concurrent_requests": 1}
         try:
             export(folder, **arguments)
