@@ -62,43 +62,16 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return lines
 
 
-class AssetStateStore:
-    """
-    Airflow's asset state store with one value, and everything that was written to it.
-
-    :param value: The stored value.
-    """
-
-    def __init__(self, value: Any = None) -> None:
-        self.value = value
-        self.written: list[dict[str, Any]] = []
-        self.failing_reads = 0
-        self.failing_writes = 0
-
-    async def aget(self, key: str, default: Any = None) -> Any:
-        if self.failing_reads:
-            self.failing_reads -= 1
-            raise RuntimeError("the store is away")
-        return self.value
-
-    async def aset(self, key: str, value: Any) -> None:
-        if self.failing_writes:
-            self.failing_writes -= 1
-            raise RuntimeError("the store is away")
-        self.value = json.loads(json.dumps(value))
-        self.written.append(self.value)
-
-
 @pytest.fixture
-def make_store() -> Callable[..., AssetStateStore]:
-    """Return an asset state store, with the state of a tracker where ``at`` is given."""
+def tracker_state() -> Callable[..., dict[str, Any]]:
+    """Return the state of a tracker as an asset state store holds it."""
 
-    def make_store(
-        value: Any = None, *, at: float | None = None, seen: dict[str, float] | None = None, pending: Sequence[str] = ()
-    ) -> AssetStateStore:
-        return AssetStateStore(value if at is None else {"at": at, "seen": seen or {}, "pending": list(pending)})
+    def tracker_state(
+        at: float = 1, seen: dict[str, float] | None = None, pending: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        return {"at": at, "seen": seen or {}, "pending": list(pending)}
 
-    return make_store
+    return tracker_state
 
 
 @pytest.fixture

@@ -10,18 +10,19 @@ from airflow import __version__ as airflow_version
 from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError, PortkeyPollingGaveUpError
+from airflow_provider_portkey.testing.context import AssetStateStore, AssetStateStores, TaskStateStore
 
 if int(airflow_version.split(".")[0]) < 3:
     pytest.skip("older versions know no event triggers", allow_module_level=True)
 
 
 @pytest.fixture
-def resumed(watcher, make_store):
+def resumed(watcher, tracker_state):
     """Return a trigger that was started before, long ago, so that it emits every run that has finished by now."""
 
     def resumed(store: Any = None, **changes: Any) -> Any:
         one = watcher(**changes)
-        one.asset_state_store = store or make_store(at=1)
+        one.asset_state_store = store or AssetStateStore(default=tracker_state())
         return one
 
     return resumed
@@ -199,7 +200,7 @@ def test_a_refusal_is_raised_at_once(mock_server, status, watcher):
     assert len(mock_server.requests) == 1
 
 
-def test_a_connection_that_cannot_be_used_is_raised_at_once(monkeypatch, pauses, watcher):
+def test_a_connection_that_cannot_be_used_is_raised_at_once(monkeypatch, watcher):
     monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps({"conn_type": "portkey", "host": "ftp://x"}))
     with pytest.raises(PortkeyPollingGaveUpError, match="refused"):
         asyncio.run(first(watcher(), 1))
@@ -219,9 +220,9 @@ def test_a_trigger_that_gave_up_and_is_started_again_keeps_the_pause(mock_server
     assert pauses[0] <= 0
 
 
-def test_a_run_that_is_gone_is_no_failure(mock_server, logged, resumed, make_store):
+def test_a_run_that_is_gone_is_no_failure(mock_server, logged, resumed, tracker_state):
     mock_server.add_run(thread_id="thread_1", run_id="run_1")
-    one = resumed(make_store(at=1, pending=("run_gone",)))
+    one = resumed(AssetStateStore(default=tracker_state(1, pending=("run_gone",))))
     assert [payload["id"] for payload in asyncio.run(first(one, 1))] == ["run_1"]
     assert "run_gone" in "".join(logged)
 
@@ -229,40 +230,42 @@ def test_a_run_that_is_gone_is_no_failure(mock_server, logged, resumed, make_sto
 # The state
 
 
-def test_continues_from_the_store_and_catches_up_by_itself(mock_server, watcher, make_store):
+def test_continues_from_the_store_and_catches_up_by_itself(mock_server, watcher, tracker_state):
     for number in range(150):
         mock_server.add_run(thread_id="thread_1", run_id=f"run_{number:03}", created_at=1_700_000_000 + 60 * number)
     one = watcher()
-    store = one.asset_state_store = make_store(at=1_700_000_540, seen={"run_009": 1_700_000_540}, pending=("run_003",))
+    store = one.asset_state_store = AssetStateStore(
+        default=tracker_state(1_700_000_540, seen={"run_009": 1_700_000_540}, pending=("run_003",))
+    )
     payloads = asyncio.run(first(one, 141))
     assert [payload["id"] for payload in payloads] == ["run_003", *(f"run_{number:03}" for number in range(10, 150))]
-    assert store.value["at"] == 1_700_000_000 + 60 * 149
+    assert store.writes[-1][1]["at"] == 1_700_000_000 + 60 * 149
 
 
-def test_a_new_watcher_writes_its_state_before_any_run_finishes(mock_server, watcher, make_store, until):
+def test_a_new_watcher_writes_its_state_before_any_run_finishes(mock_server, watcher, until):
     mock_server.add_run(thread_id="thread_1", run_id="run_1", statuses="queued")
     one = watcher()
-    store = one.asset_state_store = make_store()
+    store = one.asset_state_store = AssetStateStore()
 
     async def begin() -> None:
         task = asyncio.create_task(first(one, 1))
-        await until(lambda: store.value)
+        await until(lambda: store.writes)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(begin())
-    assert store.value["pending"] == ["run_1"]
-    assert len(store.written) == 1
+    ((_, state),) = store.writes
+    assert state["pending"] == ["run_1"]
 
 
 @pytest.mark.parametrize("nonsense", ["text", {"at": "x"}, {"at": 5}, 7])
-def test_nonsense_in_the_store_is_a_warning_and_a_new_start(mock_server, nonsense, logged, resumed, make_store, until):
+def test_nonsense_in_the_store_is_a_warning_and_a_new_start(mock_server, nonsense, logged, resumed, until):
     mock_server.add_run(thread_id="thread_1", run_id="run_before")
-    store = make_store(nonsense)
+    store = AssetStateStore(default=nonsense)
 
     async def events() -> list[dict]:
         watching = asyncio.create_task(first(resumed(store), 1))
-        await until(lambda: store.written)
+        await until(lambda: store.writes)
         mock_server.add_run(thread_id="thread_1", run_id="run_1")
         return await watching
 
@@ -270,25 +273,27 @@ def test_nonsense_in_the_store_is_a_warning_and_a_new_start(mock_server, nonsens
     assert "Starting anew" in "".join(logged)
 
 
-def test_a_store_that_cannot_be_read_emits_nothing_until_it_can(mock_server, watcher, make_store):
+def test_a_store_that_cannot_be_read_emits_nothing_until_it_can(mock_server, watcher, tracker_state):
     mock_server.add_run(thread_id="thread_1", run_id="run_1", created_at=1_700_000_060)
     one = watcher(max_consecutive_failures=4)
-    store = one.asset_state_store = make_store(at=1_700_000_000)
+    store = one.asset_state_store = AssetStateStore(default=tracker_state(1_700_000_000))
     store.failing_reads = 3
     assert [payload["id"] for payload in asyncio.run(first(one, 1))] == ["run_1"]
     store.failing_reads = 4
-    assert "the store is away" in str(failing(one))
+    assert "fail this read" in str(failing(one))
 
 
-def test_a_store_that_cannot_be_written_is_a_warning_and_written_later(mock_server, logged, resumed, make_store, until):
+def test_a_store_that_cannot_be_written_is_a_warning_and_written_later(
+    mock_server, logged, resumed, tracker_state, until
+):
     mock_server.add_run(thread_id="thread_1", run_id="run_1")
-    store = make_store(at=1)
+    store = AssetStateStore(default=tracker_state())
     store.failing_writes = 2
 
     async def twice() -> list[dict]:
         watching = asyncio.create_task(first(resumed(store), 2))
-        await until(lambda: store.written)
-        assert store.value["pending"] == []
+        await until(lambda: store.writes)
+        assert store.writes[-1][1]["pending"] == []
         mock_server.add_run(thread_id="thread_1", run_id="run_2")
         return await watching
 
@@ -296,19 +301,16 @@ def test_a_store_that_cannot_be_written_is_a_warning_and_written_later(mock_serv
     assert sum("did not take" in line for line in logged) == 2
 
 
-class BlockingStore:
+class BlockingStore(TaskStateStore):
     """The store of 3.3.0 and 3.3.1: its methods must not be called on the event loop."""
 
-    def __init__(self) -> None:
-        self.values: dict[str, object] = {}
-
-    def get(self, key: str, default=None):
+    def get(self, key: str, default: Any = None) -> Any:
         self._off_the_loop()
-        return self.values.get(key, {"at": 1, "seen": {}, "pending": []})
+        return super().get(key, default)
 
-    def set(self, key: str, value) -> None:
+    def set(self, key: str, value: Any, **options: Any) -> None:
         self._off_the_loop()
-        self.values[key] = value
+        super().set(key, value, **options)
 
     def _off_the_loop(self) -> None:
         with pytest.raises(RuntimeError):
@@ -316,11 +318,11 @@ class BlockingStore:
 
 
 @pytest.fixture
-def keys(resumed, until):
+def keys(resumed, tracker_state, until):
     """Return the keys under which a trigger stores its state."""
 
     async def keys(**changes: Any) -> list[str]:
-        store = BlockingStore()
+        store = BlockingStore(default=tracker_state())
         watching = asyncio.create_task(first(resumed(store, **changes), 9))
         await until(lambda: store.values)
         watching.cancel()
@@ -343,43 +345,31 @@ def test_the_watched_runs_make_the_key_and_not_the_interval(mock_server, keys):
     assert asyncio.run(keys(statuses=["completed"])) != same[0]
 
 
-class SeveralStores:
-    """The store of a trigger that is watched for several assets: one accessor for each, none of its own."""
-
-    def __init__(self, **by_name: Any) -> None:
-        self._by_name = by_name
-
-    async def aget(self, key: str, default=None):
-        raise ValueError("Task has 2 concrete inlets and outlets")
-
-    aset = aget
-
-
-def test_of_several_assets_each_has_the_state_and_the_newest_counts(mock_server, watcher, make_store):
+def test_of_several_assets_each_has_the_state_and_the_newest_counts(mock_server, watcher, tracker_state):
     mock_server.add_run(thread_id="thread_1", run_id="run_1", created_at=1_700_000_060)
     mock_server.add_run(thread_id="thread_1", run_id="run_2", created_at=1_700_000_120)
     stores = {
-        "b": make_store(at=1_700_000_060, seen={"run_1": 1_700_000_060}),
-        "a": make_store(at=5),
-        "c": make_store(),
+        "b": AssetStateStore(default=tracker_state(1_700_000_060, seen={"run_1": 1_700_000_060})),
+        "a": AssetStateStore(default=tracker_state(5)),
+        "c": AssetStateStore(),
     }
     one = watcher()
-    one.asset_state_store = SeveralStores(**stores)
+    one.asset_state_store = AssetStateStores(**stores)
     assert [payload["id"] for payload in asyncio.run(first(one, 1))] == ["run_2"]
     # A caller that stops pulling has not come back for more, so nothing was written.
-    assert not any(store.written for store in stores.values())
+    assert not any(store.writes for store in stores.values())
     mock_server.add_run(thread_id="thread_1", run_id="run_3", created_at=1_700_000_180)
     assert len(asyncio.run(first(one, 2))) == 2
-    assert len({json.dumps(store.value) for store in stores.values()}) == 1
+    assert len({json.dumps(store.values) for store in stores.values()}) == 1
 
 
-def test_snapshots_that_accumulated_are_not_each_completed_by_a_request(mock_server, resumed, make_store):
+def test_snapshots_that_accumulated_are_not_each_completed_by_a_request(mock_server, resumed, tracker_state):
     mock_server.add_run(thread_id="thread_1", run_id="run_stuck", statuses="queued", created_at=1_700_000_000)
     for number in range(30):
         mock_server.add_run(thread_id="thread_1", run_id=f"run_{number}", created_at=1_700_001_000 + number)
 
     async def poll() -> int:
-        one = resumed(make_store(at=1_700_002_000, pending=("run_stuck",)))
+        one = resumed(AssetStateStore(default=tracker_state(1_700_002_000, pending=("run_stuck",))))
         stream = one.open_shared_stream(one.serialize()[1])
         snapshot = await anext(stream)
         await stream.aclose()

@@ -13,6 +13,7 @@ from airflow import __version__ as airflow_version
 
 from airflow_provider_portkey.exceptions import PortkeyPollingGaveUpError
 from airflow_provider_portkey.polling.run_tracker import TERMINAL_STATUSES
+from airflow_provider_portkey.testing.context import AssetStateStore
 
 if tuple(map(int, airflow_version.split(".")[:2])) < (3, 3):
     pytest.skip("shared streams and the asset state store came with 3.3", allow_module_level=True)
@@ -29,13 +30,13 @@ class Triggerer:
     takes one after the other; a kill stops between any two.
     """
 
-    def __init__(self, one: Any, store: Any, number: int = 1) -> None:
+    def __init__(self, one: Any, stored: Any, number: int = 1) -> None:
         from airflow.jobs.triggerer_job_runner import TriggerRunner
 
         self.runner = TriggerRunner()
         self.frames: list[tuple[str, object]] = []
         self.stopping = False
-        self._stored = store.value
+        self._stored = stored
         one.trigger_id = number
         one.asset_state_store = self
         self.runner.triggers[number] = {"task": None, "is_watcher": True, "name": "watcher", "events": 0}
@@ -63,12 +64,12 @@ class Triggerer:
         await asyncio.gather(self.task, return_exceptions=True)
 
 
-def test_the_state_is_written_when_the_event_was_sent_and_not_before(mock_server, watcher, make_store, until):
+def test_the_state_is_written_when_the_event_was_sent_and_not_before(mock_server, watcher, tracker_state, until):
     mock_server.add_run(thread_id="thread_1", run_id="run_1")
     mock_server.add_run(thread_id="thread_1", run_id="run_2")
 
     async def frames() -> list:
-        triggerer = Triggerer(watcher(), make_store(at=1))
+        triggerer = Triggerer(watcher(), tracker_state())
         await until(lambda: triggerer.runner.events)
         # Airflow holds the event back; the trigger must hold its state back.
         seen = len(mock_server.requests)
@@ -83,11 +84,11 @@ def test_the_state_is_written_when_the_event_was_sent_and_not_before(mock_server
     assert events == [["run_1", "run_2"], []]
 
 
-def test_an_event_that_a_stopping_triggerer_does_not_store_is_emitted_again(mock_server, watcher, make_store, until):
+def test_an_event_that_a_stopping_triggerer_does_not_store_is_emitted_again(mock_server, watcher, tracker_state, until):
     mock_server.add_run(thread_id="thread_1", run_id="run_1")
 
     async def frames() -> list:
-        triggerer = Triggerer(watcher(), make_store(at=1))
+        triggerer = Triggerer(watcher(), tracker_state())
         await until(lambda: triggerer.runner.events)
         triggerer.stopping = True
         triggerer.sync()
@@ -100,11 +101,11 @@ def test_an_event_that_a_stopping_triggerer_does_not_store_is_emitted_again(mock
     assert [state["pending"] for _, state in states] == [[], ["run_1"]]
 
 
-def test_many_events_are_emitted_in_groups(mock_server, watcher, make_store, until):
+def test_many_events_are_emitted_in_groups(mock_server, watcher, tracker_state, until):
     mock_server.add_runs(thread_id="thread_1", count=25)
 
     async def frames() -> list:
-        triggerer = Triggerer(watcher(), make_store(at=1))
+        triggerer = Triggerer(watcher(), tracker_state())
         for together in (10, 10, 5):
             await until(lambda together=together: len(triggerer.runner.events) == together)
             sent = len(triggerer.frames)
@@ -118,14 +119,14 @@ def test_many_events_are_emitted_in_groups(mock_server, watcher, make_store, unt
     assert [len(content["pending"]) for kind, content in sent if kind == "set"] == [15, 5, 0]
 
 
-def test_a_stored_event_is_plain_data(mock_server, watcher, make_store, until):
+def test_a_stored_event_is_plain_data(mock_server, watcher, tracker_state, until):
     from airflow.jobs.triggerer_job_runner import messages
     from airflow.sdk.execution_time.comms import _RequestFrame
 
     mock_server.add_run(thread_id="thread_1", run_id="run_1")
 
     async def crossed() -> object:
-        triggerer = Triggerer(watcher(), make_store(at=1))
+        triggerer = Triggerer(watcher(), tracker_state())
         await until(lambda: triggerer.runner.events)
         message = triggerer.runner.process_trigger_events([])
         frame = _RequestFrame(id=1, body=message.model_dump()).as_bytes()
@@ -142,14 +143,17 @@ def test_a_stored_event_is_plain_data(mock_server, watcher, make_store, until):
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_forty_restarts_emit_each_run_once(mock_server, seed, watcher, make_store, until):
+def test_forty_restarts_emit_each_run_once(mock_server, seed, watcher, until):
     chance = random.Random(seed)
     emitted: Counter[str] = Counter()
     torn: list[str] = []
     added: list[str] = []
     mock_server.add_run(thread_id="thread_1", run_id="run_before")
 
-    def stored(frames: list, store: Any) -> None:
+    state: Any = None
+
+    def store(frames: list) -> None:
+        nonlocal state
         known: list[str] = []
         pending: list[str] = []
         for kind, content in frames:
@@ -157,18 +161,17 @@ def test_forty_restarts_emit_each_run_once(mock_server, seed, watcher, make_stor
                 emitted.update(content)
                 pending += content
             elif kind == "set":
-                store.value, known, pending = content, known + pending, []
+                state, known, pending = content, known + pending, []
         # Stored without the state that belongs to it, or with a state that was taken back.
-        torn.extend(pending + [run_id for run_id in known if run_id in store.value["pending"]])
+        torn.extend(pending + [run_id for run_id in known if run_id in state["pending"]])
 
     async def live() -> None:
-        store = make_store()
-        first_start = Triggerer(watcher(), store)
+        first_start = Triggerer(watcher(), state)
         await until(lambda: first_start.frames)
         await first_start.die()
-        stored(first_start.frames, store)
+        store(first_start.frames)
         for restart in range(41):
-            triggerer = Triggerer(watcher(), store)
+            triggerer = Triggerer(watcher(), state)
             for _ in range(chance.randint(0, 3)):
                 added.append(f"run_{len(added)}")
                 end = chance.choice([0.0, 0.01, 0.05])
@@ -195,7 +198,7 @@ def test_forty_restarts_emit_each_run_once(mock_server, seed, watcher, make_stor
             await triggerer.die()
             cut = len(triggerer.frames) if graceful else sent if restart == 40 else chance.randint(0, sent)
             frames = triggerer.frames
-            stored(frames[:cut], store)
+            store(frames[:cut])
 
     def sent_by(triggerer: Triggerer) -> set[str]:
         return {run_id for kind, content in triggerer.frames if kind == "events" for run_id in content}
@@ -210,7 +213,7 @@ def test_forty_restarts_emit_each_run_once(mock_server, seed, watcher, make_stor
 # Shared polling
 
 
-def test_watchers_of_a_thread_share_one_poll(mock_server, watcher, make_store, until):
+def test_watchers_of_a_thread_share_one_poll(mock_server, watcher, tracker_state, until):
     from airflow.triggers.shared_stream import SharedStreamManager
 
     mock_server.add_run(thread_id="thread_1", run_id="run_0")
@@ -238,7 +241,7 @@ def test_watchers_of_a_thread_share_one_poll(mock_server, watcher, make_store, u
         # A late watcher with an earlier state misses no run and repeats none.
         late = len(watchers)
         watchers.append(watcher(statuses=["failed"], poll_interval=7))
-        watchers[-1].asset_state_store = make_store(at=1)
+        watchers[-1].asset_state_store = AssetStateStore(default=tracker_state())
         got[late] = []
         tasks.append(asyncio.create_task(watch(manager, late)))
         await until(lambda: len(got[late]) == 2)
