@@ -1,100 +1,150 @@
-"""Asset state: what an event trigger knows, in Airflow's asset state store (Airflow 3.3 and newer)."""
+"""
+State that belongs to an asset, in Airflow's asset state store (3.3 and newer).
+
+:class:`AssetState` is for event triggers and asynchronous, :class:`TaskAssetState` is for tasks.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-#: Seconds for writing an earlier state while the triggerer stops; Airflow gives all triggers together ten.
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+#: Seconds for the last write of a trigger when the triggerer stops; Airflow gives all triggers together ten.
 _TAKE_BACK_TIMEOUT = 0.5
 
 
-class State(Protocol):
-    """A state that can be stored."""
+class RestorableState(Protocol):
+    """The state of a trigger; ``to_dict()["at"]`` grows with time."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the state in JSON values; ``at`` grows with time."""
+        """Return the state as JSON has it."""
 
     def restore(self, state: object) -> None:
-        """Continue from a value of :meth:`to_dict`; raises ``ValueError`` for anything else."""
+        """Continue from a value of :meth:`to_dict`; raises ``ValueError`` for any other value."""
 
 
 class AssetState:
     """
-    Stores a state in the asset state store of every asset that a trigger is watched for.
+    Keeps the state of an event trigger in the store of every asset that the trigger watches.
 
     :param state: The state.
-    :param accessors: Airflow's ``asset_state_store`` of an event trigger; ``None`` before Airflow 3.3: then nothing is
-        stored.
+    :param accessors: ``asset_state_store`` of the trigger; ``None`` before Airflow 3.3: then nothing is kept.
     :param key: The key in the store.
-    :param log: For warnings.
+    :param log: The logger of the trigger.
     """
 
-    def __init__(self, state: State, accessors: Any, key: str, log: Any) -> None:
+    def __init__(self, state: RestorableState, accessors: Any, key: str, log: Any) -> None:
         self._state = state
         self._key = key
         self._log = log
-        self._stored: Mapping[str, Any] | None = None
-        # With several assets Airflow expects the name of one, and gives a trigger no public list of names.
+        self._saved: Mapping[str, Any] | None = None
+        # With several assets Airflow requires the name of one, and does not give the names to a trigger.
         by_asset = {**getattr(accessors, "_by_name", {}), **getattr(accessors, "_by_uri", {})}
         self._stores = [by_asset[name] for name in sorted(by_asset)] or [accessors]
         if accessors is None:
             self._stores = []
-            self._log.info("Airflow stores no state for this trigger: after a restart the trigger starts anew.")
+            self._log.info("Airflow keeps no state for this trigger: after a restart the trigger begins anew.")
 
     @property
     def has_store(self) -> bool:
-        """Whether there is a store at all."""
+        """Whether there is a store."""
         return bool(self._stores)
 
     async def restore(self) -> None:
-        """Let the state continue from the stored one; warn and change nothing where the stored value is no state."""
+        """Continue from the saved state; where that state is not valid, warn and begin anew."""
         values = [await self._call(store, "get") for store in self._stores]
-        # The state of an asset that was not watched for a while is behind the others.
-        states = [value for value in values if isinstance(value, Mapping) and isinstance(value.get("at"), (int, float))]
-        value = max(states, key=lambda each: each["at"]) if states else next(filter(None, values), None)
+        # The store of an asset that was not watched for a while is behind. Of equal values the first was written first.
+        dated = [value for value in values if isinstance(value, Mapping) and isinstance(value.get("at"), (int, float))]
+        value = max(dated, key=lambda each: each["at"]) if dated else next(filter(None, values), None)
         if value is None:
             return
         try:
             self._state.restore(value)
         except ValueError as error:
             self._log.warning(
-                "The value of %r in the asset state store cannot be used (%s). Starting anew: no events are emitted "
-                "for runs that finished in the meantime.",
+                "The state %r in the asset state store is not valid (%s). Beginning anew: no event is emitted for runs "
+                "that ended in the meantime.",
                 self._key,
                 error,
             )
         else:
-            self._stored = value
+            self._saved = value
 
     async def save(self) -> None:
-        """Store the state where it has changed; warn where that fails: the next call writes it again."""
+        """Save the state if it has changed; where that fails, warn: the next call tries again."""
         state = self._state.to_dict()
-        if state == self._stored:
+        if state == self._saved:
             return
         try:
             for store in self._stores:
                 await self._call(store, "set", state)
         except Exception as error:
             self._log.warning(
-                "The asset state store did not take %r. If the triggerer restarts before the next write, events that "
-                "were emitted since the last one are emitted again: %s",
+                "The asset state store did not save %r; if the triggerer restarts before the next save, events since "
+                "the last save are emitted again: %s",
                 self._key,
                 error,
             )
         else:
-            self._stored = state
+            self._saved = state
 
     async def take_back(self, state: Mapping[str, Any]) -> None:
-        """Write an earlier state again while the triggerer stops: it still reads messages, and sends no responses."""
+        """Save an earlier state while the triggerer stops: no response comes any more, but requests are read."""
         with contextlib.suppress(Exception):
             async with asyncio.timeout(_TAKE_BACK_TIMEOUT):
                 await asyncio.gather(*(self._call(store, "set", state) for store in self._stores))
 
     async def _call(self, store: Any, name: str, *value: Any) -> Any:
-        # 3.3.0 and 3.3.1 have the blocking methods only.
+        # Airflow 3.3.0 and 3.3.1 have the blocking methods only.
         if method := getattr(store, f"a{name}", None):
             return await method(self._key, *value)
         return await asyncio.to_thread(getattr(store, name), self._key, *value)
+
+
+class JsonStore(Protocol):
+    """Keeps JSON objects by key."""
+
+    def read(self, key: str) -> dict[str, Any] | None:
+        """Return the object of a key, ``None`` where there is none."""
+
+    def write(self, key: str, value: dict[str, Any]) -> None:
+        """Write the object of a key in place of the earlier one."""
+
+
+class TaskAssetState:
+    """
+    Keeps JSON objects in the store of a task's asset, if Airflow has one and the task has exactly one asset.
+
+    :param context: The context of the task.
+    :param prefix: The beginning of the keys in the store.
+    :param fallback: Used where the task has no store of one asset. Objects that are not in the store are read from
+        the fallback, which an earlier Airflow may have written.
+    """
+
+    def __init__(self, context: Context, *, prefix: str, fallback: JsonStore) -> None:
+        self._prefix = prefix
+        self._fallback = fallback
+        self._store: Any = context.get("asset_state_store")
+        if self._store is not None:
+            try:
+                self._store.get(prefix)
+            except ValueError:  # several assets among the inlets and outlets of the task
+                self._store = None
+
+    def read(self, key: str) -> dict[str, Any] | None:
+        """Return the object of a key, ``None`` where there is none."""
+        if self._store is not None and (value := self._store.get(f"{self._prefix}/{key}")) is not None:
+            return dict(value)
+        return self._fallback.read(key)
+
+    def write(self, key: str, value: dict[str, Any]) -> None:
+        """Write the object of a key in place of the earlier one."""
+        if self._store is not None:
+            self._store.set(f"{self._prefix}/{key}", value)
+        else:
+            self._fallback.write(key, value)

@@ -270,7 +270,7 @@ def test_nonsense_in_the_store_is_a_warning_and_a_new_start(mock_server, nonsens
         return await watching
 
     assert [payload["id"] for payload in asyncio.run(events())] == ["run_1"]
-    assert "Starting anew" in "".join(logged)
+    assert "Beginning anew" in "".join(logged)
 
 
 def test_a_store_that_cannot_be_read_emits_nothing_until_it_can(mock_server, watcher, tracker_state):
@@ -298,7 +298,7 @@ def test_a_store_that_cannot_be_written_is_a_warning_and_written_later(
         return await watching
 
     assert [payload["id"] for payload in asyncio.run(twice())] == ["run_1", "run_2"]
-    assert sum("did not take" in line for line in logged) == 2
+    assert sum("did not save" in line for line in logged) == 2
 
 
 class BlockingStore(TaskStateStore):
