@@ -17,7 +17,12 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_portkey.exceptions import PortkeyError, PortkeyRemoteJobFailedError, PortkeyRequestError
+from airflow_provider_portkey.exceptions import (
+    PortkeyError,
+    PortkeyPaginationError,
+    PortkeyRemoteJobFailedError,
+    PortkeyRequestError,
+)
 from airflow_provider_portkey.tasks.base import PortkeyTaskMixin
 
 if TYPE_CHECKING:
@@ -202,7 +207,7 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
                 # One attempt a request: the poller itself decides whether and when to poll again.
                 response = drive(poller.requests(time.time()), partial(self.hook.get_conn().get, max_retries=0))
             outcome = poller.on_response(response, time.time())
-        except PortkeyRequestError as error:
+        except (PortkeyRequestError, PortkeyPaginationError) as error:
             outcome = poller.on_failure(error, time.time())
         outcome.log_to(self.log)
         return outcome

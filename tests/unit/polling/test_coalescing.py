@@ -6,12 +6,14 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from airflow_provider_portkey.client import aio
 from airflow_provider_portkey.polling import coalescing
+from airflow_provider_portkey.polling.wait_state import WaitState
 from airflow_provider_portkey.testing import PortkeyMockServer
 from airflow_provider_portkey.triggers import job as trigger_module
 from airflow_provider_portkey.triggers.run import PortkeyRunTrigger
@@ -20,7 +22,7 @@ LIST = "/v1/threads/thread_1/runs"
 
 
 class Clock:
-    """Time that passes only when every task sleeps or waits for nothing but time, and no request is on its way."""
+    """Time that passes only while every task sleeps and no request is in flight."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
@@ -30,6 +32,9 @@ class Clock:
         self.slept = 0
         #: Grows whenever a sleep begins or a request ends.
         self.moves = 0
+
+    def time(self) -> float:
+        return self.now
 
     async def sleep(self, seconds: float) -> None:
         self.slept += 1
@@ -41,7 +46,7 @@ class Clock:
         await waker
 
     async def run(self, *waits: asyncio.Task[Any], until: float = 1e9) -> None:
-        """Let the time pass until the waits have ended, or so many seconds are over."""
+        """Let time pass until the waits are over, at most ``until`` seconds."""
         end = self.now + until
         while self.slept < self.waits:  # some have not begun
             await asyncio.sleep(0.001)
@@ -66,13 +71,9 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(monkeypatch: pytest.MonkeyPatch, replace_sleep: Callable[[object], None]) -> Clock:
+    """The clock of the waits and of the mock server."""
     clock = Clock()
-
-    class Time:
-        time = staticmethod(lambda: clock.now)
-        monotonic = staticmethod(lambda: clock.now)
-
     send = aio.AsyncPortkeyClient._send
 
     async def counted(self, *arguments):
@@ -83,18 +84,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
             clock.requests -= 1
             clock.moves += 1
 
-    monkeypatch.setattr(trigger_module, "time", Time)
-    monkeypatch.setattr(trigger_module, "sleep_to_grid", clock.sleep)
-    monkeypatch.setattr(coalescing, "time", Time)
+    replace_sleep(clock.sleep)
+    for module in (trigger_module, coalescing):
+        monkeypatch.setattr(module, "time", SimpleNamespace(time=clock.time, monotonic=clock.time))
     monkeypatch.setattr(aio.AsyncPortkeyClient, "_send", counted)
     return clock
-
-
-@pytest.fixture
-def mock_server(monkeypatch: pytest.MonkeyPatch, clock: Clock):
-    with PortkeyMockServer(clock=lambda: clock.now) as mock_server:
-        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
-        yield mock_server
 
 
 def add_runs(mock_server: PortkeyMockServer, count: int, statuses: Any = "in_progress") -> list[str]:
@@ -105,9 +99,13 @@ def add_runs(mock_server: PortkeyMockServer, count: int, statuses: Any = "in_pro
 
 
 def wait_for(clock: Clock, run_id: str, **changes: Any) -> asyncio.Task[dict[str, Any]]:
-    arguments = {"deadline": clock.now + 1000, "poll_interval": 10.0, "started": clock.now}
-    arguments["next_look"] = clock.now + changes.pop("first", 10.0)
-    trigger = PortkeyRunTrigger(**({"thread_id": "thread_1", "run_id": run_id} | arguments | changes))
+    ids = {"thread_id": "thread_1", "run_id": run_id}
+    ids |= {name: changes.pop(name) for name in ids if name in changes}
+    arguments = {name: changes.pop(name) for name in ("portkey_conn_id",) if name in changes}
+    first_poll_at = clock.now + changes.pop("first", 10.0)
+    times = {"started_at": clock.now, "deadline": clock.now + 1000, "next_poll_at": first_poll_at}
+    wait_state = WaitState(**({"poll_interval": 10.0} | times | changes)).to_dict()
+    trigger = PortkeyRunTrigger(**ids, wait_state=wait_state, **arguments)
     clock.waits += 1
 
     async def event() -> dict[str, Any]:
@@ -118,7 +116,7 @@ def wait_for(clock: Clock, run_id: str, **changes: Any) -> asyncio.Task[dict[str
 
 
 def run(scene: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a scene to its end, and see that nothing is left of it."""
+    """Run a scene to its end, and check that no task, session or group is left."""
 
     async def whole() -> None:
         async with asyncio.timeout(60):
@@ -127,7 +125,7 @@ def run(scene: Callable[[], Coroutine[Any, Any, None]]) -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(whole())
-    assert not any(coalescing._COMPANIES.values())
+    assert not any(coalescing._GROUPS.values())
 
 
 async def stop(*waits: asyncio.Task[Any]) -> None:
@@ -172,33 +170,33 @@ def test_newer_runs_on_the_thread_cost_the_waits_nothing(mock_server, clock):
 
 
 @pytest.mark.parametrize("interval", [1.0, 10.0, 60.0])
-def test_each_wait_is_looked_at_in_time_and_ends_by_itself(mock_server, clock, interval):
+def test_each_wait_is_polled_in_time_and_finishes_by_itself(mock_server, clock, interval):
     for number in range(60):
         mock_server.add_run(
             thread_id="thread_1", run_id=f"run_{number}", statuses=[("queued", 0), ("completed", 7 * number)]
         )
-    began, ended = clock.now, {}
+    began, finished = clock.now, {}
 
     async def scene():
         waits = {}
         for number in range(60):
             waits[number] = wait_for(clock, f"run_{number}", poll_interval=interval, first=number * interval / 60)
-            waits[number].add_done_callback(lambda _, number=number: ended.setdefault(number, clock.now - began))
+            waits[number].add_done_callback(lambda _, number=number: finished.setdefault(number, clock.now - began))
         await clock.run(*waits.values())
         assert {wait.result()["job"]["id"] for wait in waits.values()} == {f"run_{number}" for number in range(60)}
 
     run(scene)
-    for number, after in ended.items():
+    for number, after in finished.items():
         assert 7 * number <= after <= 7 * number + interval + 0.01
 
 
-def test_a_lone_wait_asks_for_its_run_and_nothing_else(mock_server, clock):
+def test_a_lone_wait_requests_its_run_and_nothing_else(mock_server, clock):
     add_runs(mock_server, 3, [("queued", 0), ("completed", 25)])
 
     async def scene():
         wait = wait_for(clock, "run_1")
         await clock.run(wait)
-        assert wait.result()["reason"] == "success_statuses"
+        assert wait.result()["reason"] == "succeeded"
 
     run(scene)
     assert [request.path for request in mock_server.requests] == [f"{LIST}/run_1"] * 3
@@ -215,12 +213,12 @@ def test_waits_with_long_intervals_do_not_pay_for_one_with_a_short_one(mock_serv
         await stop(*waits)
 
     run(scene)
-    asked = requests(mock_server, began, 240.5)
-    assert asked.count(f"{LIST}/run_0") == 240 - asked.count(LIST)
-    assert asked.count(LIST) == 4
+    sent = requests(mock_server, began, 240.5)
+    assert sent.count(f"{LIST}/run_0") == 240 - sent.count(LIST)
+    assert sent.count(LIST) == 4
 
 
-def test_runs_that_the_list_does_not_show_keep_their_own_answers(mock_server, clock):
+def test_runs_that_the_list_does_not_show_keep_their_own_responses(mock_server, clock):
     add_runs(mock_server, 5)
 
     async def scene():
@@ -235,7 +233,7 @@ def test_runs_that_the_list_does_not_show_keep_their_own_answers(mock_server, cl
     run(scene)
 
 
-def test_a_list_that_fails_is_a_failed_look_for_each_that_it_would_have_served(mock_server, clock):
+def test_a_list_that_fails_is_a_failed_poll_for_each_wait_that_it_would_have_served(mock_server, clock):
     began = clock.now
     add_runs(mock_server, 200)
     mock_server.fault(status=503, path=LIST, times=2)
@@ -252,7 +250,7 @@ def test_a_list_that_fails_is_a_failed_look_for_each_that_it_would_have_served(m
     assert requests(mock_server, began, 35) == [LIST] * 4
 
 
-def test_what_came_before_a_page_failed_is_not_lost(mock_server, clock, monkeypatch):
+def test_pages_before_a_failed_page_are_not_lost(mock_server, clock, monkeypatch):
     add_runs(mock_server, 200, "completed")
     get = aio.AsyncPortkeyClient.get
 
@@ -267,7 +265,7 @@ def test_what_came_before_a_page_failed_is_not_lost(mock_server, clock, monkeypa
         waits = [wait_for(clock, f"run_{number}", max_consecutive_failures=1) for number in range(200)]
         await clock.run(*waits)
         reasons = [wait.result()["reason"] for wait in waits]
-        assert (reasons.count("success_statuses"), reasons.count("gave_up")) == (100, 100)
+        assert (reasons.count("succeeded"), reasons.count("gave_up")) == (100, 100)
 
     run(scene)
 
@@ -275,7 +273,7 @@ def test_what_came_before_a_page_failed_is_not_lost(mock_server, clock, monkeypa
 @pytest.mark.parametrize(
     "fault", [{"status": 404}, {"status": 405}, {"status": 403}, {"body": {"object": "page", "runs": []}}]
 )
-def test_where_there_is_no_list_each_wait_asks_by_itself(mock_server, clock, fault):
+def test_where_there_is_no_list_each_wait_polls_by_itself(mock_server, clock, fault):
     began = clock.now
     add_runs(mock_server, 5)
     mock_server.fault(**fault, path=LIST, times=None)
@@ -287,9 +285,9 @@ def test_where_there_is_no_list_each_wait_asks_by_itself(mock_server, clock, fau
         await stop(*waits)
 
     run(scene)
-    asked = requests(mock_server, began, 35)
-    assert asked.count(LIST) == 1
-    assert len(asked) == 16
+    sent = requests(mock_server, began, 35)
+    assert sent.count(LIST) == 1
+    assert len(sent) == 16
 
 
 def test_a_refusal_of_the_key_ends_each_wait_with_its_own_error(mock_server, clock):
@@ -306,7 +304,7 @@ def test_a_refusal_of_the_key_ends_each_wait_with_its_own_error(mock_server, clo
     run(scene)
 
 
-def test_whoever_is_cancelled_during_a_look_leaves_it_to_the_others(mock_server, clock):
+def test_waits_that_are_cancelled_during_a_poll_leave_the_poll_to_the_others(mock_server, clock):
     add_runs(mock_server, 20, "completed")
     mock_server.fault(delay=0.2, path=LIST)
 
@@ -315,24 +313,24 @@ def test_whoever_is_cancelled_during_a_look_leaves_it_to_the_others(mock_server,
         passing = asyncio.create_task(clock.run(*waits))
         while not mock_server.requests:
             await asyncio.sleep(0.01)
-        await stop(*waits[:10])  # the first of them, too, with whose client the look is made
+        await stop(*waits[:10])  # the first of them too, whose client sends the request
         await passing
         assert all(wait.cancelled() for wait in waits[:10])
-        assert [wait.result()["reason"] for wait in waits[10:]] == ["success_statuses"] * 10
+        assert [wait.result()["reason"] for wait in waits[10:]] == ["succeeded"] * 10
 
     run(scene)
     assert len(mock_server.requests) == 1
 
 
-@pytest.mark.parametrize("moment", ["asleep", "looking"])
-def test_when_all_are_cancelled_nothing_is_left(mock_server, clock, moment):
+@pytest.mark.parametrize("state", ["asleep", "polling"])
+def test_when_all_are_cancelled_nothing_is_left(mock_server, clock, state):
     add_runs(mock_server, 20)
     mock_server.fault(delay=30, path=LIST)
 
     async def scene():
         waits = [wait_for(clock, f"run_{number}") for number in range(20)]
-        passing = asyncio.create_task(clock.run(*waits, until=5 if moment == "asleep" else 15))
-        if moment == "asleep":
+        passing = asyncio.create_task(clock.run(*waits, until=5 if state == "asleep" else 15))
+        if state == "asleep":
             await passing
         else:
             while not mock_server.requests:
@@ -342,7 +340,7 @@ def test_when_all_are_cancelled_nothing_is_left(mock_server, clock, moment):
     run(scene)
 
 
-def test_a_wait_that_becomes_due_during_a_slow_look_does_not_wait_for_it(mock_server, clock, monkeypatch):
+def test_a_wait_that_becomes_due_during_a_slow_poll_does_not_wait_for_it(mock_server, clock, monkeypatch):
     add_runs(mock_server, 4)
     mock_server.fault(delay=30, path=LIST)
 
@@ -352,7 +350,7 @@ def test_a_wait_that_becomes_due_during_a_slow_look_does_not_wait_for_it(mock_se
         passing = asyncio.create_task(clock.run(late))
         while not mock_server.requests:
             await asyncio.sleep(0.01)
-        clock.requests -= 1  # let the time pass though the list is on its way
+        clock.requests -= 1  # let the time pass though the list is in flight
         while not any(request.path == f"{LIST}/run_2" for request in mock_server.requests):
             await asyncio.sleep(0.01)
         await stop(*slow, late, passing)
@@ -360,19 +358,19 @@ def test_a_wait_that_becomes_due_during_a_slow_look_does_not_wait_for_it(mock_se
     run(scene)
 
 
-def test_a_run_that_several_wait_for_is_asked_for_as_ever(mock_server, clock):
+def test_a_run_that_several_wait_for_is_requested_singly(mock_server, clock):
     add_runs(mock_server, 2, [("queued", 0), ("completed", 15)])
 
     async def scene():
         waits = [wait_for(clock, "run_0") for _ in range(3)]
         await clock.run(*waits)
-        assert [wait.result()["reason"] for wait in waits] == ["success_statuses"] * 3
+        assert [wait.result()["reason"] for wait in waits] == ["succeeded"] * 3
 
     run(scene)
     assert {request.path for request in mock_server.requests} == {f"{LIST}/run_0"}
 
 
-def test_waits_of_other_threads_and_other_connections_keep_to_themselves(mock_server, clock, monkeypatch):
+def test_waits_of_other_threads_and_other_connections_share_nothing(mock_server, clock, monkeypatch):
     add_runs(mock_server, 2)
     mock_server.add_run(thread_id="thread_2", run_id="run_9", statuses="in_progress")
     other = mock_server.connection() | {"password": "another-key"}
