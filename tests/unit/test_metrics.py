@@ -2,13 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
-from types import SimpleNamespace
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import Stats, TaskDeferred
-from airflow.utils.db import initdb
 
 from airflow_provider_portkey.exceptions import PortkeyError
 from airflow_provider_portkey.jobs.batch import BATCH
@@ -17,16 +15,9 @@ from airflow_provider_portkey.metrics import count_tokens
 from airflow_provider_portkey.operators.run import PortkeyCreateRunOperator
 from airflow_provider_portkey.sensors.run import PortkeyRunSensor, PortkeyThreadRunsSensor
 from airflow_provider_portkey.testing import PortkeyMockServer
-from airflow_provider_portkey.triggers import job as trigger_module
 
 USAGE = {"prompt_tokens": 30, "completion_tokens": 12, "total_tokens": 42}
-ENDS = ("completed", "failed", "cancelled", "expired", "incomplete")
-
-
-class Store(dict):
-    """Airflow's task state store, as far as it is used."""
-
-    set = dict.__setitem__
+TERMINAL = ("completed", "failed", "cancelled", "expired", "incomplete")
 
 
 @pytest.fixture
@@ -41,15 +32,15 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, dict[str, s
     return found
 
 
-@pytest.mark.parametrize("status", ENDS)
-def test_a_run_that_has_ended_counts(counted: list[Any], status: str) -> None:
+@pytest.mark.parametrize("status", TERMINAL)
+def test_a_finished_run_counts(counted: list[Any], status: str) -> None:
     count_tokens(RUN, {"status": status, "usage": USAGE})
 
     assert counted == [("portkey.run.tokens", 42, {"status": status})]
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         {"status": "requires_action", "usage": USAGE},
         {"status": "in_progress", "usage": None},
@@ -59,8 +50,8 @@ def test_a_run_that_has_ended_counts(counted: list[Any], status: str) -> None:
         {},
     ],
 )
-def test_what_has_not_ended_or_tells_no_tokens_counts_nothing(counted: list[Any], answer: dict[str, Any]) -> None:
-    count_tokens(RUN, answer)
+def test_an_active_run_and_a_run_without_tokens_count_nothing(counted: list[Any], response: dict[str, Any]) -> None:
+    count_tokens(RUN, response)
 
     assert counted == []
 
@@ -81,32 +72,35 @@ def test_many_runs_count_for_each_status(counted: list[Any]) -> None:
 
 
 @pytest.fixture
-def mock_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyMockServer]:
+def mock_server(monkeypatch: pytest.MonkeyPatch, without_reschedules: None) -> Iterator[PortkeyMockServer]:
     async def asleep(seconds: float) -> None:
         await asyncio.sleep(0)
 
-    monkeypatch.setattr(trigger_module, "sleep_to_grid", asleep)
+    monkeypatch.setattr("airflow_provider_portkey.polling.coalescing.sleep_to_grid", asleep)
     monkeypatch.setattr("airflow_provider_portkey.tasks.wait.time.sleep", lambda seconds: None)
     with PortkeyMockServer(run_seconds=0) as mock_server:
         monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
         yield mock_server
 
 
-def work(task: Any) -> tuple[int, Any]:
+@pytest.fixture
+def work(task_context: Callable[..., dict[str, Any]]) -> Callable[[Any], tuple[int, Any]]:
     """Run a task as workers and the triggerer do; return how often it deferred, and its XCom or its error."""
-    key = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "try_number": 1, "max_tries": 0}
-    ti = SimpleNamespace(**key, get_first_reschedule_date=lambda context: None)
-    context = {"ti": ti, "task_state_store": Store()}
-    deferred = 0
-    step, arguments = task.execute, {}
-    while True:
-        try:
-            return deferred, step(context, **arguments)
-        except TaskDeferred as deferral:
-            deferred += 1
-            step, arguments = task.execute_complete, {"event": asyncio.run(event_of(deferral.trigger))}
-        except PortkeyError as error:
-            return deferred, error
+
+    def work(task: Any) -> tuple[int, Any]:
+        context = task_context()
+        deferred = 0
+        step, arguments = task.execute, {}
+        while True:
+            try:
+                return deferred, step(context, **arguments)
+            except TaskDeferred as deferral:
+                deferred += 1
+                step, arguments = task.execute_complete, {"event": asyncio.run(event_of(deferral.trigger))}
+            except PortkeyError as error:
+                return deferred, error
+
+    return work
 
 
 async def event_of(trigger: Any) -> Any:
@@ -117,23 +111,21 @@ async def event_of(trigger: Any) -> Any:
 @pytest.mark.parametrize("how", [{}, {"mode": "reschedule"}, {"deferrable": True}])
 @pytest.mark.parametrize("status", ["completed", "failed"])
 def test_a_wait_for_a_run_counts_it_once_in_each_mode(
-    mock_server: PortkeyMockServer, counted: list[Any], how: dict[str, Any], status: str
+    mock_server: PortkeyMockServer, counted: list[Any], work: Any, how: dict[str, Any], status: str
 ) -> None:
-    if "mode" in how:
-        initdb()  # Airflow 2 looks there for the beginning of the wait
     statuses = [status] if "mode" in how else ["in_progress", "in_progress", "in_progress", status]
     mock_server.add_run(thread_id="t", run_id="r", statuses=statuses, advance="per_poll", fields={"usage": USAGE})
 
-    deferred, end = work(PortkeyRunSensor(task_id="wait", thread_id="t", run_id="r", poke_interval=0, **how))
+    deferred, result = work(PortkeyRunSensor(task_id="wait", thread_id="t", run_id="r", poke_interval=0, **how))
 
     assert deferred == len(how.keys() & {"deferrable"})
     assert counted == [("portkey.run.tokens", 42, {"status": status})]
-    assert (end if status == "completed" else end.job)["usage"] == USAGE
+    assert (result if status == "completed" else result.job)["usage"] == USAGE
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_a_wait_for_many_runs_counts_each_once(
-    mock_server: PortkeyMockServer, counted: list[Any], deferrable: bool
+    mock_server: PortkeyMockServer, counted: list[Any], work: Any, deferrable: bool
 ) -> None:
     for number, status in enumerate(("completed", "failed", "completed")):
         statuses = [("in_progress", 0), (status, 0.2 + number / 10)]
@@ -143,17 +135,17 @@ def test_a_wait_for_many_runs_counts_each_once(
         task_id="wait", thread_id="t", run_ids=["r0", "r1", "r2"], max_failed_runs=1, poke_interval=0,
         deferrable=deferrable,
     )  # fmt: skip
-    deferred, end = work(task)
+    deferred, result = work(task)
 
     assert deferred == deferrable
-    assert end["tokens_by_status"] == {"completed": 84, "failed": 42}
+    assert result["tokens_by_status"] == {"completed": 84, "failed": 42}
     assert sorted(counted, key=str) == [
         ("portkey.run.tokens", 42, {"status": "failed"}),
         ("portkey.run.tokens", 84, {"status": "completed"}),
     ]
 
 
-def test_a_run_that_a_task_starts_itself_counts(mock_server: PortkeyMockServer, counted: list[Any]) -> None:
+def test_a_run_that_a_task_starts_itself_counts(mock_server: PortkeyMockServer, counted: list[Any], work: Any) -> None:
     mock_server.add_run(thread_id="t", run_id="r", statuses="completed")
     _, run = work(PortkeyCreateRunOperator(task_id="ask", assistant_id="a", thread_id="t", poke_interval=0))
 

@@ -125,12 +125,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
         importlib.import_module(module)
         monkeypatch.setattr(f"{module}.time", time)
     monkeypatch.setattr(f"{package}.polling.coalescing.sleep_to_grid", sleep_to_grid)
-    if AIRFLOW_V_3_0_PLUS:
-        monkeypatch.setattr(f"{base}.timezone", SimpleNamespace(utcnow=clock.to_datetime))
-    else:
+    monkeypatch.setattr(f"{base}.timezone", SimpleNamespace(utcnow=clock.to_datetime))
+    if not AIRFLOW_V_3_0_PLUS:
         monkeypatch.setattr(f"{base}._orig_start_date", lambda **_: clock.rescheduled)
         monkeypatch.setattr(f"{base}._is_metadatabase_mysql", lambda: False)
-        monkeypatch.setattr(f"{base}.timezone", SimpleNamespace(utcnow=clock.to_datetime))
     return clock
 
 
