@@ -1,4 +1,4 @@
-"""A sensor's whole life as Airflow leads it, in each of the three modes, on a clock that only sleeping moves."""
+"""A sensor is run to its end as Airflow runs it, in each of the three modes."""
 
 from __future__ import annotations
 
@@ -7,39 +7,17 @@ import importlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from airflow.exceptions import AirflowRescheduleException
-from airflow.providers.common.compat.sdk import BaseSensorOperator, TaskDeferred
+from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_portkey.client import aio, sync
 
 POLL_INTERVAL = 10
-
-
-@dataclass
-class Clock:
-    """The time, which only sleeping moves."""
-
-    began: float = 1_800_000_000.0
-    now: float = 1_800_000_000.0
-    #: When the sensor was rescheduled first.
-    rescheduled: datetime | None = None
-
-    @property
-    def seconds(self) -> float:
-        return self.now - self.began
-
-    def sleep(self, seconds: float) -> None:
-        assert seconds > 0
-        self.now += seconds
-
-    def to_datetime(self) -> datetime:
-        return datetime.fromtimestamp(self.now, tz=UTC)
 
 
 @dataclass
@@ -54,7 +32,7 @@ class Task:
 
     mode: str
     make: Callable[..., Any]
-    clock: Clock
+    clock: Any
     task_context: Callable[..., dict[str, Any]]
     store: bool = True
     try_number: int = 1
@@ -104,34 +82,6 @@ class Task:
         return self.context | {"task_reschedule_count": 0 if first is None else 1}
 
 
-@pytest.fixture(params=["poke", "reschedule", "deferred"])
-def mode(request: pytest.FixtureRequest) -> str:
-    mode: str = request.param
-    return mode
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-
-    async def sleep_to_grid(seconds: float) -> None:
-        if seconds > 0:
-            clock.sleep(seconds)
-
-    time = SimpleNamespace(time=lambda: clock.now, monotonic=lambda: clock.now, sleep=clock.sleep)
-    base = BaseSensorOperator.__module__
-    package = "airflow_provider_portkey"
-    for module in (f"{package}.tasks.wait", f"{package}.triggers.job", f"{package}.polling.coalescing", base):
-        importlib.import_module(module)
-        monkeypatch.setattr(f"{module}.time", time)
-    monkeypatch.setattr(f"{package}.polling.coalescing.sleep_to_grid", sleep_to_grid)
-    monkeypatch.setattr(f"{base}.timezone", SimpleNamespace(utcnow=clock.to_datetime))
-    if not AIRFLOW_V_3_0_PLUS:
-        monkeypatch.setattr(f"{base}._orig_start_date", lambda **_: clock.rescheduled)
-        monkeypatch.setattr(f"{base}._is_metadatabase_mysql", lambda: False)
-    return clock
-
-
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch, portkey_connection: object) -> Callable[[Callable[..., Any]], None]:
     """Serve the GET requests of both clients, and refuse every other request."""
@@ -151,7 +101,7 @@ def serve(monkeypatch: pytest.MonkeyPatch, portkey_connection: object) -> Callab
 
 
 @pytest.fixture
-def task(clock: Clock, task_context: Callable[..., dict[str, Any]]) -> Callable[..., Task]:
+def task(clock: Any, task_context: Callable[..., dict[str, Any]]) -> Callable[..., Task]:
     """Make a task: ``task(mode, sensor_class, **arguments)``."""
 
     def make(mode: str, sensor: Callable[..., Any], *, store: bool = True, **arguments: Any) -> Task:
