@@ -1,4 +1,4 @@
-"""Make a batch of a file of requests, wait for it, and keep what became of each request."""
+"""Create a batch from a file of requests, wait for the batch, and write the outcome of each request to a file."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ with DAG(
         timeout=timedelta(hours=25),
         retries=2,
     )
-    keep = PortkeyBatchOutputToObjectStorageOperator(
-        task_id="keep",
+    export = PortkeyBatchOutputToObjectStorageOperator(
+        task_id="export",
         batch_id="{{ ti.xcom_pull('create')['id'] }}",
         path="{{ params.output_path }}",
         error_path="{{ params.error_path }}",
         input_path="{{ params.input_path }}",
-        max_failure_ratio=0.01,
+        max_failure_ratio=0.01,  # one request in a hundred may fail; by default none may
     )
-    create >> keep
+    create >> export

@@ -18,7 +18,7 @@ with DAG(
     schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
     start_date=datetime(2026, 1, 1),
     catchup=False,
-    # One night after the other: what a night leaves unfinished is in the next one.
+    # One night after the other: runs that have not ended are carried over to the next one.
     max_active_runs=1,
     default_args={"retries": 3, "retry_delay": timedelta(minutes=5)},
     doc_md=__doc__,
@@ -35,7 +35,7 @@ with DAG(
         thread_ids=threads(),
         path=EXPORTS + "/steps",
         max_concurrent_requests=8,
-        # Airflow 3.3 keeps with this asset what a night leaves unfinished; before, that is in a file beside the steps.
+        # Airflow 3.3 keeps with this asset which runs are carried over; before, that is in a file beside the steps.
         outlets=[Asset("portkey_steps")],
     )
 

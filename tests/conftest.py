@@ -78,11 +78,23 @@ def serve_list(requests_mock: Any) -> Callable[..., Any]:
     return serve
 
 
-class _TaskStateStore(dict[str, Any]):
-    """Airflow's task state store, as far as it is used: values have been JSON."""
+class FakeStore:
+    """Airflow's task state store, or the asset state store of a task with one asset: JSON by key."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return json.loads(self.values[key]) if key in self.values else default
 
     def set(self, key: str, value: Any) -> None:
-        self[key] = json.loads(json.dumps(value))
+        self.values[key] = json.dumps(value)
+
+
+@pytest.fixture
+def fake_store() -> type[FakeStore]:
+    """The class of a state store in memory."""
+    return FakeStore
 
 
 @pytest.fixture
@@ -92,7 +104,7 @@ def task_context() -> Callable[..., dict[str, Any]]:
     def make(*, store: bool = True, **changes: Any) -> dict[str, Any]:
         values = {"dag_id": "dag", "task_id": "task", "run_id": "run", "map_index": -1, "try_number": 1, "max_tries": 2}
         ti = SimpleNamespace(**(values | changes), get_first_reschedule_date=lambda context: None)
-        return {"ti": ti, "task_state_store": _TaskStateStore()} if store else {"ti": ti}
+        return {"ti": ti, "task_state_store": FakeStore()} if store else {"ti": ti}
 
     return make
 
@@ -142,7 +154,7 @@ def stored_dag(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Any]:
 
 @pytest.fixture
 def memory_store() -> Iterator[str]:
-    """The URL of an object store that lives in task_state, for ``ObjectStoragePath``; emptied afterwards."""
+    """The URL of an object store in memory, for ``ObjectStoragePath``; emptied afterwards."""
     from fsspec.implementations.memory import MemoryFileSystem
 
     try:

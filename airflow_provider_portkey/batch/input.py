@@ -1,31 +1,96 @@
-"""Would a provider take this file for a batch? Asked before a byte is sent, for every line."""
+"""The input file of a batch: opened on this machine, and every line checked before a byte is sent."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from hashlib import blake2b
-from typing import Any
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from airflow_provider_portkey.exceptions import PortkeyBatchInputInvalidError
-from airflow_provider_portkey.export.jsonl import read_object
+from airflow_provider_portkey.export.atomic import uri_of
+from airflow_provider_portkey.export.jsonl import read_object, split_lines
+from airflow_provider_portkey.export.openlineage import report_lineage
 
-#: Bad lines that an error names; it counts them all.
-SHOWN = 20
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+#: Bad lines that an error names; the error counts all of them.
+_PROBLEMS_SHOWN = 20
 #: Characters of a value that an error repeats.
 _VALUE_SHOWN = 60
+#: Bytes of a file that are read at once.
+_CHUNK_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class BatchInput:
+    """
+    A checked input file.
+
+    :param file: Open for reading.
+    :param uri: The URI of the file that the input was read from.
+    :param requests: Number of requests.
+    :param bytes: Size of the file.
+    :param sha256: Hash of the content, in hexadecimal.
+    """
+
+    file: BinaryIO
+    uri: str
+    requests: int
+    bytes: int
+    sha256: str
+
+
+@contextmanager
+def open_batch_input(
+    path: ObjectStoragePath, *, endpoint: str, max_requests: int | None = None
+) -> Iterator[BatchInput]:
+    """
+    Open the input of a batch and check every line. A remote file is copied to a temporary file of this machine first,
+    so that the checked content is the uploaded content.
+
+    :param endpoint: The endpoint of the batch.
+    :param max_requests: Limit of requests, ``None`` for no limit.
+    :raises PortkeyBatchInputInvalidError: naming the bad lines.
+    """
+    uri = uri_of(path)
+    with open(path.path, "rb") if uri.startswith("file://") else _copied(path) as file:
+        content_hash = hashlib.sha256()
+        size = 0
+
+        def chunks() -> Iterator[bytes]:
+            nonlocal size
+            for chunk in read_chunks(file):
+                content_hash.update(chunk)
+                size += len(chunk)
+                yield chunk
+
+        report_lineage(path, inputs=[uri])
+        requests = check_batch_input(split_lines(chunks()), endpoint=endpoint, name=uri, max_requests=max_requests)
+        yield BatchInput(file, uri, requests, size, content_hash.hexdigest())
+
+
+def read_chunks(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the content of a file, a megabyte at a time."""
+    while chunk := file.read(_CHUNK_BYTES):
+        yield chunk
 
 
 def check_batch_input(
     lines: Iterable[bytes], *, endpoint: str, name: str = "The input", max_requests: int | None = None
 ) -> int:
     """
-    Check the input of a batch line by line and return how many requests it has.
+    Check the input of a batch line by line and return the number of requests.
 
-    In memory stay sixteen bytes of each ``custom_id`` and the number of its line.
+    Memory holds sixteen bytes of each ``custom_id`` and the number of its line.
 
     :param lines: Each without its line end.
-    :param endpoint: What each line's ``url`` must be.
-    :param name: What the error calls the file.
+    :param endpoint: The only ``url`` that a line may have.
+    :param name: The name of the file in errors.
     :param max_requests: Requests that the provider takes in one batch (OpenAI: 50,000); ``None`` for any number.
     :raises PortkeyBatchInputInvalidError: naming the first twenty bad lines, and counting all of them.
     """
@@ -33,19 +98,18 @@ def check_batch_input(
     problems: list[str] = []
     bad = number = 0
     for number, line in enumerate(lines, 1):
-        wrong = _wrong(line, number, endpoint, first_lines)
-        if wrong:
+        if wrong := _wrong(line, number, endpoint, first_lines):
             bad += 1
-            if bad <= SHOWN:
+            if bad <= _PROBLEMS_SHOWN:
                 problems.append(f"Line {number} {'; '.join(wrong)}.")
     if number == 0:
-        raise PortkeyBatchInputInvalidError(f"{name} is empty: a batch needs one request at least. Nothing was sent.")
+        raise PortkeyBatchInputInvalidError(f"{name} is empty: a batch needs at least one request. Nothing was sent.")
     if max_requests is not None and number > max_requests:
         raise PortkeyBatchInputInvalidError(
             f"{name} has {number} lines, more than max_requests={max_requests}. Nothing was sent.", bad_lines=bad
         )
     if bad:
-        more = f" And {bad - SHOWN} more." if bad > SHOWN else ""
+        more = f" And {bad - _PROBLEMS_SHOWN} more." if bad > _PROBLEMS_SHOWN else ""
         raise PortkeyBatchInputInvalidError(
             f"{name}: {bad} of {number} lines {'is' if bad == 1 else 'are'} no request for {endpoint}. "
             f"Nothing was sent. {' '.join(problems)}{more}",
@@ -56,11 +120,21 @@ def check_batch_input(
 
 
 def digest(custom_id: str) -> bytes:
-    """Return the sixteen bytes that stand for a ``custom_id``: even of a billion, no two are likely to be alike."""
-    return blake2b(custom_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    """Return the sixteen bytes that stand for a ``custom_id``; a collision is unlikely even among a billion."""
+    return hashlib.blake2b(custom_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+@contextmanager
+def _copied(path: ObjectStoragePath) -> Iterator[BinaryIO]:
+    with tempfile.TemporaryFile() as file:
+        with cast("Any", path).open("rb") as source:
+            shutil.copyfileobj(source, file, _CHUNK_BYTES)
+        file.seek(0)
+        yield file
 
 
 def _wrong(line: bytes, number: int, endpoint: str, first_lines: dict[bytes, int]) -> list[str]:
+    """Return the problems of one line, and remember the number of the first line with its ``custom_id``."""
     try:
         request = read_object(line, strict=True)
     except ValueError as error:
@@ -68,7 +142,7 @@ def _wrong(line: bytes, number: int, endpoint: str, first_lines: dict[bytes, int
     wrong = []
     custom_id = request.get("custom_id")
     if not isinstance(custom_id, str) or not custom_id.strip():
-        wrong.append(_but("custom_id", custom_id, "a text that is not empty"))
+        wrong.append(_but("custom_id", custom_id, "a string that is not empty"))
     elif (first := first_lines.setdefault(digest(custom_id), number)) != number:
         wrong.append(f"has the custom_id {_shown(custom_id)} of line {first} again")
     if request.get("method") != "POST":

@@ -1,4 +1,4 @@
-"""What became of a batch's requests: each outcome taken once and held against what was asked."""
+"""The outcomes of a batch's requests, counted and matched with the requests of the input."""
 
 from __future__ import annotations
 
@@ -8,49 +8,46 @@ from typing import Any
 from airflow_provider_portkey.batch.input import digest
 from airflow_provider_portkey.exceptions import PortkeyLineInvalidError
 
-#: The fields of a line of an output or error file, for formats that have columns.
-BATCH_OUTPUT_COLUMNS = {"id": "text", "custom_id": "text", "response": "json", "error": "json"}
-
 
 class BatchReconciler:
     """
-    Counts outcomes as they go by; in memory stay sixteen bytes of each ``custom_id``.
+    Counts outcomes row by row; memory holds sixteen bytes of each ``custom_id``.
 
-    :param requests: The lines of the batch's input; ``None`` to hold the outcomes against nothing.
-    :param name: What an error calls the input.
+    :param requests: The lines of the batch's input; ``None`` to count without comparing.
+    :param name: The name of the input in errors.
     :raises PortkeyLineInvalidError: for a request without a ``custom_id``.
     """
 
     def __init__(self, requests: Iterable[Mapping[str, Any]] | None, *, name: str = "The input") -> None:
-        self.reconciled = requests is not None
+        self._compares = requests is not None
         self.succeeded = 0
         self.failed = 0
         self.duplicate = 0
         self._unexpected = 0
         self._usage: dict[str, Any] = {}
-        #: Of each request, and of whatever else came, whether its outcome is there.
-        self._seen: dict[bytes, bool] = {}
+        #: Whether there is an outcome, for each request and for each unexpected ``custom_id``.
+        self._has_outcome: dict[bytes, bool] = {}
         for number, request in enumerate(requests or (), 1):
             if not isinstance(custom_id := request.get("custom_id"), str):
                 raise PortkeyLineInvalidError(f"{name}: request {number} has no custom_id to find its outcome by.")
-            self._seen[digest(custom_id)] = False
-        self._asked = len(self._seen)
+            self._has_outcome[digest(custom_id)] = False
+        self._expected = len(self._has_outcome)
 
-    def take(self, outcome: Mapping[str, Any], *, error_file: bool = False) -> bool:
+    def add(self, outcome: Mapping[str, Any], *, error_file: bool = False) -> bool:
         """
-        Count one outcome, and return whether to keep it: of those of one request only the first.
+        Count one outcome, and return whether to keep the outcome: only the first one of a request is kept.
 
-        :param error_file: Whether it is from the error file, which makes it a failure whatever it says.
+        :param error_file: Whether the outcome is from the error file, where every outcome is a failure.
         """
         custom_id = outcome.get("custom_id")
         key = digest(custom_id) if isinstance(custom_id, str) else None
-        known = None if key is None else self._seen.get(key)
+        known = None if key is None else self._has_outcome.get(key)
         if known:
             self.duplicate += 1
             return False
         if key is not None:
-            self._seen[key] = True
-        if self.reconciled and known is None:
+            self._has_outcome[key] = True
+        if self._compares and known is None:
             self._unexpected += 1
         elif error_file or is_failure(outcome):
             self.failed += 1
@@ -63,30 +60,16 @@ class BatchReconciler:
             _add(self._usage, usage)
         return True
 
-    @property
-    def missing(self) -> int | None:
-        """Requests without an outcome."""
-        return self._asked - self.succeeded - self.failed if self.reconciled else None
-
-    @property
-    def requests(self) -> int:
-        """Requests of the batch; without an input to hold them against, those that have an outcome."""
-        return self._asked if self.reconciled else self.succeeded + self.failed
-
-    @property
-    def failure_ratio(self) -> float:
-        """The share of the requests that failed or are missing."""
-        return (self.requests - self.succeeded) / self.requests if self.requests else 0.0
-
     def counts(self) -> dict[str, Any]:
-        """Return what a manifest says of them; what was held against nothing is ``None``."""
+        """Return the counts of the manifest; ``None`` where there is no input to compare with."""
+        outcomes = self.succeeded + self.failed
         return {
-            "requests": self.requests,
+            "requests": self._expected if self._compares else outcomes,
             "succeeded": self.succeeded,
             "failed": self.failed,
-            "missing": self.missing,
+            "missing": self._expected - outcomes if self._compares else None,
             "duplicate": self.duplicate,
-            "unexpected": self._unexpected if self.reconciled else None,
+            "unexpected": self._unexpected if self._compares else None,
             "usage": self._usage or None,
         }
 

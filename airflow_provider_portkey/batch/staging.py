@@ -1,85 +1,113 @@
-"""The input of a batch, brought to this machine once: what is checked is what is uploaded."""
+"""The submission of a batch: the checked input is uploaded once, and the batch is created from that upload."""
 
 from __future__ import annotations
 
-import hashlib
+import logging
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_portkey.batch.input import check_batch_input
-from airflow_provider_portkey.export.jsonl import split_lines
+from airflow_provider_portkey.batch.input import BatchInput, open_batch_input
+from airflow_provider_portkey.exceptions import (
+    PortkeyBadRequestError,
+    PortkeyError,
+    PortkeyNotFoundError,
+    PortkeyUnexpectedResponseError,
+)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-#: Bytes that are read at once.
-_PIECE = 1024 * 1024
-#: Characters of the file's own name that the uploaded one keeps.
+    from airflow_provider_portkey.hooks.portkey import PortkeyHook
+    from airflow_provider_portkey.state.task import TaskState
+
+log = logging.getLogger(__name__)
+
+#: Files that are searched for an upload whose outcome is unknown: ten pages of the list, newest first.
+_FILES_SEARCHED = 1_000
+#: Characters of the input's own name that the name of the upload keeps.
 _NAME_KEPT = 60
 
 
-@dataclass(frozen=True)
-class BatchFile:
+def submit_batch(
+    hook: PortkeyHook,
+    task_state: TaskState,
+    idempotency_key: str,
+    path: ObjectStoragePath,
+    body: Mapping[str, Any],
+    *,
+    max_requests: int | None,
+) -> Mapping[str, Any]:
     """
-    A checked input.
+    Check the input, upload the input unless an earlier try did, create the batch and return it.
 
-    :param file: Open for reading.
-    :param uri: Where it came from.
-    :param requests: How many requests it has.
-    :param bytes: How long it is.
-    :param sha256: Its hash, in hexadecimal.
+    :param task_state: Holds what earlier tries of the task have done, and is kept up to date.
+    :param idempotency_key: Ends the name of the uploaded file, by which a later try finds it.
+    :param path: The input.
+    :param body: The fields of the batch, ``endpoint`` among them, without ``input_file_id``.
+    :param max_requests: Limit of requests, ``None`` for no limit.
+    :raises PortkeyBatchInputInvalidError: naming the bad lines; nothing was sent then.
     """
+    earlier = task_state.read()
+    # An earlier idempotency key was refused: there is no batch of it to search for.
+    same = earlier.get("since_idempotency_key") == idempotency_key
+    since = earlier["since"] if same else time.time()
+    state = {"idempotency_key": idempotency_key, "since_idempotency_key": idempotency_key, "since": since}
 
-    file: BinaryIO
-    uri: str
-    requests: int
-    bytes: int
-    sha256: str
+    def create(upload: Mapping[str, Any]) -> Mapping[str, Any]:
+        task_state.write({**state, "upload": upload, "posted": True})
+        return hook.create_batch({**body, "input_file_id": upload["file_id"]})
 
-    def upload_name(self, idempotency_key: str) -> str:
-        """Return a name that only an upload of this very content by this very task bears."""
-        own = re.sub(r"[^\w.-]+", "_", self.uri.rsplit("/", 1)[-1], flags=re.ASCII)
-        return f"{own.removesuffix('.jsonl')[:_NAME_KEPT]}-{self.sha256[:12]}-{idempotency_key}.jsonl"
+    with open_batch_input(path, endpoint=body["endpoint"], max_requests=max_requests) as batch_input:
+        log.info("%s has %d requests, %d bytes.", path, batch_input.requests, batch_input.bytes)
+        if upload := _earlier_upload(hook, earlier, batch_input):
+            try:
+                return create(upload)
+            except (PortkeyBadRequestError, PortkeyNotFoundError) as error:
+                log.warning("File %s, uploaded before, is refused: %s", upload["file_id"], error)
+        name = _upload_name(batch_input, idempotency_key)
+        task_state.write({**state, "uploading": name})
+        response = hook.upload_batch_file(batch_input.file, filename=name)
+    if not isinstance(file_id := response.get("id"), str) or not file_id:
+        raise PortkeyUnexpectedResponseError(f"The response to the upload has no id, only {sorted(response)}.")
+    log.info("Uploaded the input as %s, %s.", file_id, name)
+    return create(_upload_of(file_id, batch_input))
 
 
-@contextmanager
-def checked_file(path: ObjectStoragePath, *, endpoint: str, max_requests: int | None = None) -> Iterator[BatchFile]:
+def posted_upload(task_state: TaskState) -> tuple[str, float] | None:
     """
-    Open the input of a batch, a remote one in a temporary file of this machine, and check every line.
+    Return the id of the file from which an earlier try may have created a batch, and when the first try began.
 
-    :param endpoint: What the requests must be for.
-    :param max_requests: Requests that there may be, ``None`` for any number.
-    :raises PortkeyBatchInputInvalidError: naming the bad lines.
+    :return: The id and epoch seconds, ``None`` where no try got as far as creating a batch.
     """
-    from airflow_provider_portkey.export.atomic import uri_of
-    from airflow_provider_portkey.export.lineage import report
-
-    uri = uri_of(path)
-    with open(path.path, "rb") if uri.startswith("file://") else _fetched(path) as file:
-        hash_ = hashlib.sha256()
-        size = 0
-
-        def pieces() -> Iterator[bytes]:
-            nonlocal size
-            while piece := file.read(_PIECE):
-                hash_.update(piece)
-                size += len(piece)
-                yield piece
-
-        report(path, inputs=[uri])
-        requests = check_batch_input(split_lines(pieces()), endpoint=endpoint, name=uri, max_requests=max_requests)
-        yield BatchFile(file, uri, requests, size, hash_.hexdigest())
+    earlier = task_state.read()
+    return (earlier["upload"]["file_id"], earlier["since"]) if earlier.get("posted") else None
 
 
-@contextmanager
-def _fetched(path: ObjectStoragePath) -> Iterator[BinaryIO]:
-    with tempfile.TemporaryFile() as file:
-        with cast("Any", path).open("rb") as source:
-            shutil.copyfileobj(source, file, _PIECE)
-        file.seek(0)
-        yield file
+def _earlier_upload(hook: PortkeyHook, earlier: Mapping[str, Any], batch_input: BatchInput) -> Mapping[str, Any] | None:
+    """Return the upload of an earlier try, if it has the same content."""
+    if upload := earlier.get("upload"):
+        if upload == _upload_of(upload["file_id"], batch_input):
+            log.info("An earlier try uploaded the input as %s.", upload["file_id"])
+            return dict(upload)
+        log.warning("%s has changed since an earlier try uploaded the file; uploading it again.", batch_input.uri)
+    elif (name := earlier.get("uploading")) and batch_input.sha256[:12] in name:
+        try:
+            for file in hook.iter_batch_files(max_items=_FILES_SEARCHED):
+                if file.get("filename") == name and file.get("bytes") == batch_input.bytes:
+                    log.info("An earlier try uploaded the input as %s.", file["id"])
+                    return _upload_of(file["id"], batch_input)
+        except PortkeyError as error:
+            log.warning("The files cannot be listed to find an earlier upload; uploading the input again: %s", error)
+    return None
+
+
+def _upload_of(file_id: str, batch_input: BatchInput) -> dict[str, Any]:
+    return {"file_id": file_id, "bytes": batch_input.bytes, "sha256": batch_input.sha256}
+
+
+def _upload_name(batch_input: BatchInput, idempotency_key: str) -> str:
+    """Return a name that only an upload of the same content by the same task has."""
+    own = re.sub(r"[^\w.-]+", "_", batch_input.uri.rsplit("/", 1)[-1], flags=re.ASCII)
+    return f"{own.removesuffix('.jsonl')[:_NAME_KEPT]}-{batch_input.sha256[:12]}-{idempotency_key}.jsonl"

@@ -1,4 +1,4 @@
-"""Files appear at their final path whole, or not at all."""
+"""Atomic writes: a file is whole at its path, or absent."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-_LOCAL = frozenset({"", "file", "local"})
+#: The protocols of paths on a file system of this machine.
+LOCAL_PROTOCOLS = frozenset({"", "file", "local"})
 
 
 @dataclass
 class WrittenFile:
     """
-    A file on its way.
+    A file that :func:`atomic_write` writes.
 
-    :param stream: Where its bytes go.
-    :param bytes: How many there are; known once it has landed.
-    :param sha256: Their hash, in hexadecimal; known once it has landed.
+    :param stream: Takes the bytes.
+    :param bytes: The size; known after the block.
+    :param sha256: The hash in hexadecimal; known after the block.
     """
 
     stream: IO[bytes]
@@ -37,11 +38,11 @@ class WrittenFile:
 
 def file_path(value: str, conn_id: str | None, *, field: str = "path") -> ObjectStoragePath:
     """
-    Return the path that a template has filled in.
+    Return the path of a file, given the value of a parameter after rendering.
 
-    :param conn_id: The Airflow connection to the object store, if one is needed.
-    :param field: What the argument is called, for the error.
-    :raises PortkeyInvalidArgumentError: where it names no file.
+    :param conn_id: The Airflow connection to the object store, if the store needs one.
+    :param field: The name of the parameter, for the error.
+    :raises PortkeyInvalidArgumentError: where the value is no path of a file.
     """
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
@@ -51,37 +52,39 @@ def file_path(value: str, conn_id: str | None, *, field: str = "path") -> Object
 
 
 def uri_of(path: ObjectStoragePath) -> str:
-    """Return a path as other tools take it: with its protocol, without the id of an Airflow connection."""
-    if path.protocol in _LOCAL:
+    """Return a path with its protocol and without the id of an Airflow connection, as other tools take it."""
+    if path.protocol in LOCAL_PROTOCOLS:
         return f"file://{Path(path.path).absolute()}"  # not percent-encoded: ObjectStoragePath decodes nothing
     return f"{path.protocol}://{path.path}"
 
 
 def refuse_existing(path: ObjectStoragePath, *, overwrite: bool) -> None:
     """
-    Look whether a file may be written.
+    Check that a file may be written.
 
-    :raises PortkeyDestinationExistsError: where there is one already and it must stay.
+    :raises PortkeyDestinationExistsError: where the file exists and ``overwrite`` is off.
     """
     if not overwrite and path.exists():
-        raise PortkeyDestinationExistsError(f"{path} is there already. Set overwrite=True, or choose another path.")
+        raise PortkeyDestinationExistsError(f"{path} exists. Set overwrite=True, or choose another path.")
 
 
 @contextmanager
 def atomic_write(path: ObjectStoragePath, *, overwrite: bool = True) -> Iterator[WrittenFile]:
     """
-    Write a file aside, and put it at its final path at the end of the block, unless the block raised.
+    Write a temporary file, and move it to its path at the end of the block, unless the block raised.
 
-    On a local file system the file is written beside its destination under a hidden name and renamed. For an object
-    store it is written to a temporary file of this machine and then uploaded in one operation, because what is
-    streamed into an object store directly is there for all to see as soon as the stream is closed, also by an error.
+    On a local file system the temporary file lies beside its destination, under a hidden name, and is renamed. For an
+    object store it lies on this machine and is uploaded in one operation: a stream into an object store would become
+    a visible object when it is closed, also by an error.
 
-    :raises PortkeyDestinationExistsError: where a file came to be there meanwhile and must stay.
+    :raises PortkeyDestinationExistsError: where a file was created at the path meanwhile and ``overwrite`` is off.
     """
-    final = Path(path.path) if path.protocol in _LOCAL else None
+    final = Path(path.path) if path.protocol in LOCAL_PROTOCOLS else None
     if final:
         final.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, aside = tempfile.mkstemp(dir=final.parent if final else None, prefix=f".{path.name}.", suffix=".part")
+    descriptor, temporary = tempfile.mkstemp(
+        dir=final.parent if final else None, prefix=f".{path.name}.", suffix=".part"
+    )
     try:
         with os.fdopen(descriptor, "wb") as file:
             counted = _Counted(file)
@@ -92,20 +95,20 @@ def atomic_write(path: ObjectStoragePath, *, overwrite: bool = True) -> Iterator
         written.bytes, written.sha256 = counted.size, counted.hash.hexdigest()
         refuse_existing(path, overwrite=overwrite)
         if final:
-            os.chmod(aside, 0o666 & ~_umask())
-            os.replace(aside, final)
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, final)
         else:
-            _upload(aside, path, written.bytes)
+            _upload(temporary, path, written.bytes)
     finally:
-        if os.path.exists(aside):
-            os.unlink(aside)
+        if os.path.exists(temporary):
+            os.unlink(temporary)
 
 
-def _upload(aside: str, path: ObjectStoragePath, size: int) -> None:
-    path.fs.put_file(aside, path.path)
+def _upload(temporary: str, path: ObjectStoragePath, size: int) -> None:
+    path.fs.put_file(temporary, path.path)
     path.fs.invalidate_cache()
-    if (arrived := path.fs.info(path.path)["size"]) != size:
-        raise PortkeyError(f"{path} has {arrived} bytes after the upload of {size}: somebody else wrote there, too.")
+    if (uploaded := path.fs.info(path.path)["size"]) != size:
+        raise PortkeyError(f"{path} has {uploaded} bytes after an upload of {size} bytes: another process wrote it.")
 
 
 def _umask() -> int:
@@ -116,7 +119,7 @@ def _umask() -> int:
 
 @dataclass
 class _Counted:
-    """Counts and hashes what goes through to the file."""
+    """A file that counts and hashes its bytes."""
 
     file: IO[bytes]
     size: int = 0

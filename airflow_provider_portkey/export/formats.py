@@ -1,4 +1,4 @@
-"""How rows become bytes: one encoder for each file format, a row at a time, the same bytes for the same rows."""
+"""Encoders: rows to bytes, one row at a time, the same bytes for the same rows."""
 
 from __future__ import annotations
 
@@ -8,51 +8,41 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException
 
-from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
-
 Row = Mapping[str, Any]
-#: The declared columns of a table: ``"text"``, ``"integer"`` or ``"json"`` (nested values, as JSON text) by name.
+#: The declared columns of a table by name: ``"text"``, ``"integer"`` or ``"json"`` (nested values, as a JSON string).
 Columns = Mapping[str, str]
 
-FORMATS = ("jsonl", "json", "csv", "parquet")
-COMPRESSIONS = ("gzip", "zstd")
-
-#: The last column of every table: as JSON text, the fields that are not declared or not of the declared type.
+#: The last column of every table: a JSON string with the fields that are not declared or not of the declared type.
 OTHER_FIELDS = "other_fields"
 
-#: Rows that parquet gathers before it writes them: memory stays bounded, and row groups worth reading.
-_ROWS_OF_A_GROUP = 1_000
-#: Characters of text that parquet gathers at most, where rows are large.
-_TEXT_OF_A_GROUP = 16 * 1024 * 1024
+#: Maximum rows of a parquet row group: rows in memory are bounded, and groups stay large enough to read well.
+_ROW_GROUP_ROWS = 1_000
+#: Maximum characters of the strings of a parquet row group, the bound where rows are large.
+_ROW_GROUP_CHARACTERS = 16 * 1024 * 1024
 
 
-class Encoder(Protocol):
-    """Takes rows one by one; what it has not written yet is written by ``close``."""
+class Encoder:
+    """Base of the encoders."""
 
-    def write(self, row: Row) -> None: ...
+    def write(self, row: Row) -> None:
+        """Write a row, or keep it until ``close``."""
+        raise NotImplementedError
 
-    def close(self) -> None: ...
+    def write_line(self, line: bytes, row: Row) -> None:
+        """Write a row that was received as a line of JSON."""
+        self.write(row)
 
-
-def check_format(file_format: str, compression: str | None) -> None:
-    """
-    Check a choice of format and compression.
-
-    :raises PortkeyInvalidArgumentError: for an unknown one.
-    """
-    if file_format not in FORMATS:
-        raise PortkeyInvalidArgumentError("file_format", file_format, f"one of {', '.join(FORMATS)}")
-    if compression is not None and compression not in COMPRESSIONS:
-        raise PortkeyInvalidArgumentError("compression", compression, f"None or one of {', '.join(COMPRESSIONS)}")
+    def close(self) -> None:
+        """Write what was kept."""
 
 
 def check_installed(file_format: str, compression: str | None) -> None:
     """
-    Import what a format and a compression need.
+    Import the libraries of a format and a compression.
 
     :raises AirflowOptionalProviderFeatureException: naming the extra to install.
     """
@@ -64,7 +54,7 @@ def check_installed(file_format: str, compression: str | None) -> None:
             import zstandard  # noqa: F401
     except ImportError as error:
         raise AirflowOptionalProviderFeatureException(
-            f"This export needs what is not installed here: pip install 'airflow-provider-portkey[{extra}]'."
+            f"A library of this export is not installed: pip install 'airflow-provider-portkey[{extra}]'."
         ) from error
 
 
@@ -81,22 +71,21 @@ def encode(
         default is snappy.
     """
     if file_format == "parquet":
-        parquet = _Parquet(target, columns, compression or "snappy")
+        parquet = _ParquetEncoder(target, columns, compression or "snappy")
         try:
             yield parquet
         finally:
             parquet.close()
         return
-    make: dict[str, Callable[[IO[bytes], Columns], Encoder]] = {"jsonl": _JsonLines, "json": _JsonArray, "csv": _Csv}
     with compressed(target, compression) as stream:
-        encoder = make[file_format](stream, columns)
+        encoder = _ENCODERS[file_format](stream, columns)
         yield encoder
         encoder.close()
 
 
 @contextmanager
 def compressed(target: IO[bytes], compression: str | None) -> Iterator[IO[bytes]]:
-    """Open a stream that compresses into another one, which is left open; ``None`` compresses nothing."""
+    """Open a stream that compresses into ``target``, which is left open; ``None`` compresses nothing."""
     if compression == "gzip":
         # Neither name nor time in the header: the same rows give the same bytes.
         with gzip.GzipFile(filename="", mode="wb", fileobj=target, mtime=0) as stream:
@@ -110,18 +99,18 @@ def compressed(target: IO[bytes], compression: str | None) -> Iterator[IO[bytes]
         yield target
 
 
-class _JsonLines:
+class _JsonlEncoder(Encoder):
     def __init__(self, stream: IO[bytes], columns: Columns) -> None:
         self._stream = stream
 
     def write(self, row: Row) -> None:
-        self._stream.write(_json(row).encode() + b"\n")
+        self.write_line(_json(row).encode(), row)
 
-    def close(self) -> None:
-        pass
+    def write_line(self, line: bytes, row: Row) -> None:
+        self._stream.write(line + b"\n")
 
 
-class _JsonArray:
+class _JsonEncoder(Encoder):
     def __init__(self, stream: IO[bytes], columns: Columns) -> None:
         self._stream = stream
         self._separator = b"[\n"
@@ -134,7 +123,7 @@ class _JsonArray:
         self._stream.write(b"[]\n" if self._separator == b"[\n" else b"\n]\n")
 
 
-class _Csv:
+class _CsvEncoder(Encoder):
     def __init__(self, stream: IO[bytes], columns: Columns) -> None:
         self._stream = stream
         self._columns = columns
@@ -145,18 +134,15 @@ class _Csv:
     def write(self, row: Row) -> None:
         self._write(list(flatten(row, self._columns).values()))
 
-    def close(self) -> None:
-        pass
-
     def _write(self, values: list[Any]) -> None:
         self._writer.writerow(values)
-        # Ended so only for the writer's sake, which quotes a carriage return that it ends lines with, and no other.
+        # The csv writer quotes a carriage return only where its own line ends have one.
         self._stream.write(self._line.getvalue().removesuffix("\r\n").encode() + b"\n")
         self._line.seek(0)
         self._line.truncate()
 
 
-class _Parquet:
+class _ParquetEncoder(Encoder):
     def __init__(self, stream: IO[bytes], columns: Columns, compression: str) -> None:
         import pyarrow
         import pyarrow.parquet
@@ -167,13 +153,13 @@ class _Parquet:
         self._columns = columns
         self._writer = pyarrow.parquet.ParquetWriter(stream, self._schema, compression=compression)
         self._rows: list[dict[str, Any]] = []
-        self._text = 0
+        self._characters = 0
 
     def write(self, row: Row) -> None:
         flat = flatten(row, self._columns)
         self._rows.append(flat)
-        self._text += sum(len(value) for value in flat.values() if isinstance(value, str))
-        if len(self._rows) >= _ROWS_OF_A_GROUP or self._text >= _TEXT_OF_A_GROUP:
+        self._characters += sum(len(value) for value in flat.values() if isinstance(value, str))
+        if len(self._rows) >= _ROW_GROUP_ROWS or self._characters >= _ROW_GROUP_CHARACTERS:
             self._flush()
 
     def close(self) -> None:
@@ -186,14 +172,21 @@ class _Parquet:
 
         self._writer.write_table(pyarrow.Table.from_pylist(self._rows, schema=self._schema))
         self._rows = []
-        self._text = 0
+        self._characters = 0
+
+
+_ENCODERS: Mapping[str, Callable[[IO[bytes], Columns], Encoder]] = {
+    "jsonl": _JsonlEncoder,
+    "json": _JsonEncoder,
+    "csv": _CsvEncoder,
+}
 
 
 def flatten(row: Row, columns: Columns) -> dict[str, str | int | None]:
     """
-    Return a row as a line of a table: the declared columns, and everything else as JSON text in the last one.
+    Return a row of a table: the declared columns, and all other fields as a JSON string in :data:`OTHER_FIELDS`.
 
-    A value that is not of its column's type is kept among the others, and its column left empty.
+    A value that is not of its column's type is among the other fields, and its column empty.
     """
     flat: dict[str, str | int | None] = dict.fromkeys(columns)
     others = {}

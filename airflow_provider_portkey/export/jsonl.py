@@ -1,4 +1,4 @@
-"""Lines of JSON out of a stream of bytes, wherever it is cut into pieces."""
+"""The reader of JSON Lines: bytes in chunks of any length become lines, and lines become JSON objects."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 from airflow_provider_portkey.exceptions import PortkeyLineInvalidError
 
-#: Bytes of one line. A request with a few images has some 20 MB; a file that is no JSONL at all is one line.
+#: Bytes of one line. A request with a few images has some 20 MB; a file without line breaks is one line.
 MAX_LINE_BYTES = 64 * 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
 _GZIP = b"\x1f\x8b"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_KINDS = {list: "an array", str: "a string", bool: "true or false", int: "a number", float: "a number"}
 
 
 def _refuse_constant(name: str) -> None:
@@ -23,23 +24,29 @@ def _refuse_constant(name: str) -> None:
 _STRICT = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
-def split_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """
-    Yield each line without its end; the last one may have none.
+    Yield each line without its line feed; the last line may have none.
 
-    Of a line longer than :data:`MAX_LINE_BYTES` only so much is kept that :func:`read_object` refuses it.
+    A line longer than :data:`MAX_LINE_BYTES` is yielded cut off, as soon as it is too long, so that
+    :func:`read_object` refuses the line before the rest is read; the rest of the line is skipped.
+
+    :param chunks: Of any length.
     """
-    begun = bytearray()
-    for piece in pieces:
-        *whole, rest = piece.split(b"\n")
-        for line in whole:
-            if begun:
-                begun += line[: MAX_LINE_BYTES + 1 - len(begun)]
-                yield bytes(begun)
-                begun.clear()
-            else:
-                yield line
-        begun += rest[: MAX_LINE_BYTES + 1 - len(begun)]
+    begun, skipping = bytearray(), False
+    for chunk in chunks:
+        *ends, rest = chunk.split(b"\n")
+        for end in ends:
+            if not skipping:
+                yield bytes(begun) + end if begun else end
+            begun.clear()
+            skipping = False
+        if skipping:
+            continue
+        begun += rest
+        if skipping := len(begun) > MAX_LINE_BYTES:
+            yield bytes(begun)
+            begun.clear()
     if begun:
         yield bytes(begun)
 
@@ -49,7 +56,7 @@ def read_object(line: bytes, *, strict: bool = False) -> dict[str, Any]:
     Return the JSON object on a line.
 
     :param strict: Refuse ``NaN`` and ``Infinity``, which Python writes and reads and JSON does not have.
-    :raises ValueError: saying what the line is instead.
+    :raises ValueError: saying what the line is instead, without the line itself.
     """
     if len(line) > MAX_LINE_BYTES:
         raise ValueError(f"is longer than {MAX_LINE_BYTES} bytes")
@@ -58,7 +65,7 @@ def read_object(line: bytes, *, strict: bool = False) -> dict[str, Any]:
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
-        raise ValueError(_why_no_text(line, error)) from None
+        raise ValueError(_encoding_of(line, error)) from None
     if line.startswith(_BOM):
         raise ValueError("begins with a byte order mark (BOM): save the file as UTF-8 without one")
     try:
@@ -70,16 +77,16 @@ def read_object(line: bytes, *, strict: bool = False) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"is no JSON: {error}") from None
     if not isinstance(value, dict):
-        raise ValueError(f"is no JSON object but {_kind(value)}")
+        raise ValueError(f"is no JSON object but {_KINDS.get(type(value), 'null')}")
     return value
 
 
 def iter_objects(lines: Iterable[bytes], name: str) -> Iterator[dict[str, Any]]:
     """
-    Yield the JSON object on each line; blank lines are passed over.
+    Yield the JSON object on each line; blank lines are skipped.
 
     :param name: What errors call the file.
-    :raises PortkeyLineInvalidError: naming the first line that is something else.
+    :raises PortkeyLineInvalidError: naming the first line that is no JSON object.
     """
     for number, line in enumerate(lines, 1):
         if line.strip():
@@ -89,14 +96,9 @@ def iter_objects(lines: Iterable[bytes], name: str) -> Iterator[dict[str, Any]]:
                 raise PortkeyLineInvalidError(f"{name}: line {number} {error}.") from None
 
 
-def _why_no_text(line: bytes, error: UnicodeDecodeError) -> str:
+def _encoding_of(line: bytes, error: UnicodeDecodeError) -> str:
     if line.startswith(_GZIP):
-        return "is compressed (gzip): a batch's file must be plain text"
+        return "is compressed (gzip): the file must be plain text"
     if line.startswith(_UTF_16):
         return "is UTF-16: save the file as UTF-8"
     return f"is not UTF-8 (byte {error.start + 1} is 0x{line[error.start]:02x})"
-
-
-def _kind(value: object) -> str:
-    names = {list: "an array", str: "a text", bool: "true or false", int: "a number", float: "a number"}
-    return names.get(type(value), "null")

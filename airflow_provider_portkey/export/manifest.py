@@ -1,62 +1,72 @@
-"""What a storage export hands to the next task instead of its rows."""
+"""The manifest: what a storage export returns in place of its rows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from airflow_provider_portkey.export.atomic import WrittenFile
+from typing import Any
 
 SCHEMA_VERSION = 1
 
 
+def build_manifest(
+    *,
+    uri: str,
+    file_format: str,
+    compression: str | None,
+    rows: int,
+    bytes: int,
+    sha256: str,
+    started_at: str,
+    **parts: Any,
+) -> dict[str, Any]:
+    """
+    Return a manifest, finished now. ``RowWriter.summary()`` has the fields of a file.
+
+    :param uri: The file, or the folder of several files.
+    :param bytes: The size as stored.
+    :param sha256: The hash of the stored bytes, in hexadecimal.
+    :param started_at: From :func:`timestamp_now`, when the export began.
+    :param parts: Fields that not every export has: ids and status of what was exported, ``first_id``, ``last_id``,
+        ``pages``, ``usage``, counts.
+    """
+    return {
+        "uri": uri,
+        "format": file_format,
+        "compression": compression,
+        "rows": rows,
+        "bytes": bytes,
+        "sha256": sha256,
+        **parts,
+        "started_at": started_at,
+        "finished_at": timestamp_now(),
+        "schema_version": SCHEMA_VERSION,
+    }
+
+
 class ExportStats:
-    """Counts rows and pages as they go by, and remembers the first and the last id."""
+    """When an export began, its pages, and its first and last row."""
 
     def __init__(self) -> None:
-        self.started_at = moment_now()
-        self.rows = 0
+        self.started_at = timestamp_now()
         self.pages = 0
         self.first_id: str | None = None
         self.last_id: str | None = None
 
-    def row(self, row: Mapping[str, Any]) -> None:
-        """Count a row that was written."""
-        self.rows += 1
+    def add_page(self, _: int) -> None:
+        """Count a page that was received; takes the number of its items, as ``on_page`` of the hook's iterators."""
+        self.pages += 1
+
+    def add_row(self, row: Mapping[str, Any]) -> None:
+        """Note the id of a row that was written."""
         self.first_id = self.first_id or row["id"]
         self.last_id = row["id"]
 
-    def page(self, _: int) -> None:
-        """Count a page that came."""
-        self.pages += 1
-
-    def manifest(
-        self, written: WrittenFile, *, uri: str, file_format: str, compression: str | None, **about: Any
-    ) -> dict[str, Any]:
-        """
-        Return the manifest of a file that has landed.
-
-        :param about: What the rows belong to, such as ids, status and usage of a run.
-        """
-        return {
-            "uri": uri,
-            "format": file_format,
-            "compression": compression,
-            "rows": self.rows,
-            "bytes": written.bytes,
-            "sha256": written.sha256,
-            **about,
-            "first_id": self.first_id,
-            "last_id": self.last_id,
-            "pages": self.pages,
-            "started_at": self.started_at,
-            "finished_at": moment_now(),
-            "schema_version": SCHEMA_VERSION,
-        }
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields of the manifest."""
+        return dict(vars(self))
 
 
-def moment_now() -> str:
-    """Return the time in the way that manifests write it."""
+def timestamp_now() -> str:
+    """Return the time as manifests write it."""
     return datetime.now(tz=UTC).isoformat(timespec="milliseconds")

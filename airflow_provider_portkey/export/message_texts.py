@@ -1,54 +1,82 @@
-"""The texts behind ``message_creation`` steps, which hold no more than a message's id."""
+"""Steps as rows, with the texts of ``message_creation`` steps, which hold only the id of a message."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.client.pagination import MAX_LIMIT
 from airflow_provider_portkey.exceptions import PortkeyNotFoundError
+from airflow_provider_portkey.jobs.run import STEP_COLUMNS
 
 if TYPE_CHECKING:
+    from airflow_provider_portkey.export.formats import Columns, Row
     from airflow_provider_portkey.hooks.portkey import PortkeyHook
 
-#: Messages kept that no step has asked for yet. Steps and messages come in the same order, so that few are needed.
-_KEPT = 2 * MAX_LIMIT
+#: The column with the text of the message that a step wrote.
+MESSAGE_TEXT = "message_text"
+
+#: Messages in memory whose step was not read yet. Steps and messages have the same order, so that few are needed.
+_MAX_BUFFERED = 2 * MAX_LIMIT
+
+
+def step_columns(include_messages: bool) -> Columns:
+    """Return the columns of a table of steps."""
+    return STEP_COLUMNS | ({MESSAGE_TEXT: "text"} if include_messages else {})
+
+
+def iter_step_rows(
+    hook: PortkeyHook,
+    thread_id: str,
+    run_id: str,
+    *,
+    order: str,
+    include: Sequence[str] | None,
+    include_messages: bool,
+    on_page: Callable[[int], None],
+) -> Iterator[Row]:
+    """Return an iterator over a run's steps, each with its ``message_text`` where messages are included."""
+    steps = hook.iter_run_steps(thread_id, run_id, order=order, include=include, on_page=on_page)
+    if not include_messages:
+        return steps
+    texts = MessageTexts(hook, thread_id, run_id, order)
+    return ({**step, MESSAGE_TEXT: texts.of(step)} for step in steps)
 
 
 class MessageTexts:
     """
-    Join the texts of a run's messages to its steps, both read page by page.
+    Joins the texts of a run's messages to its steps, both read page by page.
 
-    :param hook: Where the messages come from.
-    :param order: The order in which the steps come.
+    :param order: The order of the steps.
     """
 
     def __init__(self, hook: PortkeyHook, thread_id: str, run_id: str, order: str) -> None:
         self._hook = hook
         self._thread_id = thread_id
         self._messages = hook.iter_messages(thread_id, run_id=run_id, order=order)
-        self._kept: OrderedDict[str, str | None] = OrderedDict()
+        self._buffered: OrderedDict[str, str | None] = OrderedDict()
 
     def of(self, step: dict[str, Any]) -> str | None:
-        """Return the text of the message that a step wrote; ``None`` for other steps and where it is gone."""
+        """Return the text of the message that a step wrote; ``None`` for other steps and for a deleted message."""
         message_id = _message_id(step)
         if message_id is None:
             return None
-        if message_id not in self._kept:
-            self._look_ahead(message_id)
-        if message_id in self._kept:
-            return self._kept.pop(message_id)
+        if message_id not in self._buffered:
+            self._read_ahead(message_id)
+        if message_id in self._buffered:
+            return self._buffered.pop(message_id)
         try:
             return _text(self._hook.get_message(self._thread_id, message_id))
         except PortkeyNotFoundError:
             return None
 
-    def _look_ahead(self, message_id: str) -> None:
-        for message in islice(self._messages, _KEPT):
-            self._kept[message["id"]] = _text(message)
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
+    def _read_ahead(self, message_id: str) -> None:
+        for message in islice(self._messages, _MAX_BUFFERED):
+            self._buffered[message["id"]] = _text(message)
+            if len(self._buffered) > _MAX_BUFFERED:
+                self._buffered.popitem(last=False)
             if message["id"] == message_id:
                 return
 

@@ -1,7 +1,8 @@
-"""What an export says of itself to OpenLineage, where Airflow's provider for it is installed."""
+"""Lineage: what a task read and wrote, for Airflow's lineage API and for its OpenLineage provider."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -11,19 +12,44 @@ from airflow_provider_portkey.export.formats import OTHER_FIELDS
 if TYPE_CHECKING:
     from airflow_provider_portkey.export.formats import Columns
 
+log = logging.getLogger(__name__)
+
 #: Schemes that OpenLineage's naming page spells in another way.
 _SCHEMES = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
-#: What a declared column is in a table; elsewhere nested values stay nested.
+#: The types of declared columns in OpenLineage; ``"json"`` depends on the format.
 _TYPES = {"text": "string", "integer": "int64"}
+
+
+def report_lineage(context: Any, *, inputs: Iterable[str] = (), outputs: Iterable[str] = ()) -> None:
+    """
+    Report to Airflow what was read and written outside ``ObjectStoragePath``, which reports itself.
+
+    :param context: The hook or the path that read and wrote.
+    :param inputs: URIs.
+    :param outputs: URIs.
+    """
+    for add, uris in (("add_input_asset", inputs), ("add_output_asset", outputs)):
+        for uri in uris:
+            _report(add, context, uri)
+
+
+def _report(add: str, context: Any, uri: str) -> None:
+    from airflow.providers.common.compat.lineage import hook as lineage
+
+    collector: Any = lineage.get_hook_lineage_collector  # untyped
+    try:
+        getattr(collector(), add)(context=context, uri=uri)
+    except Exception as error:  # a task that has done its work does not fail because of its lineage
+        log.warning("%s is missing from the lineage: %s", uri, error)
 
 
 def operator_lineage(inputs: Iterable[str], manifest: Mapping[str, Any], columns: Columns) -> Any:
     """
-    Return the datasets of one export, ``None`` where the provider is not installed.
+    Return the datasets of one export; ``None`` where the OpenLineage provider is not installed.
 
     :param inputs: The URIs of what was read.
-    :param manifest: Of the export, with the file and, where there is one, the file of errors.
-    :param columns: The declared columns of the rows; a type that is not known is an empty text.
+    :param manifest: The manifest of the export.
+    :param columns: The declared columns of the rows; an unknown type is an empty string.
     """
     try:
         from airflow.providers.openlineage.extractors import OperatorLineage
@@ -60,7 +86,7 @@ def _schema(columns: Columns, *, is_table: bool) -> Any:
 
 
 def _named(uri: str) -> tuple[str, str]:
-    """Split a URI into namespace and name as OpenLineage has them: ``s3://bucket`` and ``key``."""
+    """Split a URI into namespace and name as in OpenLineage: ``s3://bucket`` and ``key``."""
     parts = urlsplit(uri)
     if parts.scheme == "file":
         return "file", uri.removeprefix("file://")

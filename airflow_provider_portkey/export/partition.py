@@ -1,4 +1,4 @@
-"""The folder of one interval's export: what its files are called, and what may stay there."""
+"""The folder of one window's export: names of its files, and removal of files that are not part of it."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
+from airflow_provider_portkey.export.atomic import LOCAL_PROTOCOLS
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 MANIFEST = "_manifest.json"
 
-#: Characters of a name that stands for an id. File systems hold 255, and a file on its way has some more.
+#: Characters of an id in a file name. File systems allow 255 bytes; suffixes and temporary names need some of them.
 _LONGEST_NAME = 180
 _SUFFIX_OF_COMPRESSION = {"gzip": ".gz", "zstd": ".zst"}
-#: What an export may have written, in whichever format it was done before.
+#: Names of files that an export may have written, in any format.
 _OURS = re.compile(r"[^_.].*\.(jsonl|json|csv|parquet)(\.gz|\.zst)?")
 
 
 def folder_path(value: str, conn_id: str | None, *, field: str = "path") -> ObjectStoragePath:
     """
-    Return the folder that a template has filled in.
+    Return the path of a folder, given the value of a parameter after rendering.
 
-    :raises PortkeyInvalidArgumentError: where it names none.
+    :param conn_id: The Airflow connection to the object store, if the store needs one.
+    :param field: The name of the parameter, for the error.
+    :raises PortkeyInvalidArgumentError: where the value is no path of a folder.
     """
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
@@ -38,16 +41,16 @@ def folder_path(value: str, conn_id: str | None, *, field: str = "path") -> Obje
     return ObjectStoragePath(folder, conn_id=conn_id)
 
 
-def stamp(moment: datetime) -> str:
-    """Return a moment in UTC as it stands in names: without characters that a URL or a file system minds."""
-    return moment.strftime("%Y%m%dT%H%M%SZ")
+def stamp(timestamp: datetime) -> str:
+    """Return a timestamp in UTC for names of files: without characters that URLs or file systems reserve."""
+    return timestamp.strftime("%Y%m%dT%H%M%SZ")
 
 
 def file_name(name: str, file_format: str, compression: str | None) -> str:
     """
-    Return the name of the file for an id, whatever characters that has.
+    Return the name of the file for an id with any characters.
 
-    No such name begins with ``_`` or ``.``, which readers of partitions pass over.
+    No such name begins with ``_`` or ``.``: readers of partitions ignore those names.
     """
     quoted = quote(name, safe="")
     if quoted[0] in "_.":
@@ -59,14 +62,16 @@ def file_name(name: str, file_format: str, compression: str | None) -> str:
 
 
 def sweep(folder: ObjectStoragePath, *, prefix: str = "") -> None:
-    """Remove what processes that were killed have left of files on their way: on a local file system, hidden."""
+    """Remove the temporary files of killed processes, which only a local file system has beside the destination."""
+    if folder.protocol not in LOCAL_PROTOCOLS:
+        return
     for path in _entries(folder):
         if path.name.startswith(f".{prefix}") and path.name.endswith(".part"):
             _remove(path)
 
 
 def keep_only(folder: ObjectStoragePath, wanted: Callable[[str], bool]) -> None:
-    """Remove files of earlier exports that are not wanted any more; what others have put there stays."""
+    """Remove files of earlier exports that are not wanted; files of other tools stay."""
     for path in _entries(folder):
         if _OURS.fullmatch(path.name) and not wanted(path.name):
             _remove(path)

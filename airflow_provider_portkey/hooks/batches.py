@@ -1,4 +1,4 @@
-"""The calls of batches and of the files that they read and write."""
+"""The calls of batches and of their input and output files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class BatchesMixin(BasePortkeyHook):
     """One method for each call on a batch or on a file."""
 
     def create_batch(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Make a batch of an uploaded file and return it; sent again only where it was surely not carried out."""
+        """Create a batch from an uploaded file and return the batch; retried only where that is safe."""
         return self.create_job(BATCH, body)
 
     def get_batch(self, batch_id: str) -> dict[str, Any]:
@@ -25,7 +25,7 @@ class BatchesMixin(BasePortkeyHook):
         return self.get_job(BATCH, {"batch_id": batch_id})
 
     def cancel_batch(self, batch_id: str) -> dict[str, Any]:
-        """Ask for a batch to be cancelled and return it, as a rule with status ``cancelling``."""
+        """Request the cancellation of a batch and return the batch, as a rule with status ``cancelling``."""
         return self.cancel_job(BATCH, {"batch_id": batch_id})
 
     def iter_batches(
@@ -36,20 +36,18 @@ class BatchesMixin(BasePortkeyHook):
         max_items: int | None = None,
         on_page: Callable[[int], None] | None = None,
     ) -> Iterator[Item]:
-        """Return an iterator over the batches, the latest first: the list takes no order."""
+        """Return an iterator over the batches, newest first: the list takes no order."""
         return self.iter_list(
             "/batches", {}, page_size=page_size, ordered=False, after=after, max_items=max_items, on_page=on_page
         )
 
     def upload_batch_file(self, file: BinaryIO, *, filename: str) -> dict[str, Any]:
         """
-        Upload the input of a batch as a stream and return the file's object.
-
-        It is sent again only where it was surely not carried out.
+        Upload the input of a batch as a stream and return the file's object; retried only where that is safe.
 
         :param file: Open for reading, seekable.
-        :param filename: What the provider calls it.
-        :raises PortkeyRequestError: its subclass that fits what happened.
+        :param filename: The name of the file at the provider.
+        :raises PortkeyRequestError: where the upload failed.
         """
         return self.get_conn().upload(_FILES, {}, file, filename=filename, fields={"purpose": "batch"})
 
@@ -58,21 +56,21 @@ class BatchesMixin(BasePortkeyHook):
         return self.get_conn().get(_FILE, {"file_id": file_id})
 
     def iter_batch_files(self, *, max_items: int | None = None) -> Iterator[Item]:
-        """Return an iterator over the files that were uploaded for batches, the latest first."""
+        """Return an iterator over the files that were uploaded for batches, newest first."""
         return self.iter_list(_FILES, {}, max_items=max_items, query=[("purpose", "batch")])
 
     def iter_file_content(self, file_id: str) -> Iterator[bytes]:
         """
-        Return an iterator over a file's bytes, piece by piece; what was cut is resumed.
+        Return an iterator over the chunks of a file; a download that breaks off is resumed.
 
         :raises PortkeyInvalidArgumentError: at the call, for a bad id.
-        :raises PortkeyRequestError: while iterating, its subclass that fits what happened.
+        :raises PortkeyRequestError: while iterating, where the download failed.
         """
         return self.get_conn().download(_FILE + "/content", {"file_id": file_id})
 
     def iter_batch_output(self, batch_id: str) -> Iterator[bytes]:
         """
-        Return an iterator over the output of a batch, as Portkey itself puts it together.
+        Return an iterator over the output of a batch, as Portkey itself assembles it.
 
         The open-source gateway cannot carry this call; :meth:`iter_file_content` of the batch's
         ``output_file_id`` works everywhere.

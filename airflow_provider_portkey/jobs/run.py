@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from airflow_provider_portkey.exceptions import PortkeyRunFailedError, PortkeyRunsFailedError
+from airflow_provider_portkey.exceptions import (
+    PortkeyRunFailedError,
+    PortkeyRunsFailedError,
+    PortkeyUnexpectedResponseError,
+)
 from airflow_provider_portkey.jobs.spec import JobSpec
 
 RUN = JobSpec(
@@ -57,3 +62,22 @@ def tokens_of(run: Mapping[str, Any]) -> tuple[int, ...]:
     usage = run.get("usage")
     usage = usage if isinstance(usage, Mapping) else {}
     return tuple(value if type(value := usage.get(name)) is int else 0 for name in TOKENS)
+
+
+def created_at_of(run: Mapping[str, Any]) -> float:
+    """
+    Return when a run was created, epoch seconds.
+
+    :raises PortkeyUnexpectedResponseError: where ``created_at`` is missing or no finite number.
+    """
+    timestamp = epoch_seconds(run.get("created_at"))
+    if timestamp is None:
+        raise PortkeyUnexpectedResponseError(
+            f"Run {run.get('id')!r} has created_at={run.get('created_at')!r}, which is no timestamp."
+        )
+    return timestamp
+
+
+def epoch_seconds(value: Any) -> float | None:
+    """Return a value that is a finite number, which a boolean is not; ``None`` for any other value."""
+    return value if type(value) in (int, float) and math.isfinite(value) else None

@@ -11,15 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import Any
 
-from airflow_provider_portkey.exceptions import (
-    PortkeyInvalidArgumentError,
-    PortkeyRowsMismatchError,
-    PortkeyWindowTooFullError,
-)
+from airflow_provider_portkey.exceptions import PortkeyRowsMismatchError, PortkeyWindowTooFullError
+from airflow_provider_portkey.export.window import Window, format_timestamp, read_window
 from airflow_provider_portkey.jobs.log_export import MAX_ROWS
 
 DRAFT, STARTED, DONE = "draft", "started", "done"
@@ -29,43 +24,6 @@ DRAFT, STARTED, DONE = "draft", "started", "done"
 _PIECES = 16
 #: Share of an export that a piece is meant to fill: logs are never spread so evenly that all pieces are alike.
 _FILL = 0.9
-
-#: Airflow 3 gives the runs of a cron schedule no data interval, unless its timetable is told how long one is.
-_NO_INTERVAL = (
-    "; where the run has no data interval, give both ends, or schedule with "
-    "CronTriggerTimetable(..., interval=timedelta(hours=1))"
-)
-
-
-@dataclass(frozen=True)
-class Window:
-    """
-    A stretch of time.
-
-    :param start: In UTC, whole seconds; belongs to it.
-    :param end: In UTC, whole seconds; does not belong to it.
-    """
-
-    start: datetime
-    end: datetime
-
-    @property
-    def seconds(self) -> int:
-        """How long it is."""
-        return (self.end - self.start) // timedelta(seconds=1)
-
-    def cut(self, pieces: int) -> list[Window]:
-        """Return pieces that cover it without overlap, in the order of time."""
-        ends = [self.start + timedelta(seconds=self.seconds * number // pieces) for number in range(pieces + 1)]
-        return [Window(start, end) for start, end in pairwise(ends)]
-
-    def to_dict(self) -> dict[str, str]:
-        """Return it in the way that Portkey and the manifest write it."""
-        return {"window_start": _text(self.start), "window_end": _text(self.end)}
-
-    def to_filters(self) -> dict[str, str]:
-        """Return the filters that select it."""
-        return {"time_of_generation_min": _text(self.start), "time_of_generation_max": _text(self.end)}
 
 
 @dataclass
@@ -165,8 +123,9 @@ def make_plan(window: Window, measure: Measure, *, limit: int = MAX_ROWS) -> Pla
         plan.low, plan.high = sorted((whole, again))
         if plan.total < plan.low:
             raise PortkeyRowsMismatchError(
-                f"Portkey counts {plan.low} logs from {_text(window.start)} to {_text(window.end)}, and only "
-                f"{plan.total} in the {len(plan.parts)} parts that this time was cut into."
+                f"Portkey counts {plan.low} logs from {format_timestamp(window.start)} to "
+                f"{format_timestamp(window.end)}, and only {plan.total} in the {len(plan.parts)} parts that this time "
+                "was cut into."
             )
     return plan
 
@@ -180,7 +139,7 @@ def _leaves(
         yield window, draft, total
     elif window.seconds == 1:
         raise PortkeyWindowTooFullError(
-            f"Portkey counts {total} logs in the one second from {_text(window.start)} on, and an export "
+            f"Portkey counts {total} logs in the one second from {format_timestamp(window.start)} on, and an export "
             f"holds {limit}. Export them in several tasks that differ in their filters, by ai_model for example."
         )
     else:
@@ -188,36 +147,3 @@ def _leaves(
         wanted = max(math.ceil(total / (limit * _FILL)), 2)
         for piece in window.cut(min(wanted, _PIECES, window.seconds)):
             yield from _leaves(piece, *count(piece), count, spare, limit)
-
-
-def read_window(start: Any, end: Any) -> Window:
-    """
-    Read the ends of a window: moments, or ISO 8601 texts with a zone. Fractions of a second are cut off at both
-    ends, so that windows which follow each other still do.
-
-    :raises PortkeyInvalidArgumentError: naming the one that is wrong.
-    """
-    window = Window(_moment("window_start", start), _moment("window_end", end))
-    if window.seconds < 1:
-        expected = f"a moment at least one second after window_start={_text(window.start)}"
-        if window.start == window.end:
-            expected += _NO_INTERVAL
-        raise PortkeyInvalidArgumentError("window_end", _text(window.end), expected)
-    return window
-
-
-def _moment(name: str, value: Any) -> datetime:
-    expected = "a moment with its zone, such as 2026-11-22T00:00:00Z"
-    moment = value
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value.strip())
-        except ValueError:
-            expected += _NO_INTERVAL
-    if not isinstance(moment, datetime) or moment.utcoffset() is None:
-        raise PortkeyInvalidArgumentError(name, value, expected)
-    return datetime.fromtimestamp(moment.timestamp() // 1, tz=UTC)
-
-
-def _text(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 from airflow_provider_portkey.exceptions import PortkeyUnexpectedResponseError
+from airflow_provider_portkey.export.jsonl import read_object, split_lines
 from airflow_provider_portkey.log_export.plan import Part, Plan
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
-
-#: Bytes that one line may have: more than a request and an answer with a million tokens each.
-_LONGEST_LINE = 64 * 1024 * 1024
 
 
 @dataclass
@@ -111,33 +108,16 @@ def write_rows(
     }
 
 
-def _rows(part: Part, pieces: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    for number, line in enumerate(_lines(pieces), start=1):
+def _rows(part: Part, chunks: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """Yield each line as Portkey sent it, without its line end, with the row on it; blank lines are skipped."""
+    for number, line in enumerate(split_lines(chunks), 1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
-        if not isinstance(row, dict) or len(line) > _LONGEST_LINE:
-            # Without the line itself: a log holds what people asked.
+            row = read_object(line)
+        except ValueError as error:
+            # Without the line itself: a log row holds prompts.
             raise PortkeyUnexpectedResponseError(
-                f"Line {number} of log export {part.export_id!r} is not a JSON object ({len(line)} bytes)."
-            )
-        yield line, row
-
-
-def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Cut pieces into lines; one that is too long comes cut off, so that it never is in memory whole."""
-    rest = bytearray()
-    for piece in pieces:
-        first, *others = piece.split(b"\n")
-        rest += first
-        for line in others:
-            yield bytes(rest).removesuffix(b"\r")
-            rest = bytearray(line)
-        if len(rest) > _LONGEST_LINE:
-            yield bytes(rest)
-            return
-    if rest:
-        yield bytes(rest).removesuffix(b"\r")
+                f"Log export {part.export_id!r}: line {number} {error} ({len(line)} bytes)."
+            ) from None
+        yield line.removesuffix(b"\r"), row

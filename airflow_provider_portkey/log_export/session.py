@@ -15,8 +15,9 @@ from airflow_provider_portkey.exceptions import (
     PortkeyRequestError,
     PortkeyUnexpectedResponseError,
 )
+from airflow_provider_portkey.export.window import Window
 from airflow_provider_portkey.jobs.log_export import LOG_EXPORT
-from airflow_provider_portkey.log_export.plan import DONE, DRAFT, STARTED, Part, Plan, Window, make_plan
+from airflow_provider_portkey.log_export.plan import DONE, DRAFT, STARTED, Part, Plan, make_plan
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.hooks.portkey import PortkeyHook

@@ -1,9 +1,7 @@
 """
-Between an event trigger and Airflow: when an event has really left, and where the trigger's state survives.
+State that belongs to an asset, in Airflow's asset state store (3.3 and newer).
 
-Airflow keeps an event that a trigger yields for up to a second before it sends it off to be stored. A state that is
-written before it is stored loses the event if the triggerer stops in between; one that is written long after repeats
-it. So the event itself says when it leaves, and the state goes right behind it.
+:class:`AssetState` is for event triggers and asynchronous, :class:`TaskAssetState` is for tasks.
 """
 
 from __future__ import annotations
@@ -11,96 +9,142 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-#: Seconds that a trigger takes to write its state when the triggerer stops; Airflow gives all of them ten.
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+#: Seconds for the last write of a trigger when the triggerer stops; Airflow gives all triggers together ten.
 _TAKE_BACK_TIMEOUT = 0.5
 
 
-class State(Protocol):
-    """What is kept."""
+class RestorableState(Protocol):
+    """The state of a trigger; ``to_dict()["at"]`` grows with time."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it in what JSON has."""
+        """Return the state as JSON has it."""
 
     def restore(self, state: object) -> None:
-        """Go on from what :meth:`to_dict` returned; raises ``ValueError`` for anything else."""
+        """Continue from a value of :meth:`to_dict`; raises ``ValueError`` for any other value."""
 
 
 class AssetState:
     """
-    Keeps a state in the asset state store of every asset that a trigger is watched for.
+    Keeps the state of an event trigger in the store of every asset that the trigger watches.
 
-    :param state: The state; its ``at`` grows with time.
-    :param accessors: What Airflow gives to an event trigger; ``None`` before 3.3: then nothing is kept.
-    :param key: Its key in the store.
-    :param log: For what goes wrong.
+    :param state: The state.
+    :param accessors: ``asset_state_store`` of the trigger; ``None`` before Airflow 3.3: then nothing is kept.
+    :param key: The key in the store.
+    :param log: The logger of the trigger.
     """
 
-    def __init__(self, state: State, accessors: Any, key: str, log: Any) -> None:
+    def __init__(self, state: RestorableState, accessors: Any, key: str, log: Any) -> None:
         self._state = state
         self._key = key
         self._log = log
-        self._kept: Mapping[str, Any] | None = None
-        # With several assets Airflow wants one of them named, and tells a trigger none of their names.
+        self._saved: Mapping[str, Any] | None = None
+        # With several assets Airflow requires the name of one, and does not give the names to a trigger.
         by_asset = {**getattr(accessors, "_by_name", {}), **getattr(accessors, "_by_uri", {})}
         self._stores = [by_asset[name] for name in sorted(by_asset)] or [accessors]
         if accessors is None:
             self._stores = []
-            self._log.info("Airflow keeps no state for this trigger: after a restart it begins anew.")
+            self._log.info("Airflow keeps no state for this trigger: after a restart the trigger begins anew.")
 
     @property
     def has_store(self) -> bool:
-        """Whether there is a store at all."""
+        """Whether there is a store."""
         return bool(self._stores)
 
     async def restore(self) -> None:
-        """Have the state go on from what was kept; where that makes no sense, warn and leave it as it is."""
+        """Continue from the saved state; where that state is not valid, warn and begin anew."""
         values = [await self._call(store, "get") for store in self._stores]
-        # One that was kept for an asset that nobody watched for a while is behind; of equals, the first was written
-        # first.
-        ahead = [value for value in values if isinstance(value, Mapping) and isinstance(value.get("at"), (int, float))]
-        value = max(ahead, key=lambda each: each["at"]) if ahead else next(filter(None, values), None)
+        # The store of an asset that was not watched for a while is behind. Of equal values the first was written first.
+        dated = [value for value in values if isinstance(value, Mapping) and isinstance(value.get("at"), (int, float))]
+        value = max(dated, key=lambda each: each["at"]) if dated else next(filter(None, values), None)
         if value is None:
             return
         try:
             self._state.restore(value)
         except ValueError as error:
             self._log.warning(
-                "What the asset state store holds as %r cannot be used (%s). Beginning anew: what ended in the "
-                "meantime is not told.",
+                "The state %r in the asset state store is not valid (%s). Beginning anew: no event is emitted for runs "
+                "that ended in the meantime.",
                 self._key,
                 error,
             )
         else:
-            self._kept = value
+            self._saved = value
 
     async def save(self) -> None:
-        """Keep the state where it has changed; where that fails, warn: the next call tries again."""
+        """Save the state if it has changed; where that fails, warn: the next call tries again."""
         state = self._state.to_dict()
-        if state == self._kept:
+        if state == self._saved:
             return
         try:
             for store in self._stores:
                 await self._call(store, "set", state)
         except Exception as error:
             self._log.warning(
-                "The asset state store did not take %r; if the triggerer restarts before it does, events that were "
-                "sent since are sent again: %s",
+                "The asset state store did not save %r; if the triggerer restarts before the next save, events since "
+                "the last save are emitted again: %s",
                 self._key,
                 error,
             )
         else:
-            self._kept = state
+            self._saved = state
 
     async def take_back(self, state: Mapping[str, Any]) -> None:
-        """Write an earlier state again while everything stops around: nobody answers any more, but it is still read."""
+        """Save an earlier state while the triggerer stops: no response comes any more, but requests are read."""
         with contextlib.suppress(Exception):
             async with asyncio.timeout(_TAKE_BACK_TIMEOUT):
                 await asyncio.gather(*(self._call(store, "set", state) for store in self._stores))
 
     async def _call(self, store: Any, name: str, *value: Any) -> Any:
-        # 3.3.0 and 3.3.1 have the blocking methods only.
+        # Airflow 3.3.0 and 3.3.1 have the blocking methods only.
         if method := getattr(store, f"a{name}", None):
             return await method(self._key, *value)
         return await asyncio.to_thread(getattr(store, name), self._key, *value)
+
+
+class JsonStore(Protocol):
+    """Keeps JSON objects by key."""
+
+    def read(self, key: str) -> dict[str, Any] | None:
+        """Return the object of a key, ``None`` where there is none."""
+
+    def write(self, key: str, value: dict[str, Any]) -> None:
+        """Write the object of a key in place of the earlier one."""
+
+
+class TaskAssetState:
+    """
+    Keeps JSON objects in the store of a task's asset, if Airflow has one and the task has exactly one asset.
+
+    :param context: The context of the task.
+    :param prefix: The beginning of the keys in the store.
+    :param fallback: Used where the task has no store of one asset. Objects that are not in the store are read from
+        the fallback, which an earlier Airflow may have written.
+    """
+
+    def __init__(self, context: Context, *, prefix: str, fallback: JsonStore) -> None:
+        self._prefix = prefix
+        self._fallback = fallback
+        self._store: Any = context.get("asset_state_store")
+        if self._store is not None:
+            try:
+                self._store.get(prefix)
+            except ValueError:  # several assets among the inlets and outlets of the task
+                self._store = None
+
+    def read(self, key: str) -> dict[str, Any] | None:
+        """Return the object of a key, ``None`` where there is none."""
+        if self._store is not None and (value := self._store.get(f"{self._prefix}/{key}")) is not None:
+            return dict(value)
+        return self._fallback.read(key)
+
+    def write(self, key: str, value: dict[str, Any]) -> None:
+        """Write the object of a key in place of the earlier one."""
+        if self._store is not None:
+            self._store.set(f"{self._prefix}/{key}", value)
+        else:
+            self._fallback.write(key, value)

@@ -1,65 +1,37 @@
-"""What became of a batch's requests, to files in object storage, and held against what was asked."""
+"""The outcomes of a batch's requests to files in object storage."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_portkey.exceptions import (
-    PortkeyBatchRequestsFailedError,
-    PortkeyInvalidArgumentError,
-    PortkeyNotFoundError,
-    PortkeyRemoteJobNotFinishedError,
-)
 from airflow_provider_portkey.transfers.base import BasePortkeyToObjectStorageOperator
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
+    from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_portkey.batch.reconcile import BatchReconciler
-    from airflow_provider_portkey.export.atomic import WrittenFile
-    from airflow_provider_portkey.export.formats import Columns, Encoder
-    from airflow_provider_portkey.hooks.portkey import PortkeyHook
-
-SOURCES = ("file", "portkey")
-
-#: Bytes of a file of requests that are read at once.
-_PIECE = 1024 * 1024
-#: What a manifest has only for rows that come in pages and have an id each.
-_OF_PAGES = frozenset({"first_id", "last_id", "pages"})
-
-
-class _Target:
-    def __init__(self, path: ObjectStoragePath, written: WrittenFile, encoder: Encoder) -> None:
-        self.path = path
-        self.written = written
-        self.encoder = encoder
-        self.rows = 0
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        self.encoder.write(row)
-        self.rows += 1
+    from airflow_provider_portkey.export.formats import Columns
 
 
 class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperator):
     """
-    Write the outcome of each of a batch's requests to a file, and count in the manifest what is not as it should be.
+    Write the outcome of each of a batch's requests to a file, with counts of failed, missing, duplicate and
+    unexpected outcomes in the manifest.
 
-    Works for a batch that expired or was cancelled as well, with what it has. Files appear whole or not at all; of
-    several outcomes of one request only the first is kept.
+    A batch that expired or was cancelled is exported with the outcomes that it has. Files appear whole or not at all;
+    of several outcomes of one request only the first is kept.
 
-    :param batch_id: The batch, which must have ended (templated).
-    :param path: Where the output goes: a local path or any URL that ``ObjectStoragePath`` takes (templated).
-    :param error_path: Where the lines of the batch's error file go; ``None`` to have them behind those of the output
-        file at ``path`` (templated).
-    :param input_path: The requests, to hold the outcomes against; ``None`` to fetch the batch's own input file from
+    :param batch_id: The batch, which must have a terminal status (templated).
+    :param path: The file of the output: a local path or any URL that ``ObjectStoragePath`` takes (templated).
+    :param error_path: The file of the lines of the batch's error file; ``None`` to write these lines behind those of
+        the output file at ``path`` (templated).
+    :param input_path: The requests to compare the outcomes with; ``None`` to fetch the batch's own input file from
         the provider (templated).
-    :param reconcile: Whether to hold the outcomes against the requests at all.
-    :param source: ``"file"`` reads the batch's output file; ``"portkey"`` the output as Portkey puts it together
-        for providers that have no such file, which the open-source gateway cannot carry.
-    :param max_failure_ratio: Fail once all has landed where more than this share of the requests, 0 to 1, failed or has
-        no outcome; 0 fails on any, ``None`` never.
+    :param reconcile: Whether to compare the outcomes with the requests (templated).
+    :param source: ``"file"`` reads the batch's output file; ``"portkey"`` reads the output as Portkey assembles it
+        for providers that have no such file, which the open-source gateway cannot carry (templated).
+    :param max_failure_ratio: Ratio of requests, 0 to 1, that may fail or have no outcome; the task fails above it,
+        once all files are written. 0: any failure fails the task; ``None``: any number may fail (templated).
     :param kwargs: The arguments of :class:`BasePortkeyToObjectStorageOperator`: ``file_format``, ``compression``,
         ``overwrite`` and the connections.
     """
@@ -69,6 +41,9 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         "batch_id",
         "error_path",
         "input_path",
+        "reconcile",
+        "source",
+        "max_failure_ratio",
     )
     rows_from = "/batches/{batch_id}/output"
 
@@ -80,7 +55,7 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         input_path: str | None = None,
         reconcile: bool = True,
         source: str = "file",
-        max_failure_ratio: float | None = None,
+        max_failure_ratio: float | None = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -90,163 +65,40 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         self.reconcile = reconcile
         self.source = source
         self.max_failure_ratio = max_failure_ratio
-        if source not in SOURCES:
-            raise PortkeyInvalidArgumentError("source", source, "'file' or 'portkey'")
-        if max_failure_ratio is not None and (
-            isinstance(max_failure_ratio, bool)
-            or not isinstance(max_failure_ratio, int | float)
-            or not 0 <= max_failure_ratio <= 1
-        ):
-            raise PortkeyInvalidArgumentError("max_failure_ratio", max_failure_ratio, "a share from 0 to 1, or None")
+        self._validate()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
         Write the files and return the manifest.
 
-        :raises PortkeyRemoteJobNotFinishedError: where the batch still goes on.
-        :raises PortkeyDestinationExistsError: where a file is there already and ``overwrite`` is off.
+        :raises PortkeyRemoteJobNotFinishedError: where the batch is still active.
+        :raises PortkeyDestinationExistsError: where a file exists and ``overwrite`` is off.
         :raises PortkeyLineInvalidError: naming a line that is no JSON object.
         :raises PortkeyBatchRequestsFailedError: where more requests failed than ``max_failure_ratio`` allows.
         """
-        from airflow_provider_portkey.export.atomic import refuse_existing, uri_of
-        from airflow_provider_portkey.export.formats import check_installed
-        from airflow_provider_portkey.export.manifest import ExportStats
-        from airflow_provider_portkey.hooks.portkey import PortkeyHook
-        from airflow_provider_portkey.links import trace_id_of
+        from airflow_provider_portkey.batch.export import BatchExport, check_failures
 
-        path = self._path("path", self.path)
-        error_path = self._path("error_path", self.error_path) if self.error_path is not None else None
-        if error_path is not None and uri_of(error_path) == uri_of(path):
-            raise PortkeyInvalidArgumentError("error_path", self.error_path, "another file than path, or None")
-        check_installed(self.file_format, self.compression)
-        for destination in filter(None, (path, error_path)):
-            refuse_existing(destination, overwrite=self.overwrite)
-        tally = ExportStats()
-        hook = PortkeyHook(self.portkey_conn_id, trace_id=trace_id_of(context.get("ti")))
-        batch = self._ended_batch(hook)
-        outcomes = self._outcomes(hook, batch)
-        with ExitStack() as files:
-            output = self._target(path, files)
-            errors = self._target(error_path, files) if error_path is not None else None
-            for row in self._output_lines(hook, batch):
-                if outcomes.take(row):
-                    output.write(row)
-            for row in self._error_lines(hook, batch):
-                if outcomes.take(row, error_file=True):
-                    (errors or output).write(row)
-        tally.rows = output.rows
-        manifest = tally.manifest(
-            output.written,
-            uri=uri_of(path),
+        self._begin(context)
+        export = BatchExport(
+            hook=self.hook,
+            batch_id=self.batch_id,
+            path=self.path,
+            error_path=self.error_path,
+            input_path=self.input_path,
+            object_storage_conn_id=self.object_storage_conn_id,
+            reconcile=self.reconcile,
+            source=self.source,
             file_format=self.file_format,
             compression=self.compression,
-            error_uri=uri_of(errors.path) if errors else None,
-            error_rows=errors.rows if errors else None,
-            error_bytes=errors.written.bytes if errors else None,
-            error_sha256=errors.written.sha256 if errors else None,
-            batch_id=self.batch_id,
-            batch_status=batch.get("status"),
-            **outcomes.counts(),
+            overwrite=self.overwrite,
         )
-        manifest = {name: value for name, value in manifest.items() if name not in _OF_PAGES}
-        requests = [uri_of(self._path("input_path", self.input_path))] if self.reconcile and self.input_path else []
-        self._note_lineage(hook, manifest, *requests)
-        return self._judged(manifest, outcomes)
+        manifest = export.write()
+        self._report_lineage(manifest, *export.inputs)
+        check_failures(manifest, self.max_failure_ratio)
+        return manifest
 
     def columns(self) -> Columns:
         """Return the declared columns of a table of outcomes."""
-        from airflow_provider_portkey.batch.reconcile import BATCH_OUTPUT_COLUMNS
+        from airflow_provider_portkey.batch.export import BATCH_OUTPUT_COLUMNS
 
         return BATCH_OUTPUT_COLUMNS
-
-    def _path(self, field: str, value: str) -> ObjectStoragePath:
-        from airflow_provider_portkey.export.atomic import file_path
-
-        return file_path(value, self.object_storage_conn_id, field=field)
-
-    def _target(self, path: ObjectStoragePath, files: ExitStack) -> _Target:
-        from airflow_provider_portkey.export.atomic import atomic_write
-        from airflow_provider_portkey.export.formats import encode
-
-        written = files.enter_context(atomic_write(path, overwrite=self.overwrite))
-        encoder = files.enter_context(
-            encode(written.stream, columns=self.columns(), file_format=self.file_format, compression=self.compression)
-        )
-        return _Target(path, written, encoder)
-
-    def _ended_batch(self, hook: PortkeyHook) -> dict[str, Any]:
-        from airflow_provider_portkey.jobs.batch import BATCH
-
-        batch = hook.get_batch(self.batch_id)
-        status = batch.get("status")
-        if status in BATCH.active_statuses:
-            raise PortkeyRemoteJobNotFinishedError(
-                f"Batch {self.batch_id!r} is still {status}: wait for it with PortkeyBatchSensor before its output."
-            )
-        if status not in BATCH.success_statuses:
-            reason = BATCH.error_message(batch)
-            self.log.warning("Batch %r is %s%s", self.batch_id, status, f": {reason}" if reason else ".")
-        return batch
-
-    def _outcomes(self, hook: PortkeyHook, batch: Mapping[str, Any]) -> BatchReconciler:
-        from airflow_provider_portkey.batch.reconcile import BatchReconciler
-
-        if not self.reconcile:
-            return BatchReconciler(None)
-        if self.input_path is not None:
-            pieces, name = _read(self._path("input_path", self.input_path)), str(self.input_path)
-        else:
-            file_id = str(batch.get("input_file_id") or "")
-            pieces, name = hook.iter_file_content(file_id), f"input file {file_id!r}"
-        try:
-            return BatchReconciler(_objects(pieces, name), name=name)
-        except PortkeyNotFoundError as error:
-            advice = "The batch's input is not there to hold its output against: set input_path, or reconcile=False."
-            raise PortkeyNotFoundError(
-                f"{error} {advice}", server_message=error.server_message, status_code=error.status_code
-            ) from None
-
-    def _output_lines(self, hook: PortkeyHook, batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        from airflow_provider_portkey.jobs.batch import BATCH
-
-        file_id = batch.get("output_file_id")
-        if self.source == "file":
-            if file_id:
-                yield from _objects(hook.iter_file_content(file_id), f"output file {file_id!r}")
-        elif batch.get("status") != "failed":  # which has no output: Portkey would answer with the batch's errors
-            name = f"the output of batch {self.batch_id!r}"
-            try:
-                yield from _objects(hook.iter_batch_output(self.batch_id), name)
-            except PortkeyNotFoundError:
-                if file_id or batch.get("status") in BATCH.success_statuses:
-                    raise
-
-    def _error_lines(self, hook: PortkeyHook, batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        if file_id := batch.get("error_file_id"):
-            yield from _objects(hook.iter_file_content(file_id), f"error file {file_id!r}")
-
-    def _judged(self, manifest: dict[str, Any], outcomes: BatchReconciler) -> dict[str, Any]:
-        names = ("succeeded", "failed", "missing", "duplicate", "unexpected")
-        counts = ", ".join(f"{manifest[name]} {name}" for name in names if manifest[name] is not None)
-        where = manifest["uri"] + (f", errors in {manifest['error_uri']}" if manifest["error_uri"] else "")
-        what = f"Batch {self.batch_id!r}: of {manifest['requests']} requests {counts}. The output is in {where}."
-        share = outcomes.failure_ratio
-        if self.max_failure_ratio is not None and share > self.max_failure_ratio:
-            raise PortkeyBatchRequestsFailedError(
-                f"{what} A share of {share:.3g} did not succeed, more than max_failure_ratio={self.max_failure_ratio:g}.",
-                manifest=manifest,
-            )
-        self.log.info("%s", what)
-        return manifest
-
-
-def _read(path: ObjectStoragePath) -> Iterator[bytes]:
-    with cast("Any", path).open("rb") as file:
-        while piece := file.read(_PIECE):
-            yield piece
-
-
-def _objects(pieces: Iterator[bytes], name: str) -> Iterator[dict[str, Any]]:
-    from airflow_provider_portkey.export.jsonl import iter_objects, split_lines
-
-    return iter_objects(split_lines(pieces), name)

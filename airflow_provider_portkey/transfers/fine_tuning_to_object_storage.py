@@ -1,4 +1,4 @@
-"""A fine-tuning job's events and checkpoints to files in object storage."""
+"""The events and checkpoints of a fine-tuning job to object storage."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from airflow_provider_portkey.transfers.base import BasePortkeyToObjectStorageOp
 if TYPE_CHECKING:
     from airflow_provider_portkey.export.formats import Columns, Row
     from airflow_provider_portkey.export.manifest import ExportStats
-    from airflow_provider_portkey.hooks.portkey import PortkeyHook
 
 
-class _OfFineTuningJob(BasePortkeyToObjectStorageOperator):
+class _BaseFineTuningTransfer(BasePortkeyToObjectStorageOperator):
     template_fields: Sequence[str] = (*BasePortkeyToObjectStorageOperator.template_fields, "fine_tuning_job_id")
 
     def __init__(self, *, fine_tuning_job_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.fine_tuning_job_id = fine_tuning_job_id
+        self._validate()
 
-    def _about(self, hook: PortkeyHook) -> dict[str, Any]:
-        # Before its rows: a job that had ended by now adds no more of them.
-        job = hook.get_fine_tuning_job(self.fine_tuning_job_id)
+    def _about(self) -> dict[str, Any]:
+        # Before its rows: a job with a terminal status adds no rows.
+        job = self.hook.get_fine_tuning_job(self.fine_tuning_job_id)
         return {
             "fine_tuning_job_id": self.fine_tuning_job_id,
             "fine_tuning_job_status": job.get("status"),
@@ -30,12 +30,12 @@ class _OfFineTuningJob(BasePortkeyToObjectStorageOperator):
         }
 
 
-class PortkeyFineTuningEventsToObjectStorageOperator(_OfFineTuningJob):
+class PortkeyFineTuningEventsToObjectStorageOperator(_BaseFineTuningTransfer):
     """
     Write the events of a fine-tuning job to a file, one row each, the latest first.
 
     :param fine_tuning_job_id: The fine-tuning job (templated).
-    :param kwargs: ``path`` and the other arguments of :class:`BasePortkeyToObjectStorageOperator`.
+    :param kwargs: ``path`` and the other parameters of :class:`BasePortkeyToObjectStorageOperator`.
     """
 
     rows_from = "/fine_tuning/jobs/{fine_tuning_job_id}/events"
@@ -46,17 +46,17 @@ class PortkeyFineTuningEventsToObjectStorageOperator(_OfFineTuningJob):
 
         return EVENT_COLUMNS
 
-    def open(self, hook: PortkeyHook, tally: ExportStats) -> tuple[Mapping[str, Any], Iterator[Row]]:
+    def open_rows(self, stats: ExportStats) -> tuple[Mapping[str, Any], Iterator[Row]]:
         """Return the job's id, status and model, and its events."""
-        return self._about(hook), hook.iter_fine_tuning_events(self.fine_tuning_job_id, on_page=tally.page)
+        return self._about(), self.hook.iter_fine_tuning_events(self.fine_tuning_job_id, on_page=stats.add_page)
 
 
-class PortkeyFineTuningCheckpointsToObjectStorageOperator(_OfFineTuningJob):
+class PortkeyFineTuningCheckpointsToObjectStorageOperator(_BaseFineTuningTransfer):
     """
     Write the checkpoints of a fine-tuning job to a file, one row each, the latest first.
 
     :param fine_tuning_job_id: The fine-tuning job (templated).
-    :param kwargs: ``path`` and the other arguments of :class:`BasePortkeyToObjectStorageOperator`.
+    :param kwargs: ``path`` and the other parameters of :class:`BasePortkeyToObjectStorageOperator`.
     """
 
     rows_from = "/fine_tuning/jobs/{fine_tuning_job_id}/checkpoints"
@@ -67,6 +67,6 @@ class PortkeyFineTuningCheckpointsToObjectStorageOperator(_OfFineTuningJob):
 
         return CHECKPOINT_COLUMNS
 
-    def open(self, hook: PortkeyHook, tally: ExportStats) -> tuple[Mapping[str, Any], Iterator[Row]]:
+    def open_rows(self, stats: ExportStats) -> tuple[Mapping[str, Any], Iterator[Row]]:
         """Return the job's id, status and model, and its checkpoints."""
-        return self._about(hook), hook.iter_fine_tuning_checkpoints(self.fine_tuning_job_id, on_page=tally.page)
+        return self._about(), self.hook.iter_fine_tuning_checkpoints(self.fine_tuning_job_id, on_page=stats.add_page)

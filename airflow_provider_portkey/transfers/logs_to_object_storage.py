@@ -90,8 +90,8 @@ class PortkeyLogsToObjectStorageOperator(BasePortkeyWaitOperator):
         cancel_on_kill: bool = True,
         **kwargs: Any,
     ) -> None:
-        from airflow_provider_portkey.export.formats import check_format
         from airflow_provider_portkey.jobs.log_export import FIELDS
+        from airflow_provider_portkey.parameters import validate_parameters
 
         super().__init__(cancel_on_kill=cancel_on_kill, **kwargs)
         self.path = path
@@ -104,9 +104,7 @@ class PortkeyLogsToObjectStorageOperator(BasePortkeyWaitOperator):
         self.compression = compression
         self.overwrite = overwrite
         self.on_mismatch = on_mismatch
-        check_format("jsonl", compression)
-        if on_mismatch not in ("fail", "warn"):
-            raise PortkeyInvalidArgumentError("on_mismatch", on_mismatch, "'fail' or 'warn'")
+        validate_parameters(self)
 
     def execute(self, context: Context) -> Any:
         """
@@ -209,7 +207,7 @@ class PortkeyLogsToObjectStorageOperator(BasePortkeyWaitOperator):
         return self._exports
 
     def _request(self, context: Context) -> LogRequest:
-        from airflow_provider_portkey.log_export.plan import read_window
+        from airflow_provider_portkey.export.window import read_window
         from airflow_provider_portkey.log_export.session import LogRequest
 
         window = read_window(self.window_start, self.window_end)
@@ -237,9 +235,9 @@ class PortkeyLogsToObjectStorageOperator(BasePortkeyWaitOperator):
         return file_path(self.path, self.object_storage_conn_id)
 
     def _deliver(self, context: Context, exports: LogPlan) -> dict[str, Any]:
-        from airflow_provider_portkey.export.lineage import report
         from airflow_provider_portkey.export.manifest import SCHEMA_VERSION
-        from airflow_provider_portkey.log_export.plan import read_window
+        from airflow_provider_portkey.export.openlineage import report_lineage
+        from airflow_provider_portkey.export.window import read_window
         from airflow_provider_portkey.log_export.rows import write_rows
         from airflow_provider_portkey.state.task import TaskState
 
@@ -252,7 +250,7 @@ class PortkeyLogsToObjectStorageOperator(BasePortkeyWaitOperator):
             on_differences=lambda differences: self._on_differences(differences, exports),
         )
         source = self.hook.uri_of("/logs", {})
-        report(self.hook, inputs=[source], outputs=[written["uri"]])
+        report_lineage(self.hook, inputs=[source], outputs=[written["uri"]])
         self._landed = [source], written
         TaskState(context).clear()
         self.log.info("%d logs (%d bytes) are in %s.", written["rows"], written["bytes"], self.path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from airflow_provider_portkey.hooks.portkey import PortkeyHook
     from airflow_provider_portkey.jobs.spec import JobSpec
     from airflow_provider_portkey.polling.coalescing import DirectPolling, SharedPolling
+    from airflow_provider_portkey.polling.job_sequence import JobSequencePoller
     from airflow_provider_portkey.polling.poller import Poller
     from airflow_provider_portkey.polling.wait_state import WaitState
 
@@ -143,6 +144,36 @@ class PortkeyRemoteJobTrigger(BasePortkeyTrigger):
 
     def _job_arguments(self) -> dict[str, Any]:
         return {"job_spec": self.job.to_dict(), "ids": self.ids}
+
+
+class PortkeyRemoteJobsTrigger(BasePortkeyTrigger):
+    """
+    Poll several jobs of a declared kind until all have succeeded, or one has failed.
+
+    :param job_spec: The declaration, as :meth:`JobSpec.to_dict` gives it.
+    :param pending: The jobs, by their ids; at least one.
+    :param kwargs: ``wait_state`` and the other arguments of :class:`BasePortkeyTrigger`.
+    """
+
+    def __init__(self, *, job_spec: Mapping[str, Any], pending: Sequence[Mapping[str, str]], **kwargs: Any) -> None:
+        from airflow_provider_portkey.jobs.spec import JobSpec
+
+        super().__init__(ids=pending[0], **kwargs)
+        self.job = JobSpec(**job_spec)
+        self.pending = [dict(ids) for ids in pending]
+        self._poller: JobSequencePoller | None = None
+
+    def _job_arguments(self) -> dict[str, Any]:
+        return {"job_spec": self.job.to_dict(), "pending": self.pending}
+
+    def _to_cancel(self) -> list[dict[str, str]]:
+        return self._poller.pending if self._poller else self.pending
+
+    def _new_poller(self, state: WaitState) -> JobSequencePoller:
+        from airflow_provider_portkey.polling.job_sequence import JobSequencePoller
+
+        self._poller = JobSequencePoller(self.job, self.pending, state)
+        return self._poller
 
 
 @asynccontextmanager

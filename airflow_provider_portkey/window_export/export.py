@@ -1,38 +1,46 @@
-"""The export of one window: every thread's runs of it, their steps, one file for each thread, one manifest."""
+"""The export of one window: the steps of every run of its threads, one file per thread, one manifest."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from threading import Lock
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey import exceptions
-from airflow_provider_portkey.export.atomic import atomic_write, uri_of
-from airflow_provider_portkey.export.formats import encode
-from airflow_provider_portkey.export.manifest import SCHEMA_VERSION, moment_now
-from airflow_provider_portkey.export.partition import MANIFEST, file_name, keep_only, sweep
-from airflow_provider_portkey.window_export.prefetch import Chosen, Queue, WorkerPool, ahead
-from airflow_provider_portkey.window_export.runs import SeenRun, runs_of_window, seen, total_usage
-from airflow_provider_portkey.window_export.thread_ids import ThreadIndex
+from airflow_provider_portkey.client.pagination import MAX_LIMIT, page_query
+from airflow_provider_portkey.export.atomic import file_path, refuse_existing
+from airflow_provider_portkey.export.formats import check_installed
+from airflow_provider_portkey.export.message_texts import iter_step_rows, step_columns
+from airflow_provider_portkey.export.partition import MANIFEST, file_name, folder_path, keep_only, stamp, sweep
+from airflow_provider_portkey.export.window import read_window
+from airflow_provider_portkey.export.writer import open_writer
+from airflow_provider_portkey.validation import iter_ids
+from airflow_provider_portkey.window_export.manifest import Totals, write_manifest
+from airflow_provider_portkey.window_export.prefetch import WorkerPool, prefetch
+from airflow_provider_portkey.window_export.runs import RunSummary, runs_of_window, summarize_run
+from airflow_provider_portkey.window_export.state import WindowState
+from airflow_provider_portkey.window_export.thread_ids import ThreadIndex, read_id_file
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import ObjectStoragePath
+    from datetime import datetime
 
-    from airflow_provider_portkey.export.formats import Columns, Row
+    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
+
+    from airflow_provider_portkey.export.formats import Row
+    from airflow_provider_portkey.export.window import Window
     from airflow_provider_portkey.hooks.portkey import PortkeyHook
-    from airflow_provider_portkey.log_export.plan import Window
-    from airflow_provider_portkey.window_export.state import WindowLedger
 
 log = logging.getLogger(__name__)
 
-#: What is wrong with one thread only. Everything else would meet every thread, and ends the export.
-_OF_ONE_THREAD = (
+#: Seconds that the clock of this machine may be behind the clock of the scheduler.
+_CLOCK_SKEW = 60.0
+#: Errors that concern one thread. Every other error would meet every thread, and ends the export.
+_ONE_THREAD_ERRORS = (
     exceptions.PortkeyNotFoundError,
     exceptions.PortkeyBadRequestError,
     exceptions.PortkeyUnexpectedResponseError,
@@ -40,253 +48,250 @@ _OF_ONE_THREAD = (
     exceptions.PortkeyPaginationError,
     exceptions.PortkeyRemoteJobNotFinishedError,
 )
-#: Runs and threads that XCom names; the manifest beside the files names all.
-_NAMED = 20
-#: Characters that XCom has of an error.
-_TEXT = 300
+#: The entry of a thread without runs in this window.
+_NO_FILE: Mapping[str, Any] = {"file": None, "rows": 0, "bytes": 0, "sha256": None, "runs": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportPlan:
-    """
-    What is to be exported, and how.
+class ExportRequest:
+    """What to export: the parameters of ``PortkeyThreadStepsToObjectStorageOperator`` under the same names."""
 
-    :param folder: The window's own.
-    :param rows_of: Makes the rows of a run; the last argument is to be told of each page.
-    """
-
-    folder: ObjectStoragePath
-    window: Window
+    thread_ids: Iterable[str] | str | None
+    thread_ids_path: str | None
+    window_start: str | datetime
+    window_end: str | datetime
     window_by: str
-    unfinished: str
+    on_unfinished: str
     max_run_seconds: float
     max_concurrent_requests: int
+    include: Sequence[str] | None
+    include_messages: bool
+    path: str
+    object_storage_conn_id: str | None
     file_format: str
     compression: str | None
-    columns: Columns
-    rows_of: Callable[[str, str, Callable[[int], None]], Iterator[Row]]
+    overwrite: bool
+
+
+@dataclass(eq=False)
+class Selection:
+    """
+    The runs of one thread that are exported.
+
+    :param runs: In their order.
+    :param seen: The number of all runs of the thread that concern the window.
+    :param carried_in: Those of ``runs`` that were carried over from earlier windows.
+    :param carried_out: Runs that are carried over to a later window, with their status.
+    :param error: Why the thread failed.
+    """
+
+    thread_id: str
+    runs: list[RunSummary] = field(default_factory=list)
+    seen: int = 0
+    carried_in: list[str] = field(default_factory=list)
+    carried_out: dict[str, dict[str, Any]] = field(default_factory=dict)
+    error: Exception | None = None
+
+
+#: The rows of a run, of which the first page is read.
+_OpenRun = tuple["Iterator[Row]", "list[Row]"]
+
+
+def export_window(request: ExportRequest, hook: PortkeyHook, context: Context) -> dict[str, Any]:
+    """
+    Export a window, and return the manifest.
+
+    :raises PortkeyInvalidArgumentError: naming the parameter that is wrong.
+    :raises PortkeyDestinationExistsError: where the window was exported completely and ``overwrite`` is off.
+    :raises PortkeyExportConflictError: where another export has the same path.
+    :raises PortkeyThreadsFailedError: where threads failed; the files of all others are written.
+    :raises PortkeyRequestError: where an error would meet every thread.
+    """
+    base = folder_path(request.path, request.object_storage_conn_id)
+    window = read_window(request.window_start, request.window_end)
+    if window.end.timestamp() > time.time() + _CLOCK_SKEW:
+        expected = "a timestamp in the past: runs that are created after the export would be in no window"
+        raise exceptions.PortkeyInvalidArgumentError("window_end", window.to_dict()["window_end"], expected)
+    page_query(include=request.include)
+    check_installed(request.file_format, request.compression)
+    folder = base / f"window_start={stamp(window.start)}"
+    refuse_existing(folder / MANIFEST, overwrite=request.overwrite)
+    hook.get_conn()  # the threads of the pool must not look up the connection
+    with ThreadIndex() as index:
+        index.add(_thread_ids(request))
+        state = WindowState(context, base, folder, window, request.window_by)
+        if not state.follows_another:
+            log.warning(
+                "No complete export of the window before %s is known in %s: runs that had not ended then will be in a "
+                "later window. For the first window of all, this is expected.",
+                window.start,
+                base,
+            )
+        return ThreadWindowExport(request, window, folder, hook, state, index).run()
 
 
 @dataclass
-class _Totals:
-    started_at: str = field(default_factory=moment_now)
-    files: int = 0
-    rows: int = 0
-    bytes: int = 0
-    seen: int = 0
-    exported: int = 0
-    skipped: int = 0
-    failed: int = 0
-    picked_up: int = 0
-    usage: tuple[int, ...] = (0, 0, 0)
-    pages: int = 0
-    named_runs: list[dict[str, Any]] = field(default_factory=list)
-    named_threads: list[dict[str, str]] = field(default_factory=list)
-    failed_threads: list[str] = field(default_factory=list)
-
-
 class ThreadWindowExport:
-    """
-    Export a window once.
+    """Exports a window once."""
 
-    :param book: The threads.
-    """
-
-    def __init__(self, plan: ExportPlan, hook: PortkeyHook, ledger: WindowLedger, book: ThreadIndex) -> None:
-        self._plan = plan
-        self._hook = hook
-        self._ledger = ledger
-        self._book = book
-        self._totals = _Totals()
-        self._lock = Lock()
+    request: ExportRequest
+    window: Window
+    folder: ObjectStoragePath
+    hook: PortkeyHook
+    state: WindowState
+    index: ThreadIndex
+    totals: Totals = field(default_factory=Totals)
+    pool: WorkerPool = field(init=False)
 
     def run(self) -> dict[str, Any]:
         """
-        Land the files and the manifest, and return what XCom is to hold.
+        Write the files and the manifest, and return the manifest.
 
-        :raises PortkeyThreadsFailedError: where threads failed; all others have landed.
-        :raises PortkeyRequestError: where something went wrong that would go wrong with every thread.
         :raises PortkeyRowsMismatchError: where a run was seen and is not accounted for.
         """
-        sweep(self._plan.folder)
-        # Threads that an earlier window left something of are looked at even where nobody asks for them any more.
-        self._book.add(self._ledger.record.received)
-        with WorkerPool(self._plan.max_concurrent_requests) as lanes:
-            queue = Queue(lanes, self._chosen(lanes), lambda *which: self._rows(lanes, *which))
-            for chosen in queue.threads():
-                self._export(chosen, queue)
-        totals = self._totals
-        keep_only(self._plan.folder, self._book.knows)
-        manifest = self._manifest()
-        if totals.seen != totals.exported + totals.skipped + totals.failed:
-            raise exceptions.PortkeyRowsMismatchError(
-                f"Of {totals.seen} runs {totals.exported} were exported, {totals.skipped} skipped and {totals.failed} "
-                "failed, which is not all of them."
-            )
-        if totals.failed_threads:
-            self._ledger.close(totals.failed_threads)
-            names = ", ".join(repr(each["thread_id"]) for each in totals.named_threads)
-            more = len(totals.failed_threads) - len(totals.named_threads)
-            raise exceptions.PortkeyThreadsFailedError(
-                f"{len(totals.failed_threads)} of {len(self._book)} threads failed: {names}"
-                f"{f' and {more} more' if more else ''}. The first: {totals.named_threads[0]['error']} "
-                "The files of all others have landed.",
-                manifest=manifest,
-            )
-        self._land_manifest(manifest)
-        self._ledger.close(())
+        sweep(self.folder)
+        # Threads with runs from an earlier window are exported even if they are no longer among the thread ids.
+        self.index.add(self.state.record.carried_in)
+        with WorkerPool(self.request.max_concurrent_requests) as self.pool:
+            opened = prefetch(self.pool, self._runs(), self._open_run, depth=self.pool.limit)
+            for selection, of_thread in groupby(opened, key=lambda each: each[0][0]):
+                self._export(selection, ((run, future) for (_, run), future in of_thread if run))
+        keep_only(self.folder, self.index.has_entry)
+        manifest = self.totals.manifest(self.request, self.window, self.folder, self.index)
+        failed = self.totals.failed_threads
+        if not failed:
+            write_manifest(self.folder / MANIFEST, manifest, self.index.entries())
+        self.state.close(failed)
+        if failed:
+            raise self.totals.failure(manifest)
         return manifest
 
-    def _chosen(self, lanes: WorkerPool) -> Iterator[Chosen]:
-        for thread_id, listing in ahead(lanes, self._book.ids(), lambda each: self._list(lanes, each)):
+    def _runs(self) -> Iterator[tuple[Selection, RunSummary | None]]:
+        """Yield every run to export with its thread; a thread without runs once, without a run."""
+        for selection in self._selections():
+            if not selection.runs:
+                yield selection, None
+            for run in selection.runs:
+                if selection.error:  # of an earlier run
+                    break
+                yield selection, run
+
+    def _selections(self) -> Iterator[Selection]:
+        """Yield the selection of every thread, up to the first error that would meet every thread."""
+        threads = prefetch(self.pool, self.index.ids(), self._list_runs, depth=self.pool.limit)
+        for thread_id, listed in threads:
             try:
-                yield self._choose(thread_id, *listing.result())
+                yield self._select(thread_id, *listed.result())
             except exceptions.PortkeyError as error:
                 if isinstance(error, exceptions.PortkeyExportConflictError):
                     raise
-                yield Chosen(thread_id, seen=len(self._ledger.record.to_fetch(thread_id)), error=error)
-                if not isinstance(error, _OF_ONE_THREAD):
+                yield Selection(thread_id, seen=len(self.state.record.run_ids_carried_in(thread_id)), error=error)
+                if not isinstance(error, _ONE_THREAD_ERRORS):
                     return
 
-    def _list(self, lanes: WorkerPool, thread_id: str) -> tuple[list[SeenRun], list[SeenRun]]:
-        plan = self._plan
-        runs = self._hook.iter_runs(thread_id, order="desc", on_page=partial(self._page, lanes))
-        found = runs_of_window(runs, plan.window, window_by=plan.window_by, max_run_seconds=plan.max_run_seconds)
-        fetch = self._ledger.record.to_fetch(thread_id)
-        return list(found), [seen(self._hook.get_run(thread_id, run_id)) for run_id in fetch]
+    def _list_runs(self, thread_id: str) -> tuple[list[RunSummary], list[RunSummary]]:
+        """Return the thread's runs of the window, and those that earlier windows carried over."""
+        request = self.request
+        runs = self.hook.iter_runs(thread_id, order="desc", on_page=self._on_page)
+        found = runs_of_window(runs, self.window, window_by=request.window_by, max_run_seconds=request.max_run_seconds)
+        run_ids = self.state.record.run_ids_carried_in(thread_id)
+        return list(found), [summarize_run(self.hook.get_run(thread_id, run_id)) for run_id in run_ids]
 
-    def _choose(self, thread_id: str, runs: list[SeenRun], received: list[SeenRun]) -> Chosen:
-        record = self._ledger.record
-        known = {*(run.id for run in (*runs, *received)), *record.received.get(thread_id, ())}
+    def _select(self, thread_id: str, runs: list[RunSummary], carried_in: list[RunSummary]) -> Selection:
+        record = self.state.record
+        seen = {*(run.id for run in (*runs, *carried_in)), *record.carried_in.get(thread_id, ())}
         try:
-            carry_over, exported, changed = record.decide(thread_id, runs, received, self._plan.unfinished)
+            carry_over, exported, changed = record.decide(thread_id, runs, carried_in, self.request.on_unfinished)
         except exceptions.PortkeyRemoteJobNotFinishedError as error:
-            return Chosen(thread_id, seen=len(known), error=error)
+            return Selection(thread_id, seen=len(seen), error=error)
         if changed:
-            self._ledger.save()  # before anything of this thread lands
-        return Chosen(thread_id, exported, len(known | carry_over.left.keys()), carry_over.picked_up, carry_over.left)
+            self.state.save()  # before a file of this thread is written
+        seen |= carry_over.carried_out.keys()
+        return Selection(thread_id, exported, len(seen), carry_over.carried_in, carry_over.carried_out)
 
-    def _rows(self, lanes: WorkerPool, chosen: Chosen, run: SeenRun) -> Iterator[Row]:
-        return self._plan.rows_of(chosen.thread_id, run.id, partial(self._page, lanes))
+    def _open_run(self, item: tuple[Selection, RunSummary | None]) -> _OpenRun:
+        """Read the first page of a run's rows, in a thread of the pool."""
+        selection, run = item
+        if run is None:
+            return iter(()), []
+        rows = iter_step_rows(
+            self.hook,
+            selection.thread_id,
+            run.id,
+            order="asc",
+            include=self.request.include,
+            include_messages=self.request.include_messages,
+            on_page=self._on_page,
+        )
+        return rows, _read_page(rows)
 
-    def _page(self, lanes: WorkerPool, count: int) -> None:
-        with self._lock:
-            self._totals.pages += 1
-        lanes.on_page(count)
+    def _pages(self, opened: Future[_OpenRun]) -> Iterator[list[Row]]:
+        """Yield the pages of a run's rows; the next page is read when the one before is used up."""
+        rows, page = opened.result()
+        while page:
+            is_full = len(page) == MAX_LIMIT
+            yield page
+            page.clear()  # the future refers to the first page as long as the run is written
+            page = self.pool.start(partial(_read_page, rows)).result() if is_full else []
 
-    def _export(self, chosen: Chosen, queue: Queue) -> None:
-        totals, name = self._totals, file_name(chosen.thread_id, self._plan.file_format, self._plan.compression)
-        totals.seen += chosen.seen
+    def _on_page(self, _: int) -> None:
+        self.totals.add_page()
+        self.pool.check_running()
+
+    def _export(self, selection: Selection, runs: Iterator[tuple[RunSummary, Future[_OpenRun]]]) -> None:
+        totals, thread_id = self.totals, selection.thread_id
+        name = file_name(thread_id, self.request.file_format, self.request.compression)
+        totals.seen += selection.seen
         try:
-            if chosen.error is not None:
-                raise chosen.error
-            file = self._land(name, chosen, queue)
+            if selection.error is not None:
+                raise selection.error
+            entry = self._write_file(name, selection, runs) if selection.runs else _NO_FILE
         except exceptions.PortkeyError as error:
-            if not isinstance(error, _OF_ONE_THREAD):
-                error.args = (f"The export stopped at thread {chosen.thread_id!r}: {error}", *error.args[1:])
+            if not isinstance(error, _ONE_THREAD_ERRORS):
+                error.args = (f"The export stopped at thread {thread_id!r}: {error}", *error.args[1:])
                 raise
-            log.error("Thread %r failed: %s", chosen.thread_id, error)
-            totals.failed += chosen.seen
-            totals.failed_threads.append(chosen.thread_id)
-            if len(totals.named_threads) < _NAMED:
-                totals.named_threads.append({"thread_id": chosen.thread_id, "error": str(error)[:_TEXT]})
-            self._book.note(name, {"thread_id": chosen.thread_id})  # so that an earlier file of it stays
+            log.error("Thread %r failed: %s", thread_id, error)
+            selection.error = error
+            totals.add_failed_thread(thread_id, selection.seen, error)
+            self.index.set_entry(name, {"thread_id": thread_id})  # so that an earlier file of the thread stays
             return
-        skipped = [
-            {"thread_id": chosen.thread_id, "run_id": run_id, **about} for run_id, about in sorted(chosen.left.items())
-        ]
-        totals.skipped += len(skipped)
-        totals.named_runs += skipped[: _NAMED - len(totals.named_runs)]
-        if chosen.seen:
-            entry = {"thread_id": chosen.thread_id, **file, "runs": len(chosen.runs), "picked_up": chosen.picked_up}
-            self._book.note(
-                name if file["file"] else f"_{name}",
-                {**entry, "skipped": [{name: run[name] for name in run if name != "thread_id"} for run in skipped]},
-            )
+        skipped = [{"run_id": run_id, **about} for run_id, about in sorted(selection.carried_out.items())]
+        totals.add_skipped(thread_id, skipped)
+        if selection.seen:
+            entry = {"thread_id": thread_id, **entry, "carried_over": selection.carried_in, "skipped": skipped}
+            self.index.set_entry(name if entry["file"] else f"_{name}", entry)
 
-    def _land(self, name: str, chosen: Chosen, queue: Queue) -> dict[str, Any]:
-        plan, totals = self._plan, self._totals
-        rows, exported = 0, []
-        written = None
-        with ExitStack() as files:
-            for run in queue.runs():
-                for page in run.pages():
-                    if page and written is None:
-                        written = files.enter_context(atomic_write(plan.folder / name))
-                        encoder = files.enter_context(
-                            encode(
-                                written.stream,
-                                columns=plan.columns,
-                                file_format=plan.file_format,
-                                compression=plan.compression,
-                            )
-                        )
+    def _write_file(
+        self, name: str, selection: Selection, runs: Iterator[tuple[RunSummary, Future[_OpenRun]]]
+    ) -> Mapping[str, Any]:
+        exported = []
+        with open_writer(
+            self.folder / name,
+            columns=step_columns(self.request.include_messages),
+            file_format=self.request.file_format,
+            compression=self.request.compression,
+            skip_empty=True,
+        ) as writer:
+            for run, opened in runs:
+                for page in self._pages(opened):
                     for row in page:
-                        encoder.write(row)
-                    rows += len(page)
-                exported.append(run.run)
-        totals.exported += len(exported)
-        totals.picked_up += sum(run.id in chosen.picked_up for run in exported)
-        totals.usage = tuple(map(sum, zip(totals.usage, *(run.usage for run in exported), strict=True)))
-        totals.rows += rows
-        if written is None:
-            return {"file": None, "rows": 0, "bytes": 0, "sha256": None}
-        totals.files += 1
-        totals.bytes += written.bytes
-        return {"file": name, "rows": rows, "bytes": written.bytes, "sha256": written.sha256}
-
-    def _manifest(self) -> dict[str, Any]:
-        plan, totals = self._plan, self._totals
-        digest = hashlib.sha256()
-        for line in self._book.entries():
-            if (entry := json.loads(line)).get("file"):
-                digest.update(f"{entry['sha256']}  {entry['file']}\n".encode())
+                        writer.write(row)
+                exported.append(run)
+        self.totals.add_file(writer, exported, carried_over=len(selection.carried_in))
         return {
-            "uri": uri_of(plan.folder),
-            **plan.window.to_dict(),
-            "window_by": plan.window_by,
-            "format": plan.file_format,
-            "compression": plan.compression,
-            "threads": len(self._book),
-            "files": totals.files,
-            "runs": {
-                "seen": totals.seen,
-                "exported": totals.exported,
-                "skipped": totals.skipped,
-                "failed": totals.failed,
-                "picked_up": totals.picked_up,
-            },
-            "rows": totals.rows,
-            "bytes": totals.bytes,
-            "sha256": digest.hexdigest(),
-            "pages": totals.pages,
-            "usage": total_usage([totals.usage]),
-            "skipped": totals.named_runs,
-            "failed_threads": totals.named_threads,
-            "started_at": totals.started_at,
-            "finished_at": moment_now(),
-            "schema_version": SCHEMA_VERSION,
+            "file": name if writer.rows else None,
+            "rows": writer.rows,
+            "bytes": writer.bytes,
+            "sha256": writer.sha256,
+            "runs": len(exported),
         }
 
-    def _land_manifest(self, manifest: dict[str, Any]) -> None:
-        """Write what is the same however often the window is exported, and a line for each thread with runs."""
-        of_this_try = {"uri", "pages", "started_at", "finished_at", "skipped", "failed_threads"}
-        head = {name: value for name, value in manifest.items() if name not in of_this_try}
-        with atomic_write(self._plan.folder / MANIFEST) as written:
-            written.stream.write(json.dumps(head, indent=1)[:-2].encode() + b',\n "details": [')
-            separator = "\n"
-            for line in self._book.entries():
-                written.stream.write(f"{separator}{line}".encode())
-                separator = ",\n"
-            written.stream.write(b"\n]}\n")
+
+def _read_page(rows: Iterator[Row]) -> list[Row]:
+    return list(islice(rows, MAX_LIMIT))
 
 
-def book_of(thread_ids: Iterable[str]) -> ThreadIndex:
-    """Return a book of threads; nothing else has happened yet where one of them is wrong."""
-    book = ThreadIndex()
-    try:
-        book.add(thread_ids)
-    except BaseException:
-        book.__exit__()
-        raise
-    return book
+def _thread_ids(request: ExportRequest) -> Iterable[str]:
+    if request.thread_ids_path is None:
+        return iter_ids("thread_ids", request.thread_ids)
+    return read_id_file(file_path(request.thread_ids_path, request.object_storage_conn_id, field="thread_ids_path"))

@@ -1,4 +1,4 @@
-"""Which runs of a thread belong to a window, out of its list that comes newest first."""
+"""The runs of a thread that belong to a window, from a list that is newest first."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_portkey.exceptions import PortkeyUnexpectedResponseError
-from airflow_provider_portkey.jobs.run import RUN, TOKENS, tokens_of
-from airflow_provider_portkey.log_export.plan import Window
+from airflow_provider_portkey.export.window import Window
+from airflow_provider_portkey.jobs.run import RUN, TOKENS, created_at_of, epoch_seconds, tokens_of
 
+#: The choices of ``window_by``.
 CREATED, ENDED = "created", "ended"
 
-#: Where a run says when it ended. ``expires_at`` is when one expired; other runs may still have it.
-_ENDS = ("completed_at", "failed_at", "cancelled_at", "expired_at", "incomplete_at")
+#: The fields with the end of a run. ``expires_at`` is the end of an expired run only; other runs may have it, too.
+_END_FIELDS = ("completed_at", "failed_at", "cancelled_at", "expired_at", "incomplete_at")
 
 
 @dataclass(frozen=True, slots=True)
-class SeenRun:
-    """What is kept of a run: a thread may have very many."""
+class RunSummary:
+    """The fields of a run that are kept in memory: a thread may have very many runs."""
 
     id: str
     created_at: float
@@ -28,76 +29,63 @@ class SeenRun:
 
     @property
     def ended(self) -> bool:
-        """Whether it adds no more steps. A status that nobody knows is no end."""
+        """Whether the status is terminal. An unknown status is not."""
         return self.status in RUN.terminal_statuses
 
     @property
-    def place(self) -> tuple[float, str]:
-        """What runs are sorted by."""
+    def sort_key(self) -> tuple[float, str]:
+        """The order of runs in a file."""
         return self.created_at, self.id
 
 
-def seen(run: Mapping[str, Any]) -> SeenRun:
+def summarize_run(run: Mapping[str, Any]) -> RunSummary:
     """
-    Return what is kept of a run.
+    Return the summary of a run.
 
-    :raises PortkeyUnexpectedResponseError: where it does not say when it was created.
+    :raises PortkeyUnexpectedResponseError: where ``created_at`` is no timestamp.
     """
-    return SeenRun(str(run["id"]), _created_at(run), str(run.get("status")), tokens_of(run))
+    return RunSummary(str(run["id"]), created_at_of(run), str(run.get("status")), tokens_of(run))
 
 
-def total_usage(usages: Iterable[tuple[int, ...]]) -> dict[str, int]:
-    """Return the tokens of several runs by name."""
-    return dict(zip(TOKENS, map(sum, zip((0, 0, 0), *usages, strict=True)), strict=True))
+def sum_usage(usages: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the tokens of several runs, in the order of ``TOKENS``."""
+    return tuple(map(sum, zip((0,) * len(TOKENS), *usages, strict=True)))
 
 
 def runs_of_window(
     runs: Iterable[Mapping[str, Any]], window: Window, *, window_by: str, max_run_seconds: float
-) -> Iterator[SeenRun]:
+) -> Iterator[RunSummary]:
     """
-    Yield the runs of a window, and take no more of the list than it needs.
+    Yield the runs of a window, and read the list no further than the window needs.
 
     :param runs: Newest first.
     :param window_by: ``"created"``, or ``"ended"``: then a run that has not ended is in no window yet.
-    :param max_run_seconds: How long before its end a run may have been created.
-    :raises PortkeyUnexpectedResponseError: where the list is not newest first: what is missing could not be told.
+    :param max_run_seconds: Maximum seconds from the creation of a run to its end.
+    :raises PortkeyUnexpectedResponseError: where the list is not newest first: missing runs could not be noticed.
     """
     start, end = window.start.timestamp(), window.end.timestamp()
     oldest = start - (max_run_seconds if window_by == ENDED else 0)
-    before = math.inf
+    previous = math.inf
     for run in runs:
-        created_at = _created_at(run)
-        if created_at > before:
+        created_at = created_at_of(run)
+        if created_at > previous:
             raise PortkeyUnexpectedResponseError(
-                f"The list of runs is not newest first: {run['id']!r} was created at {created_at:.0f}, after the run "
-                f"before it ({before:.0f}). Where a window begins cannot be told."
+                f"The list of runs is not newest first: {run['id']!r} was created at {created_at:.0f}, the run before "
+                f"it at {previous:.0f}. The first run of the window cannot be found."
             )
-        before = created_at
+        previous = created_at
         if created_at < oldest:
             return
-        kept = seen(run)
-        moment = created_at if window_by == CREATED else _ended_at(run, kept, max_run_seconds)
-        if moment is not None and start <= moment < end:
-            yield kept
+        summary = summarize_run(run)
+        timestamp = created_at if window_by == CREATED else _ended_at(run, summary, max_run_seconds)
+        if timestamp is not None and start <= timestamp < end:
+            yield summary
 
 
-def _ended_at(run: Mapping[str, Any], kept: SeenRun, max_run_seconds: float) -> float | None:
-    if not kept.ended:
+def _ended_at(run: Mapping[str, Any], summary: RunSummary, max_run_seconds: float) -> float | None:
+    if not summary.ended:
         return None
-    names = (*_ENDS, "expires_at") if kept.status == "expired" else _ENDS
-    moments = [moment for name in names if (moment := _number(run.get(name))) is not None]
-    # One that does not say: when it must have ended at the latest, so that its window is never exported before.
-    return moments[0] if moments else kept.created_at + max_run_seconds
-
-
-def _created_at(run: Mapping[str, Any]) -> float:
-    moment = _number(run.get("created_at"))
-    if moment is None:
-        raise PortkeyUnexpectedResponseError(
-            f"Run {run.get('id')!r} has created_at={run.get('created_at')!r}, no moment."
-        )
-    return moment
-
-
-def _number(value: Any) -> float | None:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None
+    fields = (*_END_FIELDS, "expires_at") if summary.status == "expired" else _END_FIELDS
+    ends = (timestamp for field in fields if (timestamp := epoch_seconds(run.get(field))) is not None)
+    # Without a timestamp, the latest possible end: that window cannot have been exported before.
+    return next(ends, summary.created_at + max_run_seconds)

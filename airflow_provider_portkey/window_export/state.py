@@ -12,42 +12,35 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow_provider_portkey.exceptions import PortkeyExportConflictError
 from airflow_provider_portkey.export.atomic import atomic_write
 from airflow_provider_portkey.export.partition import MANIFEST, stamp, sweep
+from airflow_provider_portkey.state.asset import TaskAssetState
 from airflow_provider_portkey.window_export.carry_over import WindowRecord
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
-    from airflow_provider_portkey.log_export.plan import Window
+    from airflow_provider_portkey.export.window import Window
 
-#: Readers of partitions pass over names that begin so.
+#: The folder of the records beside the windows; readers of partitions ignore its name.
 _FOLDER = "_unfinished"
 
 
-class RecordPlace:
+class FileState:
     """
-    Keep small JSON objects, one for the end of each window.
+    Keeps JSON objects in the files of a folder.
 
-    They stand in the state store of the task's asset, where Airflow has one (3.3 and newer) and the task has exactly
-    one asset among its inlets and outlets, and otherwise in small files beside the exports. Files of an Airflow that
-    had no such store yet are still read.
+    :param folder: The files are named by key.
     """
 
-    def __init__(self, context: Context, folder: ObjectStoragePath) -> None:
-        self._folder = folder / _FOLDER
-        self._prefix = f"portkey_steps/{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}"
-        self._store: Any = context.get("asset_state_store")
-        if self._store is not None:
-            try:
-                self._store.get(self._prefix)
-            except ValueError:  # several assets, of which none is ours more than another
-                self._store = None
+    def __init__(self, folder: ObjectStoragePath) -> None:
+        self._folder = folder
 
-    def read(self, moment: str) -> dict[str, Any] | None:
-        """Return the object for the end of a window, or ``None``."""
-        name = self._name(moment)
-        if self._store is not None and (known := self._store.get(f"{self._prefix}/{name}")) is not None:
-            return dict(known)
-        path = cast("Any", self._folder / name)
+    def read(self, key: str) -> dict[str, Any] | None:
+        """
+        Return the object of a key, ``None`` where there is none.
+
+        :raises PortkeyExportConflictError: where the file holds no JSON object.
+        """
+        path = cast("Any", self._folder / key)
         try:
             return dict(json.loads(path.read_bytes()))
         except (FileNotFoundError, NotADirectoryError):
@@ -55,46 +48,37 @@ class RecordPlace:
         except (TypeError, ValueError) as error:
             raise PortkeyExportConflictError(f"{path} should be the record of an earlier export: {error}.") from None
 
-    def write(self, moment: str, known: dict[str, Any]) -> None:
-        """Keep an object in place of the one before."""
-        name = self._name(moment)
-        if self._store is not None:
-            self._store.set(f"{self._prefix}/{name}", known)
-            return
-        with atomic_write(self._folder / name) as written:
-            written.stream.write(json.dumps(known, sort_keys=True, ensure_ascii=False).encode() + b"\n")
-
-    def sweep(self, moment: str) -> None:
-        """Remove what a killed process has left of this object's file."""
-        if self._store is None:
-            sweep(self._folder, prefix=self._name(moment))
-
-    def _name(self, moment: str) -> str:
-        return f"window_end={stamp(datetime.fromisoformat(moment))}.json"
+    def write(self, key: str, value: dict[str, Any]) -> None:
+        """Write the object of a key in place of the earlier one."""
+        with atomic_write(self._folder / key) as written:
+            written.stream.write(json.dumps(value, sort_keys=True, ensure_ascii=False).encode() + b"\n")
 
 
-class WindowLedger:
+class WindowState:
     """
-    Hold the record of one window for as long as its export goes on.
+    The record of one window, during its export.
 
-    :param folder: The window's own, where no other window that begins with it may have been exported.
-    :raises PortkeyExportConflictError: where another export stands at the same place.
+    :param base: The folder of all windows.
+    :param folder: The folder of this window.
+    :raises PortkeyExportConflictError: where the folder or the record belongs to another export.
     """
 
     def __init__(
-        self, place: RecordPlace, window: Window, folder: ObjectStoragePath, *, window_by: str, owner: str | None
+        self, context: Context, base: ObjectStoragePath, folder: ObjectStoragePath, window: Window, window_by: str
     ) -> None:
         _check_folder(folder, window)
-        self._place = place
+        prefix = f"portkey_steps/{hashlib.sha256(str(base).encode()).hexdigest()[:16]}"
+        self._store = TaskAssetState(context, prefix=prefix, fallback=FileState(base / _FOLDER))
         self._writer = uuid.uuid4().hex
+        owner = _owner(context.get("ti"))
         end = window.to_dict()["window_end"]
-        place.sweep(end)
+        sweep(base / _FOLDER, prefix=_key(end))
         record = self._read(end)
         if record is None:
-            record = WindowRecord.begin(window, window_by, owner, self._read)
+            record = WindowRecord.create(window, window_by, owner, self._read)
         record.check(window, window_by, owner)
-        #: Whether something is known of what was exported before; without it nothing can be picked up.
-        self.follows = record.look_again.get(record.window_start, ()) is not None
+        #: Whether the window before this one is known; without it nothing can be carried over from there.
+        self.follows_another = record.pending.get(record.window_start, ()) is not None
         record.owner = record.owner or owner
         record.writer = self._writer
         self.record = record
@@ -102,33 +86,44 @@ class WindowLedger:
 
     def save(self) -> None:
         """
-        Keep what was decided.
+        Save the decisions.
 
-        :raises PortkeyExportConflictError: where another process has begun with the same window meanwhile.
+        :raises PortkeyExportConflictError: where another process has begun to export this window meanwhile.
         """
-        self._fence()
+        self._check_writer()
         self._write()
 
     def close(self, failed: Iterable[str]) -> None:
-        """Let later windows receive what this one leaves."""
-        self._fence()
+        """Let later windows take what this one carries over."""
+        self._check_writer()
         self.record.close(failed)
         self._write()
 
-    def _fence(self) -> None:
+    def _check_writer(self) -> None:
         known = self._read(self.record.window_end)
         if known is None or known.writer != self._writer:
             raise PortkeyExportConflictError(
                 f"Another process has begun to export the window from {self.record.window_start} to "
-                f"{self.record.window_end} to the same path. This one stops; nothing of it has to be undone."
+                f"{self.record.window_end} to the same path. This process stops; nothing has to be undone."
             )
 
-    def _read(self, moment: str) -> WindowRecord | None:
-        known = self._place.read(moment)
+    def _read(self, end: str) -> WindowRecord | None:
+        known = self._store.read(_key(end))
         return None if known is None else WindowRecord.from_dict(known)
 
     def _write(self) -> None:
-        self._place.write(self.record.window_end, self.record.to_dict())
+        self._store.write(_key(self.record.window_end), self.record.to_dict())
+
+
+def _key(end: str) -> str:
+    return f"window_end={stamp(datetime.fromisoformat(end))}.json"
+
+
+def _owner(ti: Any) -> str | None:
+    if not hasattr(ti, "task_id"):
+        return None
+    mapped = f"[{ti.map_index}]" if getattr(ti, "map_index", -1) not in (None, -1) else ""
+    return f"{ti.dag_id}.{ti.task_id}{mapped}"
 
 
 def _check_folder(folder: ObjectStoragePath, window: Window) -> None:

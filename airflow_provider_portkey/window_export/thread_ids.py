@@ -1,4 +1,4 @@
-"""The threads of an export, from wherever they come: checked before the first is used, sorted, each once."""
+"""The threads of an export: read from a file, checked before the first request, sorted, without duplicates."""
 
 from __future__ import annotations
 
@@ -8,25 +8,24 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
+from airflow_provider_portkey.export.jsonl import split_lines
 from airflow_provider_portkey.validation import validate_id
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-#: Bytes of a file of ids that are read at once; they become some hundred lines.
-_PIECE = 16 * 1024
+#: Bytes of a file of ids that are read at once: some hundred lines.
+_CHUNK_SIZE = 16 * 1024
 
 
-def read_lines(path: ObjectStoragePath, *, field: str = "thread_ids_path") -> Iterator[str]:
+def read_id_file(path: ObjectStoragePath, *, field: str = "thread_ids_path") -> Iterator[str]:
     """
-    Yield the ids of a file, one a line; blank lines are passed over.
+    Yield the ids of a file with one id per line; blank lines are ignored.
 
     :raises PortkeyInvalidArgumentError: naming the first wrong line.
     """
-    from airflow_provider_portkey.export.jsonl import split_lines
-
     with cast("Any", path).open("rb") as file:
-        for number, line in enumerate(split_lines(iter(lambda: file.read(_PIECE), b"")), 1):
+        for number, line in enumerate(split_lines(iter(lambda: file.read(_CHUNK_SIZE), b"")), 1):
             where = f"{field}, line {number}"
             try:
                 thread_id = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
@@ -38,9 +37,9 @@ def read_lines(path: ObjectStoragePath, *, field: str = "thread_ids_path") -> It
 
 class ThreadIndex:
     """
-    Hold an export's threads and what became of each, on disk: there may be a million.
+    The threads of an export and an entry of the manifest for each, on disk: there may be a million.
 
-    It lies in a temporary file of this process that has no name, and is gone with it.
+    The database is a temporary file without a name, which disappears with the process.
     """
 
     def __init__(self) -> None:
@@ -58,7 +57,7 @@ class ThreadIndex:
         return int(self._database.execute("SELECT count(*) FROM threads").fetchone()[0])
 
     def add(self, thread_ids: Iterable[str]) -> None:
-        """Take threads in; one that is there already is there once."""
+        """Add threads; duplicates are ignored."""
         self._database.execute("BEGIN")
         self._database.executemany("INSERT OR IGNORE INTO threads VALUES (?)", ((each,) for each in thread_ids))
         self._database.execute("COMMIT")
@@ -71,16 +70,16 @@ class ThreadIndex:
             yield from (row[0] for row in rows)
             last = rows[-1] if rows else None
 
-    def note(self, name: str, entry: Mapping[str, Any]) -> None:
-        """Keep what is to be said of a thread, by the name of its file."""
+    def set_entry(self, name: str, entry: Mapping[str, Any]) -> None:
+        """Set the entry of a thread, under the name of its file."""
         text = json.dumps(entry, sort_keys=True, ensure_ascii=False)
         self._database.execute("INSERT OR REPLACE INTO entries VALUES (?, ?)", (name, text))
 
-    def knows(self, name: str) -> bool:
-        """Say whether something was noted under a name."""
+    def has_entry(self, name: str) -> bool:
+        """Return whether there is an entry under a name."""
         return self._database.execute("SELECT 1 FROM entries WHERE name = ?", (name,)).fetchone() is not None
 
     def entries(self) -> Iterator[str]:
-        """Yield what was noted, as JSON, sorted by name."""
+        """Yield the entries as JSON, sorted by name."""
         for (entry,) in self._database.execute("SELECT entry FROM entries ORDER BY name"):
             yield entry

@@ -79,7 +79,7 @@ def test_nights_and_a_clear(dag, tmp_path, monkeypatch, count, asset):
     for number, manifest in enumerate(manifests):
         late = 2 if number else 0
         assert manifest["window_start"] == nights[number].strftime("%Y-%m-%dT%H:%M:%SZ")
-        runs = {"seen": 8 + late, "exported": 6 + late, "skipped": 2, "failed": 0, "picked_up": late}
+        runs = {"seen": 8 + late, "exported": 6 + late, "skipped": 2, "failed": 0, "carried_over": late}
         assert manifest["runs"] == runs
     assert again["runs"] == manifests[2]["runs"]
     assert {file: file.read_bytes() for file in tmp_path.glob("window_start=*/*")} == before

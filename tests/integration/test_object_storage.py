@@ -101,7 +101,7 @@ def test_is_replaced_where_it_may(mock_server, s3):
 
 
 def test_windows_land_in_the_bucket_and_land_again(mock_server, s3):
-    """What is left unfinished goes from one window to the next by way of the bucket, too."""
+    """Runs that have not ended are carried over to the next window by way of the bucket, too."""
     s3.put_object(Bucket="exports", Key="threads.txt", Body=b"thread/1\n\nthread_2\n")
     night = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -133,7 +133,7 @@ def test_windows_land_in_the_bucket_and_land_again(mock_server, s3):
     for number in (1, 0):
         export_night(number)
 
-    assert (first["runs"]["skipped"], second["runs"]["picked_up"]) == (1, 1)
+    assert (first["runs"]["skipped"], second["runs"]["carried_over"]) == (1, 1)
     assert {key: s3.get_object(Bucket="exports", Key=key)["Body"].read() for key in keys(s3)} == landed
     assert sorted(landed) == [
         "steps/_unfinished/window_end=20261102T000000Z.json",

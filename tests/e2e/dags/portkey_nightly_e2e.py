@@ -17,7 +17,7 @@ with DAG(dag_id="nightly", schedule=None, max_active_runs=1, params={**PARAMS, "
         window_start="{{ params.start }}",
         window_end="{{ params.end }}",
         path="{{ params.path }}",
-        unfinished="skip",
+        on_unfinished="skip",
         retries=100,
         retry_delay=timedelta(seconds=1),
     )

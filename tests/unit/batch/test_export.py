@@ -1,4 +1,4 @@
-"""The outcomes of a batch: landed, and held against the requests."""
+"""The export of a batch: files with its outcomes, and counts that compare them with the requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_portkey import exceptions
-from airflow_provider_portkey.batch.reconcile import BatchReconciler, is_failure
 from airflow_provider_portkey.transfers.batch_output_to_object_storage import PortkeyBatchOutputToObjectStorageOperator
 
 BASE = "https://portkey.test/v1"
@@ -26,7 +25,7 @@ MANIFEST_KEYS = [
 USAGE = {"prompt_tokens": 10, "total_tokens": 15, "prompt_tokens_details": {"cached_tokens": 2}}
 
 
-def asked(*custom_ids: str) -> str:
+def requests_of(*custom_ids: str) -> str:
     return "".join(json.dumps({"custom_id": custom_id, "method": "POST"}) + "\n" for custom_id in custom_ids)
 
 
@@ -35,26 +34,26 @@ def outcome(custom_id: str, status: int = 200, **changes: Any) -> dict[str, Any]
     return {"id": f"id_{custom_id}", "custom_id": custom_id, "response": response, "error": None, **changes}
 
 
-def text(*outcomes: dict[str, Any]) -> str:
+def lines_of(*outcomes: dict[str, Any]) -> str:
     return "".join(json.dumps(one) + "\n" for one in outcomes)
 
 
 def operator(path: object, **arguments: Any) -> PortkeyBatchOutputToObjectStorageOperator:
-    given = {"task_id": "output", "batch_id": "batch_1", "path": str(path), **arguments}
+    given = {"task_id": "output", "batch_id": "batch_1", "path": str(path), "max_failure_ratio": None, **arguments}
     return PortkeyBatchOutputToObjectStorageOperator(**given)
 
 
-def lines(path: Path) -> list[dict[str, Any]]:
+def rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def ids(path: Path) -> list[str]:
-    return [line["custom_id"] for line in lines(path)]
+    return [line["custom_id"] for line in rows(path)]
 
 
 @pytest.fixture
 def serve(portkey_connection: object, requests_mock: Any) -> Any:
-    """Serve ``batch_1`` and its files; a file is left out where its text is ``None``."""
+    """Serve ``batch_1`` and its files; a file whose content is ``None`` does not exist."""
 
     def set_to(*, input: str | None, output: str | None = None, error: str | None = None, **batch: Any) -> Any:
         served: dict[str, Any] = {"id": "batch_1", "status": "completed", "input_file_id": "file_in"}
@@ -73,7 +72,7 @@ def serve(portkey_connection: object, requests_mock: Any) -> Any:
 def test_the_manifest_has_exactly_the_documented_keys_and_says_what_is_there(serve: Any, tmp_path: Path) -> None:
     a, b, again, other = outcome("a"), outcome("b"), outcome("a", 500), outcome("nobody", 429)
     c = {"id": "x", "custom_id": "c", "response": None, "error": {"code": "batch_expired", "message": "late"}}
-    serve(input=asked("a", "b", "c", "d"), output=text(b, a, again, other), error=text(c))
+    serve(input=requests_of("a", "b", "c", "d"), output=lines_of(b, a, again, other), error=lines_of(c))
     path, error_path = tmp_path / "new" / "out.jsonl", tmp_path / "err.jsonl"
 
     manifest = operator(path, error_path=str(error_path)).execute({})
@@ -102,74 +101,40 @@ def test_the_manifest_has_exactly_the_documented_keys_and_says_what_is_there(ser
         "usage": {"prompt_tokens": 30, "total_tokens": 45, "prompt_tokens_details": {"cached_tokens": 6}},
         "schema_version": 1,
     }
-    assert lines(path) == [b, a, other]
-    assert lines(error_path) == [c]
+    assert rows(path) == [b, a, other]
+    assert rows(error_path) == [c]
     json.dumps(manifest)
 
 
-def test_without_a_place_of_their_own_errors_follow_the_output(serve: Any, tmp_path: Path) -> None:
-    serve(input=asked("a", "b"), output=text(outcome("b")), error=text(outcome("a", 400)))
+def test_without_an_error_path_errors_follow_the_output(serve: Any, tmp_path: Path) -> None:
+    serve(input=requests_of("a", "b"), output=lines_of(outcome("b")), error=lines_of(outcome("a", 400)))
     manifest = operator(tmp_path / "out.jsonl").execute({})
     assert ids(tmp_path / "out.jsonl") == ["b", "a"]
     assert [manifest[name] for name in ("rows", "error_uri", "error_rows", "failed")] == [2, None, None, 1]
 
 
-@pytest.mark.parametrize(
-    ("changes", "failed"),
-    [
-        ({}, False),
-        ({"error": {}}, False),
-        ({"error": {"code": "x"}}, True),
-        ({"response": None}, True),
-        ({"response": "text"}, True),
-        ({"response": {"status_code": 399, "body": {}}}, False),
-        ({"response": {"status_code": 400, "body": {}}}, True),
-        ({"response": {"status_code": 503, "body": "<html>"}}, True),
-        ({"response": {"body": {}}}, False),
-    ],
-)
-def test_what_a_failure_is(changes: dict[str, Any], failed: bool) -> None:
-    line = outcome("a", **changes)
-    outcomes = BatchReconciler([{"custom_id": "a"}])
-    assert outcomes.take(line)
-    assert (is_failure(line), outcomes.failed, outcomes.succeeded) == (failed, int(failed), int(not failed))
-
-
-def test_a_line_of_the_error_file_is_a_failure_whatever_it_says() -> None:
-    outcomes = BatchReconciler([{"custom_id": "a"}])
-    outcomes.take(outcome("a", 200), error_file=True)
-    assert outcomes.failed == 1
-
-
 def test_of_a_request_in_both_files_the_output_counts(serve: Any, tmp_path: Path) -> None:
-    serve(input=asked("a"), output=text(outcome("a")), error=text(outcome("a", 500)))
+    serve(input=requests_of("a"), output=lines_of(outcome("a")), error=lines_of(outcome("a", 500)))
     manifest = operator(tmp_path / "out.jsonl", error_path=str(tmp_path / "err.jsonl")).execute({})
     assert [manifest[name] for name in ("succeeded", "failed", "duplicate", "rows", "error_rows")] == [1, 0, 1, 1, 0]
 
 
-def test_odd_usage_breaks_nothing() -> None:
-    outcomes = BatchReconciler(None)
-    for usage in ({"n": 1, "d": {"m": 1}}, {"n": None, "d": 5}, {"n": {"x": 1}, "d": {"m": 2}}, {"n": True}, [], "x"):
-        outcomes.take({"response": {"body": {"usage": usage}}})
-    assert outcomes.counts()["usage"] == {"n": 1, "d": {"m": 3}}
-
-
 def test_a_line_without_an_id_is_kept_and_counted_as_unexpected(serve: Any, tmp_path: Path) -> None:
-    serve(input=asked("a"), output='{"recordId": "1"}\n{"recordId": "1"}\n' + text(outcome("a")))
+    serve(input=requests_of("a"), output='{"recordId": "1"}\n{"recordId": "1"}\n' + lines_of(outcome("a")))
     manifest = operator(tmp_path / "out.jsonl").execute({})
     assert [manifest[name] for name in ("rows", "unexpected", "succeeded", "missing")] == [3, 2, 1, 0]
 
 
 def test_the_input_may_come_from_storage(serve: Any, tmp_path: Path) -> None:
-    served = serve(input=None, output=text(outcome("a")))
-    (tmp_path / "in.jsonl").write_text(asked("a", "b"))
+    served = serve(input=None, output=lines_of(outcome("a")))
+    (tmp_path / "in.jsonl").write_text(requests_of("a", "b"))
     manifest = operator(tmp_path / "out.jsonl", input_path=str(tmp_path / "in.jsonl")).execute({})
     assert [manifest[name] for name in ("requests", "missing")] == [2, 1]
     assert len(served.request_history) == 2
 
 
-def test_without_reconciling_no_input_is_asked_for(serve: Any, tmp_path: Path) -> None:
-    served = serve(input=None, output=text(outcome("a"), outcome("a"), outcome("b", 500)))
+def test_without_reconciling_no_input_is_requested(serve: Any, tmp_path: Path) -> None:
+    served = serve(input=None, output=lines_of(outcome("a"), outcome("a"), outcome("b", 500)))
     manifest = operator(tmp_path / "out.jsonl", reconcile=False).execute({})
     counts = ("requests", "succeeded", "failed", "missing", "duplicate", "unexpected")
     assert [manifest[name] for name in counts] == [2, 1, 1, None, 1, None]
@@ -177,19 +142,19 @@ def test_without_reconciling_no_input_is_asked_for(serve: Any, tmp_path: Path) -
 
 
 def test_an_input_that_is_gone_says_what_to_do(serve: Any, tmp_path: Path) -> None:
-    served = serve(input=None, output=text(outcome("a")))
+    served = serve(input=None, output=lines_of(outcome("a")))
     served.get(f"{BASE}/files/file_in/content", status_code=404, json={"error": {"message": "No such file."}})
     with pytest.raises(exceptions.PortkeyNotFoundError, match=r"No such file.*set input_path, or reconcile=False"):
         operator(tmp_path / "out.jsonl").execute({})
 
 
 @pytest.mark.parametrize("status", ["expired", "cancelled", "failed"])
-def test_a_batch_that_ended_badly_gives_what_it_has(serve: Any, tmp_path: Path, status: str) -> None:
+def test_a_batch_that_failed_is_exported_with_the_outcomes_that_it_has(serve: Any, tmp_path: Path, status: str) -> None:
     errors = {"data": [{"code": "some_code", "message": "Some words.", "line": 3}]}
     serve(
-        input=asked("a", "b", "c"),
-        output=text(outcome("a")),
-        error=text(outcome("b", 500)),
+        input=requests_of("a", "b", "c"),
+        output=lines_of(outcome("a")),
+        error=lines_of(outcome("b", 500)),
         status=status,
         errors=errors,
     )
@@ -200,7 +165,7 @@ def test_a_batch_that_ended_badly_gives_what_it_has(serve: Any, tmp_path: Path, 
 
 @pytest.mark.parametrize("source", ["file", "portkey"])
 def test_a_batch_without_any_output_gives_empty_files(serve: Any, tmp_path: Path, source: str) -> None:
-    served = serve(input=asked("a"), status="expired")
+    served = serve(input=requests_of("a"), status="expired")
     served.get(f"{BASE}/batches/batch_1/output", status_code=404, json={"error": {"message": "no output"}})
     error_path = tmp_path / "err.jsonl"
     error_path.write_text("of an earlier run")
@@ -209,8 +174,8 @@ def test_a_batch_without_any_output_gives_empty_files(serve: Any, tmp_path: Path
     assert error_path.read_bytes() == b""
 
 
-def test_a_batch_that_goes_on_has_no_output_yet(serve: Any, tmp_path: Path) -> None:
-    serve(input=asked("a"), output=text(outcome("a")), status="finalizing")
+def test_an_active_batch_is_refused(serve: Any, tmp_path: Path) -> None:
+    serve(input=requests_of("a"), output=lines_of(outcome("a")), status="finalizing")
     with pytest.raises(
         exceptions.PortkeyRemoteJobNotFinishedError, match=r"'batch_1' is still finalizing.*PortkeyBatchSensor"
     ) as raised:
@@ -219,23 +184,23 @@ def test_a_batch_that_goes_on_has_no_output_yet(serve: Any, tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_portkeys_own_output_is_read_where_that_is_asked_for(serve: Any, tmp_path: Path) -> None:
-    served = serve(input=asked("a", "b"), error=text(outcome("b", 500)))
-    served.get(f"{BASE}/batches/batch_1/output", text=text(outcome("a")))
+def test_portkeys_own_output_is_read_where_that_is_the_source(serve: Any, tmp_path: Path) -> None:
+    served = serve(input=requests_of("a", "b"), error=lines_of(outcome("b", 500)))
+    served.get(f"{BASE}/batches/batch_1/output", text=lines_of(outcome("a")))
     manifest = operator(tmp_path / "out.jsonl", source="portkey").execute({})
     assert [manifest[name] for name in ("rows", "succeeded", "failed", "missing")] == [2, 1, 1, 0]
 
 
-def test_the_errors_that_portkey_answers_for_a_failed_batch_are_no_output(serve: Any, tmp_path: Path) -> None:
+def test_the_errors_that_portkey_returns_for_a_failed_batch_are_no_output(serve: Any, tmp_path: Path) -> None:
     errors = {"object": "list", "data": [{"code": "invalid_json_line", "line": 1}]}
-    served = serve(input=asked("a"), status="failed", errors=errors)
+    served = serve(input=requests_of("a"), status="failed", errors=errors)
     served.get(f"{BASE}/batches/batch_1/output", json=errors)
     manifest = operator(tmp_path / "out.jsonl", source="portkey").execute({})
     assert [manifest[name] for name in ("rows", "missing", "unexpected")] == [0, 1, 0]
 
 
 def test_portkeys_output_of_a_completed_batch_must_be_there(serve: Any, tmp_path: Path) -> None:
-    served = serve(input=asked("a"))
+    served = serve(input=requests_of("a"))
     served.get(f"{BASE}/batches/batch_1/output", status_code=404, json={"error": {"message": "no route"}})
     with pytest.raises(exceptions.PortkeyNotFoundError, match="no route"):
         operator(tmp_path / "out.jsonl", source="portkey").execute({})
@@ -245,20 +210,20 @@ def test_portkeys_output_of_a_completed_batch_must_be_there(serve: Any, tmp_path
 @pytest.mark.parametrize(
     ("files", "named"),
     [
-        ({"output": text(outcome("a")) + "<html>\n"}, "output file 'file_out': line 2 is no JSON"),
+        ({"output": lines_of(outcome("a")) + "<html>\n"}, "output file 'file_out': line 2 is no JSON"),
         (
-            {"output": text(outcome("a")), "error": "[]\n"},
+            {"output": lines_of(outcome("a")), "error": "[]\n"},
             "error file 'file_err': line 1 is no JSON object but an array",
         ),
-        ({"output": text(outcome("a"))[:-20]}, "output file 'file_out': line 1 is no JSON"),
-        ({"input": asked("a") + '{"id": 1}'}, "input file 'file_in': request 2 has no custom_id"),
+        ({"output": lines_of(outcome("a"))[:-20]}, "output file 'file_out': line 1 is no JSON"),
+        ({"input": requests_of("a") + '{"id": 1}'}, "input file 'file_in': request 2 has no custom_id"),
         ({"input": "x"}, "input file 'file_in': line 1 is no JSON"),
     ],
 )
-def test_a_line_that_is_none_is_named_and_nothing_lands(
+def test_a_line_that_is_no_object_is_named_and_nothing_is_written(
     serve: Any, tmp_path: Path, files: dict[str, str], named: str
 ) -> None:
-    serve(**{"input": asked("a"), **files})
+    serve(**{"input": requests_of("a"), **files})
     with pytest.raises(exceptions.PortkeyLineInvalidError, match=named):
         operator(tmp_path / "out.jsonl", error_path=str(tmp_path / "err.jsonl")).execute({})
     assert list(tmp_path.iterdir()) == []
@@ -267,10 +232,14 @@ def test_a_line_that_is_none_is_named_and_nothing_lands(
 @pytest.mark.parametrize(
     ("allowed", "fails"), [(None, False), (0, True), (0.0, True), (0.49, True), (0.5, False), (0.9, False), (1, False)]
 )
-def test_fails_above_the_share_and_only_once_all_has_landed(
+def test_fails_above_the_ratio_and_only_once_both_files_are_written(
     serve: Any, tmp_path: Path, allowed: float | None, fails: bool
 ) -> None:
-    serve(input=asked("a", "b", "c", "d"), output=text(outcome("a"), outcome("b")), error=text(outcome("c", 500)))
+    serve(
+        input=requests_of("a", "b", "c", "d"),
+        output=lines_of(outcome("a"), outcome("b")),
+        error=lines_of(outcome("c", 500)),
+    )
     path, error_path = tmp_path / "out.jsonl", tmp_path / "err.jsonl"
     export = operator(path, error_path=str(error_path), max_failure_ratio=allowed)
     if not fails:
@@ -281,23 +250,64 @@ def test_fails_above_the_share_and_only_once_all_has_landed(
         assert isinstance(raised.value, AirflowFailException)
         assert str(raised.value) == (
             "Batch 'batch_1': of 4 requests 2 succeeded, 1 failed, 1 missing, 0 duplicate, 0 unexpected. The output is "
-            f"in file://{path}, errors in file://{error_path}. A share of 0.5 did not succeed, more than "
-            f"max_failure_ratio={allowed:g}."
+            f"in file://{path}, errors in file://{error_path}. The failure ratio 0.5 is "
+            f"above max_failure_ratio={allowed:g}."
         )
         assert raised.value.manifest["missing"] == 1
     assert (ids(path), ids(error_path)) == (["a", "b"], ["c"])
 
 
-def test_one_failure_in_very_many_is_enough_for_none_at_all(serve: Any, tmp_path: Path) -> None:
-    everybody = [str(number) for number in range(1_000)]
-    serve(input=asked(*everybody), output=text(*map(outcome, everybody[1:])), error=text(outcome("0", 400)))
-    with pytest.raises(exceptions.PortkeyBatchRequestsFailedError, match=r"A share of 0\.001"):
+def test_one_failure_in_a_thousand_is_above_a_ratio_of_zero(serve: Any, tmp_path: Path) -> None:
+    custom_ids = [str(number) for number in range(1_000)]
+    serve(
+        input=requests_of(*custom_ids),
+        output=lines_of(*map(outcome, custom_ids[1:])),
+        error=lines_of(outcome("0", 400)),
+    )
+    with pytest.raises(
+        exceptions.PortkeyBatchRequestsFailedError, match=r"The failure ratio 0\.001 is above max_failure_ratio=0\."
+    ):
         operator(tmp_path / "out.jsonl", max_failure_ratio=0).execute({})
     operator(tmp_path / "out.jsonl", max_failure_ratio=0.001).execute({})
 
 
+def test_without_a_ratio_any_failure_fails_the_task(serve: Any, tmp_path: Path) -> None:
+    serve(input=requests_of("a", "b"), output=lines_of(outcome("a")))
+    export = PortkeyBatchOutputToObjectStorageOperator(
+        task_id="output", batch_id="batch_1", path=f"{tmp_path}/out.jsonl"
+    )
+    with pytest.raises(exceptions.PortkeyBatchRequestsFailedError, match=r"1 missing.*above max_failure_ratio=0\."):
+        export.execute({})
+    serve(input=requests_of("a"), output=lines_of(outcome("a")))
+    assert export.execute({})["succeeded"] == 1
+
+
+def test_a_batch_without_requests_has_no_failures(serve: Any, tmp_path: Path) -> None:
+    serve(input="", output="")
+    assert operator(tmp_path / "out.jsonl", max_failure_ratio=0).execute({})["requests"] == 0
+
+
+def test_rendered_strings_are_validated_and_used(serve: Any, tmp_path: Path) -> None:
+    serve(input=None, output=lines_of(outcome("a"), outcome("b", 500)))
+    export = operator(
+        tmp_path / "out.jsonl",
+        reconcile="{{ params.reconcile }}",
+        source="{{ params.source }}",
+        max_failure_ratio="{{ params.ratio }}",
+    )
+    params = {"reconcile": False, "source": "file", "ratio": 0.5}
+    export.render_template_fields({"params": params})
+    assert export.execute({})["missing"] is None
+    export.max_failure_ratio = "0.4"
+    with pytest.raises(exceptions.PortkeyBatchRequestsFailedError, match=r"0\.5 is above max_failure_ratio=0\.4"):
+        export.execute({})
+    export.source = "s3"
+    with pytest.raises(exceptions.PortkeyInvalidArgumentError, match=r"^source='s3'"):
+        export.execute({})
+
+
 def test_csv_and_parquet_have_columns(serve: Any, tmp_path: Path) -> None:
-    serve(input=asked("a"), output=text(outcome("a", extra=1)))
+    serve(input=requests_of("a"), output=lines_of(outcome("a", extra=1)))
     operator(tmp_path / "out.csv.gz", file_format="csv", compression="gzip").execute({})
     (row,) = csv.DictReader(gzip.decompress((tmp_path / "out.csv.gz").read_bytes()).decode().splitlines())
     assert (row["custom_id"], json.loads(row["response"])["status_code"], row["other_fields"]) == (
@@ -311,8 +321,8 @@ def test_csv_and_parquet_have_columns(serve: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("there", ["out.jsonl", "err.jsonl"])
-def test_what_must_stay_is_seen_before_anything_is_fetched(serve: Any, tmp_path: Path, there: str) -> None:
-    served = serve(input=asked("a"), output=text(outcome("a")))
+def test_a_file_that_must_stay_is_noticed_before_any_request(serve: Any, tmp_path: Path, there: str) -> None:
+    served = serve(input=requests_of("a"), output=lines_of(outcome("a")))
     (tmp_path / there).write_text("earlier")
     with pytest.raises(exceptions.PortkeyDestinationExistsError, match=there):
         operator(tmp_path / "out.jsonl", error_path=str(tmp_path / "err.jsonl"), overwrite=False).execute({})
@@ -321,7 +331,7 @@ def test_what_must_stay_is_seen_before_anything_is_fetched(serve: Any, tmp_path:
 
 @pytest.mark.parametrize("field", ["path", "error_path", "input_path"])
 def test_a_path_that_rendered_to_none_is_named(serve: Any, tmp_path: Path, field: str) -> None:
-    serve(input=asked("a"), output=text(outcome("a")))
+    serve(input=requests_of("a"), output=lines_of(outcome("a")))
     with pytest.raises(exceptions.PortkeyInvalidArgumentError, match=f"^{field}="):
         operator(**{"path": tmp_path / "out.jsonl", field: "s3://bucket/"}).execute({})
 
@@ -329,16 +339,3 @@ def test_a_path_that_rendered_to_none_is_named(serve: Any, tmp_path: Path, field
 def test_two_files_cannot_have_one_path(serve: Any, tmp_path: Path) -> None:
     with pytest.raises(exceptions.PortkeyInvalidArgumentError, match=r"^error_path="):
         operator(tmp_path / "out.jsonl", error_path=f"file://{tmp_path}/out.jsonl").execute({})
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"source": "s3"}, {"max_failure_ratio": 1.1}, {"max_failure_ratio": -1}, {"max_failure_ratio": True}]
-)
-def test_a_wrong_argument_is_refused_when_the_dag_is_parsed(wrong: dict[str, Any]) -> None:
-    with pytest.raises(exceptions.PortkeyInvalidArgumentError, match=next(iter(wrong))):
-        operator("out.jsonl", **wrong)
-
-
-def test_what_may_differ_between_runs_is_templated() -> None:
-    given = {"portkey_conn_id", "object_storage_conn_id", "batch_id", "path", "error_path", "input_path"}
-    assert given == set(PortkeyBatchOutputToObjectStorageOperator.template_fields)

@@ -14,28 +14,28 @@ from airflow_provider_portkey.export.atomic import atomic_write, refuse_existing
 
 
 @pytest.fixture
-def machine_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder that takes the temporary files of uploads."""
-    folder = tmp_path / "machine-tmp"
+    folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
     return folder
 
 
 @pytest.fixture
-def in_memory(memory_store: str, machine_tmp: Path) -> ObjectStoragePath:
+def in_memory(memory_store: str, temporary_folder: Path) -> ObjectStoragePath:
     return ObjectStoragePath(f"{memory_store}/folder/steps.jsonl")
 
 
-def write(path: ObjectStoragePath, *pieces: bytes, overwrite: bool = True) -> Any:
+def write(path: ObjectStoragePath, *chunks: bytes, overwrite: bool = True) -> Any:
     with atomic_write(path, overwrite=overwrite) as written:
-        for piece in pieces:
-            written.stream.write(piece)
+        for chunk in chunks:
+            written.stream.write(chunk)
     return written
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
-def test_a_local_file_lands_with_its_size_and_hash(tmp_path: Path, scheme: str) -> None:
+def test_a_local_file_is_written_with_its_size_and_hash(tmp_path: Path, scheme: str) -> None:
     final = tmp_path / "new" / "folders" / "steps.jsonl"
 
     written = write(ObjectStoragePath(f"{scheme}{final}"), b"one\n", b"two\n")
@@ -94,7 +94,7 @@ def test_an_existing_file_that_must_stay_is_refused(tmp_path: Path) -> None:
     final.write_bytes(b"earlier")
     refuse_existing(path, overwrite=True)
 
-    with pytest.raises(PortkeyDestinationExistsError, match=f"{final} is there already"):
+    with pytest.raises(PortkeyDestinationExistsError, match=f"{final} exists"):
         refuse_existing(path, overwrite=False)
 
 
@@ -106,9 +106,9 @@ def test_a_file_that_appears_meanwhile_and_must_stay_is_kept(tmp_path: Path) -> 
         atomic_write(ObjectStoragePath(str(final)), overwrite=False) as written,
     ):
         written.stream.write(b"mine")
-        final.write_bytes(b"somebody else's")
+        final.write_bytes(b"of another process")
 
-    assert final.read_bytes() == b"somebody else's"
+    assert final.read_bytes() == b"of another process"
     assert list(tmp_path.iterdir()) == [final]
 
 
@@ -124,7 +124,7 @@ def test_the_file_has_the_mode_that_the_umask_gives(tmp_path: Path, umask: int, 
     assert stat.S_IMODE((tmp_path / "steps.jsonl").stat().st_mode) == mode
 
 
-def test_an_empty_file_lands_too(tmp_path: Path) -> None:
+def test_an_empty_file_is_written_too(tmp_path: Path) -> None:
     written = write(ObjectStoragePath(str(tmp_path / "steps.jsonl")))
 
     assert (tmp_path / "steps.jsonl").read_bytes() == b""
@@ -138,7 +138,7 @@ def test_what_is_written_may_be_any_buffer(tmp_path: Path) -> None:
     assert written.bytes == 4
 
 
-def test_an_object_store_gets_the_file_in_one_upload(in_memory: ObjectStoragePath, machine_tmp: Path) -> None:
+def test_an_object_store_gets_the_file_in_one_upload(in_memory: ObjectStoragePath, temporary_folder: Path) -> None:
     with atomic_write(in_memory) as written:
         written.stream.write(b"one\n")
         written.stream.flush()
@@ -148,41 +148,41 @@ def test_an_object_store_gets_the_file_in_one_upload(in_memory: ObjectStoragePat
     assert in_memory.read_bytes() == b"one\ntwo\n"
     assert written.bytes == 8
     assert written.sha256 == hashlib.sha256(b"one\ntwo\n").hexdigest()
-    assert list(machine_tmp.iterdir()) == []
+    assert list(temporary_folder.iterdir()) == []
 
 
-def test_an_error_in_the_block_uploads_nothing(in_memory: ObjectStoragePath, machine_tmp: Path) -> None:
+def test_an_error_in_the_block_uploads_nothing(in_memory: ObjectStoragePath, temporary_folder: Path) -> None:
     with pytest.raises(RuntimeError), atomic_write(in_memory) as written:
         written.stream.write(b"half")
         raise RuntimeError
 
     assert not in_memory.exists()
-    assert list(machine_tmp.iterdir()) == []
+    assert list(temporary_folder.iterdir()) == []
 
 
 def test_an_object_that_appears_meanwhile_and_must_stay_is_kept(
-    in_memory: ObjectStoragePath, machine_tmp: Path
+    in_memory: ObjectStoragePath, temporary_folder: Path
 ) -> None:
     with pytest.raises(PortkeyDestinationExistsError), atomic_write(in_memory, overwrite=False) as written:
         written.stream.write(b"mine")
-        in_memory.fs.pipe_file(in_memory.path, b"somebody else's")
+        in_memory.fs.pipe_file(in_memory.path, b"of another process")
 
-    assert in_memory.read_bytes() == b"somebody else's"
-    assert list(machine_tmp.iterdir()) == []
+    assert in_memory.read_bytes() == b"of another process"
+    assert list(temporary_folder.iterdir()) == []
 
 
 def test_an_object_of_another_size_than_was_uploaded_is_an_error(
-    in_memory: ObjectStoragePath, machine_tmp: Path, monkeypatch: pytest.MonkeyPatch
+    in_memory: ObjectStoragePath, temporary_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def put_half(self: Any, source: str, target: str, **kwargs: Any) -> None:
         self.pipe_file(target, Path(source).read_bytes()[:2])
 
     monkeypatch.setattr(type(in_memory.fs), "put_file", put_half)
 
-    with pytest.raises(PortkeyError, match="has 2 bytes after the upload of 4"):
+    with pytest.raises(PortkeyError, match="has 2 bytes after an upload of 4"):
         write(in_memory, b"four")
 
-    assert list(machine_tmp.iterdir()) == []
+    assert list(temporary_folder.iterdir()) == []
 
 
 def test_the_uri_of_an_object_names_protocol_and_path_without_the_connection() -> None:

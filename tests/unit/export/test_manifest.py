@@ -1,29 +1,31 @@
 from __future__ import annotations
 
-import io
 from datetime import UTC, datetime
+from typing import Any
 
 import time_machine
 
-from airflow_provider_portkey.export.atomic import WrittenFile
-from airflow_provider_portkey.export.manifest import ExportStats
+from airflow_provider_portkey.export.manifest import ExportStats, build_manifest
+
+FILE: dict[str, Any] = {
+    "uri": "s3://bucket/steps.csv",
+    "file_format": "csv",
+    "compression": "gzip",
+    "rows": 3,
+    "bytes": 7,
+    "sha256": "abc",
+}
 
 
-def test_rows_and_pages_are_counted_and_the_ends_remembered() -> None:
+def test_a_manifest_has_the_file_its_origin_and_the_times() -> None:
     with time_machine.travel(datetime(2026, 11, 22, 8, tzinfo=UTC), tick=False) as clock:
-        tally = ExportStats()
+        stats = ExportStats()
         for size in (2, 1, 0):
-            tally.page(size)
+            stats.add_page(size)
         for name in ("step_1", "step_2", "step_3"):
-            tally.row({"id": name})
+            stats.add_row({"id": name})
         clock.shift(2.5)
-        manifest = tally.manifest(
-            WrittenFile(stream=io.BytesIO(), bytes=7, sha256="abc"),
-            uri="s3://bucket/steps.csv",
-            file_format="csv",
-            compression="gzip",
-            thread_id="thread_1",
-        )
+        manifest = build_manifest(**FILE, thread_id="thread_1", **stats.to_dict())
 
     assert manifest == {
         "uri": "s3://bucket/steps.csv",
@@ -42,7 +44,11 @@ def test_rows_and_pages_are_counted_and_the_ends_remembered() -> None:
     }
 
 
-def test_without_rows_there_are_no_ends() -> None:
-    manifest = ExportStats().manifest(WrittenFile(stream=io.BytesIO()), uri="u", file_format="json", compression=None)
+def test_without_rows_there_is_no_first_and_no_last_id() -> None:
+    stats = ExportStats().to_dict()
 
-    assert (manifest["rows"], manifest["first_id"], manifest["last_id"], manifest["pages"]) == (0, None, None, 0)
+    assert (stats["first_id"], stats["last_id"], stats["pages"]) == (None, None, 0)
+
+
+def test_parts_that_an_export_lacks_are_left_out() -> None:
+    assert {"pages", "first_id", "usage"}.isdisjoint(build_manifest(**FILE, started_at="2026-11-22T08:00:00Z"))

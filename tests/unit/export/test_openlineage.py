@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from airflow_provider_portkey.exceptions import PortkeyBatchRequestsFailedError
-from airflow_provider_portkey.export import lineage
-from airflow_provider_portkey.export.openlineage import operator_lineage
+from airflow_provider_portkey.export import openlineage
+from airflow_provider_portkey.export.openlineage import operator_lineage, report_lineage
 from airflow_provider_portkey.testing import PortkeyMockServer
 from airflow_provider_portkey.transfers.batch_output_to_object_storage import PortkeyBatchOutputToObjectStorageOperator
 from airflow_provider_portkey.transfers.fine_tuning_to_object_storage import (
@@ -30,9 +32,9 @@ WINDOW = {"window_start": "2026-07-25T00:00:00Z", "window_end": "2026-07-25T01:0
 
 @pytest.fixture
 def reported(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """The URIs that were told to Airflow's lineage API."""
+    """The URIs that were reported to Airflow's lineage API."""
     found: dict[str, list[str]] = {"add_input_asset": [], "add_output_asset": []}
-    monkeypatch.setattr(lineage, "_report", lambda add, context, uri: found[add].append(uri))
+    monkeypatch.setattr(openlineage, "_report", lambda add, context, uri: found[add].append(uri))
     return found
 
 
@@ -73,7 +75,7 @@ def mock_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyMockServer]:
         (PortkeyLogsToObjectStorageOperator, WINDOW, "logs", 5),
     ],
 )
-def test_an_export_tells_what_it_read_and_wrote(
+def test_an_export_reports_what_it_read_and_wrote(
     mock_server: PortkeyMockServer,
     reported: dict[str, list[str]],
     tmp_path: Path,
@@ -178,3 +180,47 @@ def test_without_airflows_provider_there_is_nothing_to_say(monkeypatch: pytest.M
     monkeypatch.setitem(__import__("sys").modules, "airflow.providers.openlineage.extractors", None)
 
     assert operator_lineage([], {"uri": "s3://b/r", "rows": 1, "bytes": 1, "format": "csv"}, {}) is None
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Airflow's own collector, which it only makes where something reads it."""
+    from airflow.providers.common.compat.lineage import hook as compat
+
+    try:
+        from airflow.sdk.lineage import HookLineageCollector
+    except ImportError:  # before Airflow 3.2
+        from airflow.lineage.hook import HookLineageCollector
+    one = HookLineageCollector()
+    name = "airflow.providers.common.compat.sdk.get_hook_lineage_collector"
+    monkeypatch.setattr(name, lambda: one, raising=False)
+    return compat.get_hook_lineage_collector()
+
+
+def uris(collector: Any) -> tuple[list[str], list[str]]:
+    found = collector.collected_assets
+    return [one.asset.uri for one in found.inputs], [one.asset.uri for one in found.outputs]
+
+
+def test_what_was_read_and_written_reaches_airflow(collector: Any) -> None:
+    report_lineage(
+        object(), inputs=["portkey://host/batches/b"], outputs=["file:///data/rows.jsonl", "s3://bucket/errors"]
+    )
+
+    assert uris(collector) == (["portkey://host/batches/b"], ["file:///data/rows.jsonl", "s3://bucket/errors"])
+
+
+def test_lineage_that_cannot_be_reported_fails_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def add_output_asset(**_: Any) -> None:
+        raise ValueError("no such asset")
+
+    monkeypatch.setattr(
+        "airflow.providers.common.compat.lineage.hook.get_hook_lineage_collector",
+        lambda: SimpleNamespace(add_output_asset=add_output_asset),
+    )
+    with caplog.at_level(logging.WARNING):
+        report_lineage(object(), outputs=["file:///data/rows"])
+
+    assert "file:///data/rows is missing from the lineage: no such asset" in caplog.text

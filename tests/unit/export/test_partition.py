@@ -66,7 +66,7 @@ def fill(tmp_path: Path, *names: str) -> ObjectStoragePath:
     return ObjectStoragePath(str(tmp_path))
 
 
-def left(tmp_path: Path) -> list[str]:
+def names(tmp_path: Path) -> list[str]:
     return sorted(entry.name for entry in tmp_path.iterdir())
 
 
@@ -74,9 +74,9 @@ def test_what_killed_processes_left_is_swept(tmp_path: Path) -> None:
     folder = fill(tmp_path, ".a.jsonl.x1.part", ".b.json.x2.part", "a.part", ".hidden", "a.jsonl")
 
     sweep(folder, prefix="b.json")
-    assert left(tmp_path) == [".a.jsonl.x1.part", ".hidden", "a.jsonl", "a.part"]
+    assert names(tmp_path) == [".a.jsonl.x1.part", ".hidden", "a.jsonl", "a.part"]
     sweep(folder)
-    assert left(tmp_path) == [".hidden", "a.jsonl", "a.part"]
+    assert names(tmp_path) == [".hidden", "a.jsonl", "a.part"]
 
 
 def test_only_files_of_exports_go(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_only_files_of_exports_go(tmp_path: Path) -> None:
 
     keep_only(folder, lambda name: name == "a.jsonl")
 
-    assert left(tmp_path) == ["_manifest.json", "a.jsonl", "notes.txt"]
+    assert names(tmp_path) == ["_manifest.json", "a.jsonl", "notes.txt"]
 
 
 def test_a_folder_that_is_not_there_needs_nothing(tmp_path: Path) -> None:

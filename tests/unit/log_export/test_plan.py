@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise, product
 
 import pytest
 
-from airflow_provider_portkey.exceptions import (
-    PortkeyInvalidArgumentError,
-    PortkeyRowsMismatchError,
-    PortkeyWindowTooFullError,
-)
-from airflow_provider_portkey.log_export.plan import Plan, Window, make_plan, read_window
+from airflow_provider_portkey.exceptions import PortkeyRowsMismatchError, PortkeyWindowTooFullError
+from airflow_provider_portkey.export.window import Window
+from airflow_provider_portkey.log_export.plan import Plan, make_plan
 
 T0 = datetime(2026, 7, 25, tzinfo=UTC)
 
@@ -161,41 +158,3 @@ def test_a_part_that_is_done_again_takes_its_place():
     assert old not in plan.parts
     assert [part.window.start for part in plan.parts] == sorted(part.window.start for part in plan.parts)
     assert plan.low == plan.high == plan.total
-
-
-@pytest.mark.parametrize(
-    ("start", "end"),
-    [
-        ("2026-07-25T00:00:00Z", "2026-07-25T01:00:00Z"),
-        ("2026-07-25 00:00:00+00:00", "2026-07-25 01:00:00+00:00"),
-        ("2026-07-25T02:00:00+02:00", " 2026-07-25T01:00:00.999Z "),
-        (T0, datetime(2026, 7, 24, 20, tzinfo=timezone(timedelta(hours=-5)))),
-    ],
-)
-def test_ends_are_read_with_their_zone_and_in_whole_seconds(start, end):
-    assert read_window(start, end) == window(0, 3600)
-
-
-def test_windows_that_follow_each_other_still_do_without_their_fractions():
-    ends = [f"2026-07-25T00:00:0{second}.7Z" for second in range(3)]
-    first, second = (read_window(*pair) for pair in pairwise(ends))
-    assert first.end == second.start
-
-
-@pytest.mark.parametrize(
-    ("start", "end", "named"),
-    [
-        ("2026-07-25T00:00:00", "2026-07-25T01:00:00Z", "window_start"),
-        ("2026-07-25T00:00:00Z", datetime(2026, 7, 25, 1), "window_end"),
-        ("None", "2026-07-25T01:00:00Z", "window_start.*no data interval, give both ends"),
-        ("", "2026-07-25T01:00:00Z", "window_start"),
-        (None, "2026-07-25T01:00:00Z", "window_start"),
-        ("2026-07-25T00:00:00Z", "2026-07-25T00:00:00Z", "window_end.*no data interval, give both ends"),
-        ("2026-07-25T00:00:00Z", "2026-07-25T00:00:00.5Z", "window_end"),
-        ("2026-07-25T00:00:00Z", "2026-07-24T00:00:00Z", "window_end"),
-        (1_784_937_600, 1_784_941_200, "window_start"),
-    ],
-)
-def test_ends_that_are_none_are_refused(start, end, named):
-    with pytest.raises(PortkeyInvalidArgumentError, match=named):
-        read_window(start, end)

@@ -1,4 +1,4 @@
-"""A batch is uploaded once and made once, wherever an earlier try of its task broke off."""
+"""A batch is uploaded once and created once, wherever an earlier try of its task broke off."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Killed(BaseException):
 
 
 class Portkey:
-    """Files and batches; a test has a call end with an error, before it is carried out or after."""
+    """Files and batches; a call raises the error that a test sets, before it takes effect or after."""
 
     def __init__(self) -> None:
         self.files: list[dict[str, Any]] = []
@@ -87,10 +87,13 @@ def portkey(monkeypatch: pytest.MonkeyPatch, portkey_connection: object) -> Port
 
     set_to("upload_batch_file", lambda self, file, filename: fake.do("upload", lambda: fake.upload(file, filename)))
     set_to("create_batch", lambda self, body: fake.do("create", lambda: fake.create(body)))
-    set_to("get_job", lambda self, job, ids, max_retries=None: fake.do("get", lambda: fake.get(ids)))
+    client = SimpleNamespace(get=lambda path, ids, *_, **__: fake.do("get", lambda: fake.get(ids)))
+    set_to("get_conn", lambda self: client)
+    set_to("get_job", lambda self, job, ids: client.get(job.path, ids))
     set_to("iter_batches", lambda self: fake.list())
     set_to("iter_batch_files", lambda self, max_items: fake.do("files", lambda: iter(fake.files[::-1])))
-    monkeypatch.setattr("airflow_provider_portkey.operators.batch.time", SimpleNamespace(time=lambda: NOW))
+    monkeypatch.setattr("airflow_provider_portkey.tasks.wait.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("airflow_provider_portkey.batch.staging.time", SimpleNamespace(time=lambda: NOW))
     return fake
 
 
@@ -141,6 +144,14 @@ def test_a_file_becomes_a_batch(portkey, context, input_path):
     assert name.startswith("my_requests-") and name.endswith(f"-{idempotency_key}.jsonl") and len(idempotency_key) == 32
 
 
+def test_metadata_and_further_fields_may_be_json(portkey, context, input_path):
+    task = operator(input_path, metadata="{{ params.metadata | tojson }}", extra_body="{{ params.extra | tojson }}")
+    task.render_template_fields({"params": {"metadata": {"team": "data"}, "extra": {"model": "m"}}})
+    task.execute(context)
+    (body,) = portkey.bodies
+    assert (body["metadata"]["team"], body["model"]) == ("data", "m")
+
+
 def test_a_remote_file_is_fetched_once_and_that_very_file_is_sent(portkey, context, memory_store):
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
@@ -181,27 +192,42 @@ def test_what_templates_made_wrong_is_named_before_anything_is_sent(portkey, con
     assert portkey.files == portkey.batches == []
 
 
-@pytest.mark.parametrize("wrong", [0, -1, True, "5", 1.5])
+@pytest.mark.parametrize("wrong", [0, -1, True, "five", 1.5])
 def test_a_limit_that_is_none_is_refused_when_the_dag_is_parsed(wrong):
     with pytest.raises(PortkeyInvalidArgumentError, match="max_requests"):
         operator("in.jsonl", max_requests=wrong)
 
 
 def test_what_may_differ_between_runs_is_templated():
-    given = {"input_path", "object_storage_conn_id", "portkey_conn_id", "endpoint", "metadata", "extra_body"}
-    assert given | {"completion_window"} == set(PortkeyCreateBatchOperator.template_fields)
+    own = {"input_path", "object_storage_conn_id", "endpoint", "metadata", "extra_body", "completion_window"}
+    fields = PortkeyCreateBatchOperator.template_fields
+    assert set(fields) >= own | {"max_requests", "portkey_conn_id"}
+    assert len(fields) == len(set(fields))
+    assert PortkeyCreateBatchOperator.template_fields_renderers == {"metadata": "json", "extra_body": "json"}
+
+
+def test_a_rendered_limit_is_validated_before_anything_is_sent(portkey, context, input_path):
+    task = operator(input_path, max_requests="{{ params.limit }}")
+    task.render_template_fields({"params": {"limit": 1}})
+    with pytest.raises(PortkeyBatchInputInvalidError, match="more than max_requests=1"):
+        task.execute(context)
+    task.max_requests = "many"
+    with pytest.raises(PortkeyInvalidArgumentError, match=r"^max_requests='many'"):
+        task.execute(context)
+    task.max_requests = "None"
+    assert task.execute(context)["id"] == "batch_1"
 
 
 LOST = PortkeyUnreachableError("cut")
 BREAKS = {
     "killed before the upload": ("before", "upload", Killed()),
     "killed after the upload": ("after", "upload", Killed()),
-    "the answer to the upload was lost": ("after", "upload", LOST),
+    "the response to the upload was lost": ("after", "upload", LOST),
     "the upload failed with a 500": ("before", "upload", PortkeyServerError("broken", status_code=500)),
     "the upload was refused for now": ("before", "upload", PortkeyRateLimitedError("slow down", status_code=429)),
     "killed before the submission": ("before", "create", Killed()),
     "killed after the submission": ("after", "create", Killed()),
-    "the answer to the submission was lost": ("after", "create", LOST),
+    "the response to the submission was lost": ("after", "create", LOST),
     "the submission failed with a 500": ("before", "create", PortkeyServerError("broken", status_code=500)),
     "the submission was refused for now": ("before", "create", PortkeyRateLimitedError("slow down", status_code=429)),
     "killed during the wait": ("before", "get", Killed()),
@@ -211,7 +237,7 @@ BREAKS = {
 
 @pytest.mark.parametrize("wait", [True, False])
 @pytest.mark.parametrize("broken", BREAKS)
-def test_the_next_try_goes_on_where_a_try_broke_off(portkey, context, input_path, broken, wait):
+def test_the_next_try_continues_where_a_try_broke_off(portkey, context, input_path, broken, wait):
     when, call, error = BREAKS[broken]
     getattr(portkey, when)[call] = error
     if wait or call != "get":
@@ -285,7 +311,7 @@ def test_where_batches_cannot_be_listed_nobody_guesses(portkey, context, input_p
     assert len(portkey.files) == 1
 
 
-def test_a_list_that_fails_for_the_moment_is_left_to_the_next_try(portkey, context, input_path):
+def test_a_list_that_fails_for_a_transient_reason_is_left_to_the_next_try(portkey, context, input_path):
     break_off_at_the_submission(portkey, context, input_path, "after")
     portkey.before["list"] = PortkeyServerError("broken", status_code=503)
     with pytest.raises(PortkeyServerError):
@@ -314,22 +340,22 @@ def test_an_upload_outlives_a_try_that_came_to_nothing(portkey, context, input_p
     assert (len(portkey.files), len(portkey.batches)) == (1, 1)
 
 
-def test_the_look_for_a_batch_goes_back_to_the_try_that_sent_it_and_no_further(
+def test_the_search_for_a_batch_goes_back_to_the_try_that_sent_it_and_no_further(
     portkey, context, input_path, monkeypatch
 ):
     portkey.before["create"] = PortkeyRateLimitedError("slow down", status_code=429)
     with pytest.raises(PortkeyRateLimitedError):
         operator(input_path).execute(context)
     two_days_later = SimpleNamespace(time=lambda: NOW + 2 * 86_400)
-    monkeypatch.setattr("airflow_provider_portkey.operators.batch.time", two_days_later)
+    monkeypatch.setattr("airflow_provider_portkey.batch.staging.time", two_days_later)
     break_off_at_the_submission(portkey, context, input_path, "before")
-    left = iter(others(500, age=-3600))
-    portkey.list = lambda: left
+    listed = iter(others(500, age=-3600))
+    portkey.list = lambda: listed
     operator(input_path).execute(context)
-    assert len(list(left)) >= 400
+    assert len(list(listed)) >= 400
 
 
-def test_an_upload_that_cannot_be_looked_for_is_made_again(portkey, context, input_path):
+def test_an_upload_that_cannot_be_searched_for_is_repeated(portkey, context, input_path):
     portkey.after["upload"] = Killed()
     with pytest.raises(Killed):
         operator(input_path).execute(context)
@@ -339,7 +365,7 @@ def test_an_upload_that_cannot_be_looked_for_is_made_again(portkey, context, inp
 
 
 @pytest.mark.parametrize("stage", [("before", "create"), ("after", "upload")])
-def test_a_file_that_has_changed_meanwhile_is_uploaded_anew(portkey, context, input_path, stage):
+def test_a_file_that_has_changed_meanwhile_is_uploaded_again(portkey, context, input_path, stage):
     when, call = stage
     getattr(portkey, when)[call] = Killed()
     with pytest.raises(Killed):
@@ -364,7 +390,7 @@ def test_an_upload_of_another_length_under_the_same_name_is_not_taken(portkey, c
 @pytest.mark.parametrize(
     "refusal", [PortkeyNotFoundError("gone", status_code=404), PortkeyBadRequestError("gone", status_code=400)]
 )
-def test_an_earlier_upload_that_is_gone_is_made_again(portkey, context, input_path, refusal):
+def test_an_earlier_upload_that_is_gone_is_repeated(portkey, context, input_path, refusal):
     portkey.before["create"] = PortkeyRateLimitedError("slow down", status_code=429)
     with pytest.raises(PortkeyRateLimitedError):
         operator(input_path).execute(context)
@@ -380,9 +406,9 @@ def test_a_refused_batch_is_not_uploaded_twice_within_a_try(portkey, context, in
     assert len(portkey.files) == 1
 
 
-def test_a_batch_that_ended_badly_fails_and_is_made_anew_by_the_next_try(portkey, context, input_path):
+def test_a_batch_that_failed_fails_the_task_and_is_created_again_by_the_next_try(portkey, context, input_path):
     portkey.status = "failed"
-    with pytest.raises(PortkeyRemoteJobFailedError, match="ended as failed"):
+    with pytest.raises(PortkeyRemoteJobFailedError, match="finished as failed"):
         operator(input_path).execute(context)
     portkey.batches[0]["status"] = "failed"
     context["ti"].try_number += 1
@@ -393,14 +419,14 @@ def test_a_batch_that_ended_badly_fails_and_is_made_anew_by_the_next_try(portkey
     assert first != second
 
 
-def test_a_cleared_task_makes_a_batch_anew(portkey, context, input_path):
+def test_a_cleared_task_creates_another_batch(portkey, context, input_path):
     operator(input_path).execute(context)
     context["ti"].max_tries = 3
     operator(input_path).execute(context)
     assert (len(portkey.files), len(portkey.batches)) == (2, 2)
 
 
-def test_an_answer_without_an_id_is_no_upload(portkey, context, input_path, monkeypatch):
+def test_a_response_without_an_id_is_no_upload(portkey, context, input_path, monkeypatch):
     monkeypatch.setattr(PortkeyHook, "upload_batch_file", lambda self, file, filename: {"object": "file"})
     with pytest.raises(PortkeyUnexpectedResponseError, match=r"upload has no id, only \['object'\]"):
         operator(input_path).execute(context)

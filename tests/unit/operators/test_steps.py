@@ -26,7 +26,7 @@ def queries(served: Any) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
-def test_the_steps_of_every_page_are_returned_as_they_came(
+def test_the_steps_of_every_page_are_returned_as_received(
     portkey_connection: Any, serve_list: Callable[..., Any], order: str
 ) -> None:
     steps = [step(number) for number in range(250)]
@@ -94,8 +94,8 @@ def test_the_default_limit_is_what_the_interface_page_says(
         operator().execute({})
 
 
-@pytest.mark.parametrize("max_bytes", [0, -1, 1.5, "49152", None, True])
-def test_a_limit_that_is_none_is_refused_when_the_task_is_written(max_bytes: Any) -> None:
+@pytest.mark.parametrize("max_bytes", [0, -1, 1.5, "many", None, True])
+def test_a_wrong_limit_is_refused_when_the_task_is_constructed(max_bytes: Any) -> None:
     with pytest.raises(exceptions.PortkeyInvalidArgumentError, match=r"^max_bytes="):
         operator(max_bytes=max_bytes)
 
@@ -113,11 +113,10 @@ def test_wrong_arguments_are_refused_and_nothing_is_sent(
     assert requests_mock.call_count == 0
 
 
-def test_every_id_and_connection_is_templated() -> None:
-    fields = set(PortkeyRunStepsOperator.template_fields)
+def test_every_parameter_is_templated() -> None:
+    fields = {"portkey_conn_id", "thread_id", "run_id", "order", "include", "max_bytes"}
 
-    assert {"portkey_conn_id", "thread_id", "run_id", "include"} <= fields
-    assert {name for name in vars(operator()) if name.endswith("conn_id")} <= fields
+    assert set(PortkeyRunStepsOperator.template_fields) == fields
 
 
 def test_templates_are_rendered_into_the_request(portkey_connection: Any, serve_list: Callable[..., Any]) -> None:
@@ -127,3 +126,19 @@ def test_templates_are_rendered_into_the_request(portkey_connection: Any, serve_
     templated.render_template_fields({"n": 1, "name": "default"})
 
     assert templated.execute({}) == [step(1)]
+
+
+def test_rendered_numbers_and_choices_are_checked_and_used(
+    portkey_connection: Any, serve_list: Callable[..., Any]
+) -> None:
+    served = serve_list(STEPS, [step(1)])
+    templated = operator(order="{{ order }}", max_bytes="{{ limit }}")
+
+    templated.render_template_fields({"order": "desc", "limit": 1_000})
+
+    assert templated.execute({}) == [step(1)]
+    assert queries(served)[0]["order"] == "desc"
+    wrong = operator(max_bytes="{{ limit }}")
+    wrong.render_template_fields({"limit": "many"})
+    with pytest.raises(exceptions.PortkeyInvalidArgumentError, match=r"^max_bytes="):
+        wrong.execute({})

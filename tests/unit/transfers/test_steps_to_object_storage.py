@@ -69,9 +69,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_the_manifest_has_exactly_the_documented_keys_and_says_what_is_there(
-    serve_run: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_the_manifest_has_exactly_the_documented_keys(serve_run: Callable[..., Any], tmp_path: Path) -> None:
     served = serve_run(250)
     path = tmp_path / "new" / "steps.jsonl"
 
@@ -122,7 +120,7 @@ def test_a_run_without_steps_gives_an_empty_file_and_its_manifest(
     assert manifest["sha256"] == hashlib.sha256(b"").hexdigest()
 
 
-def test_the_newest_step_comes_first_where_that_is_asked_for(serve_run: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_newest_step_comes_first_in_descending_order(serve_run: Callable[..., Any], tmp_path: Path) -> None:
     serve_run(120)
 
     manifest = operator(tmp_path / "steps.jsonl", order="desc").execute({})
@@ -163,7 +161,7 @@ def test_each_format_holds_every_step_and_the_same_bytes_each_time(
 
 
 @pytest.mark.parametrize("status", ["queued", "in_progress", "cancelling", "requires_action", "unheard_of"])
-def test_a_run_that_goes_on_is_exported_with_a_warning(
+def test_an_active_run_is_exported_with_a_warning(
     serve_run: Callable[..., Any], tmp_path: Path, warnings_of: Callable[[], list[str]], status: str
 ) -> None:
     serve_run(1, status=status)
@@ -245,7 +243,7 @@ def test_a_message_that_is_gone_leaves_its_text_empty(
     assert gone.call_count == 1
 
 
-def test_without_messages_none_is_asked_for(serve_run: Callable[..., Any], requests_mock: Any, tmp_path: Path) -> None:
+def test_without_messages_none_is_requested(serve_run: Callable[..., Any], requests_mock: Any, tmp_path: Path) -> None:
     serve_run(1)
 
     operator(tmp_path / "steps.jsonl").execute({})
@@ -305,22 +303,32 @@ def test_an_object_store_gets_the_file(
 
 
 @pytest.mark.parametrize("path", ["", " ", "/tmp/folder/", "s3://bucket/"])
-def test_what_is_no_path_of_a_file_is_refused(portkey_connection: Any, requests_mock: Any, path: str) -> None:
+def test_a_wrong_path_is_refused(portkey_connection: Any, requests_mock: Any, path: str) -> None:
     with pytest.raises(exceptions.PortkeyInvalidArgumentError, match=r"^path="):
         operator(path).execute({})
 
     assert requests_mock.call_count == 0
 
 
-@pytest.mark.parametrize(("field", "wrong"), [("file_format", "xml"), ("compression", "bz2")])
-def test_an_unknown_choice_is_refused_when_the_task_is_written(field: str, wrong: str) -> None:
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("file_format", "xml"),
+        ("file_format", "JSONL"),
+        ("file_format", ""),
+        ("compression", "bz2"),
+        ("compression", "snappy"),
+        ("order", "newest"),
+        ("overwrite", "maybe"),
+        ("include_messages", 1),
+    ],
+)
+def test_a_wrong_choice_is_refused_when_the_task_is_constructed(field: str, wrong: Any) -> None:
     with pytest.raises(exceptions.PortkeyInvalidArgumentError, match=f"^{field}="):
         operator("/tmp/steps", **{field: wrong})
 
 
-@pytest.mark.parametrize(
-    ("field", "wrong"), [("thread_id", ""), ("run_id", ".."), ("order", "newest"), ("include", "one")]
-)
+@pytest.mark.parametrize(("field", "wrong"), [("thread_id", ""), ("run_id", ".."), ("include", "one")])
 def test_wrong_arguments_leave_no_file(serve_run: Callable[..., Any], tmp_path: Path, field: str, wrong: Any) -> None:
     serve_run(1)
 
@@ -330,12 +338,29 @@ def test_wrong_arguments_leave_no_file(serve_run: Callable[..., Any], tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_id_path_and_connection_is_templated() -> None:
-    fields = set(PortkeyRunStepsToObjectStorageOperator.template_fields)
+def test_every_parameter_is_templated() -> None:
+    assert set(PortkeyRunStepsToObjectStorageOperator.template_fields) == {
+        "thread_id", "run_id", "order", "include", "include_messages", "path", "file_format", "compression",
+        "overwrite", "portkey_conn_id", "object_storage_conn_id",
+    }  # fmt: skip
 
-    assert {"thread_id", "run_id", "path", "include"} <= fields
-    assert {name for name in vars(operator("/tmp/steps")) if name.endswith("conn_id")} <= fields
-    assert {"portkey_conn_id", "object_storage_conn_id"} <= fields
+
+def test_rendered_choices_are_checked_and_used(serve_run: Callable[..., Any], tmp_path: Path) -> None:
+    serve_run(2)
+    templated = operator(
+        tmp_path / "steps", file_format="{{ f }}", compression="{{ c }}", order="{{ o }}", overwrite="{{ w }}"
+    )
+    templated.render_template_fields({"f": "json", "c": None, "o": "desc", "w": False})
+
+    manifest = templated.execute({})
+
+    assert (manifest["format"], manifest["compression"], manifest["first_id"]) == ("json", None, "step_2")
+    with pytest.raises(exceptions.PortkeyDestinationExistsError):
+        templated.execute({})
+    wrong = operator(tmp_path / "steps", file_format="{{ f }}")
+    wrong.render_template_fields({"f": "xml"})
+    with pytest.raises(exceptions.PortkeyInvalidArgumentError, match=r"^file_format="):
+        wrong.execute({})
 
 
 def test_templates_are_rendered_into_path_and_request(serve_run: Callable[..., Any], tmp_path: Path) -> None:

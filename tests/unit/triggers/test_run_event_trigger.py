@@ -371,7 +371,7 @@ def test_a_store_that_cannot_be_written_is_a_warning_and_written_later(mock_serv
         return await watching
 
     assert [payload["id"] for payload in asyncio.run(twice())] == ["run_1", "run_2"]
-    assert sum("did not take" in line for line in logged) == 2
+    assert sum("did not save" in line for line in logged) == 2
 
 
 class BlockingStore:

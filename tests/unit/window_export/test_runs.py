@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_portkey.exceptions import PortkeyUnexpectedResponseError
-from airflow_provider_portkey.log_export.plan import Window
-from airflow_provider_portkey.window_export.runs import SeenRun, runs_of_window, seen, total_usage
+from airflow_provider_portkey.export.window import Window
+from airflow_provider_portkey.window_export.runs import RunSummary, runs_of_window, sum_usage, summarize_run
 
 START = datetime(2026, 11, 21, tzinfo=UTC)
 WINDOW = Window(START, START + timedelta(seconds=100))
@@ -18,36 +18,36 @@ def run(second: float, **more: Any) -> dict[str, Any]:
     return {"id": f"run_{second}", "created_at": int(START.timestamp()) + second, "status": "completed", **more}
 
 
-def taken(runs: list[dict[str, Any]], by: str = "created", life: float = 50) -> tuple[list[str], int]:
-    """Return the runs of the window and how many were looked at."""
-    looked = []
+def select(runs: list[dict[str, Any]], by: str = "created", life: float = 50) -> tuple[list[str], int]:
+    """Return the runs of the window and how many runs of the list were read."""
+    read = []
 
     def watched() -> Iterator[dict[str, Any]]:
         for each in runs:
-            looked.append(each)
+            read.append(each)
             yield each
 
     found = runs_of_window(watched(), WINDOW, window_by=by, max_run_seconds=life)
-    return [each.id for each in found], len(looked)
+    return [each.id for each in found], len(read)
 
 
 def test_reading_stops_at_the_first_run_that_is_older() -> None:
-    assert taken([run(second) for second in (150, 100, 99, 50, 0, -1, -2, -3)]) == (["run_99", "run_50", "run_0"], 6)
+    assert select([run(second) for second in (150, 100, 99, 50, 0, -1, -2, -3)]) == (["run_99", "run_50", "run_0"], 6)
 
 
 def test_runs_of_one_second_may_come_in_any_order() -> None:
-    assert taken([run(5, id="b"), run(5, id="a")]) == (["b", "a"], 2)
+    assert select([run(5, id="b"), run(5, id="a")]) == (["b", "a"], 2)
 
 
-def test_a_list_in_another_order_is_no_answer() -> None:
+def test_a_list_in_another_order_is_refused() -> None:
     with pytest.raises(PortkeyUnexpectedResponseError, match=r"not newest first: 'run_6'"):
-        taken([run(5), run(6)])
+        select([run(5), run(6)])
 
 
 @pytest.mark.parametrize("wrong", [None, "2026", True, float("nan"), [1]])
-def test_a_run_that_was_never_created_is_no_answer(wrong: Any) -> None:
+def test_a_run_without_its_creation_is_refused(wrong: Any) -> None:
     with pytest.raises(PortkeyUnexpectedResponseError, match="created_at"):
-        taken([run(5, created_at=wrong)])
+        select([run(5, created_at=wrong)])
 
 
 def ended(second: float, at: float | None, field: str = "completed_at", **more: Any) -> dict[str, Any]:
@@ -73,13 +73,13 @@ def ended(second: float, at: float | None, field: str = "completed_at", **more: 
     ],
 )
 def test_by_its_end_a_run_is_in_one_window(one: dict[str, Any], is_in: bool) -> None:
-    assert bool(taken([one], "ended")[0]) is is_in
+    assert bool(select([one], "ended")[0]) is is_in
 
 
 def test_by_their_ends_runs_are_read_back_further_by_as_long_as_one_lasts() -> None:
     runs = [ended(second, second + 50) for second in (60, -50, -51, -52)]
 
-    assert taken(runs, "ended") == (["run_-50"], 3)
+    assert select(runs, "ended") == (["run_-50"], 3)
 
 
 @pytest.mark.parametrize(
@@ -91,17 +91,17 @@ def test_by_their_ends_runs_are_read_back_further_by_as_long_as_one_lasts() -> N
         ([], (0, 0, 0)),
     ],
 )
-def test_usage_that_is_none_counts_nothing(usage: Any, counted: tuple[int, ...]) -> None:
-    assert seen(run(1, usage=usage)).usage == counted
+def test_invalid_usage_counts_nothing(usage: Any, counted: tuple[int, ...]) -> None:
+    assert summarize_run(run(1, usage=usage)).usage == counted
 
 
 def test_usages_add_up() -> None:
-    assert total_usage([]) == {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
-    assert total_usage([(1, 2, 3), (10, 20, 30)])["total_tokens"] == 33
+    assert sum_usage([]) == (0, 0, 0)
+    assert sum_usage([(1, 2, 3), (10, 20, 30)]) == (11, 22, 33)
 
 
 @pytest.mark.parametrize(
     ("status", "is_end"), [("completed", True), ("expired", True), ("requires_action", False), ("None", False)]
 )
-def test_a_status_that_nobody_knows_is_no_end(status: str, is_end: bool) -> None:
-    assert SeenRun("run", 1, status).ended is is_end
+def test_an_unknown_status_is_not_terminal(status: str, is_end: bool) -> None:
+    assert RunSummary("run", 1, status).ended is is_end

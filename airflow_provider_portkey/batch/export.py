@@ -1,0 +1,184 @@
+"""The export of a batch: its output and errors to files, counted and compared with the requests of its input."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from airflow_provider_portkey.batch.input import read_chunks
+from airflow_provider_portkey.batch.reconcile import BatchReconciler
+from airflow_provider_portkey.exceptions import (
+    PortkeyBatchRequestsFailedError,
+    PortkeyInvalidArgumentError,
+    PortkeyNotFoundError,
+    PortkeyRemoteJobNotFinishedError,
+)
+from airflow_provider_portkey.export.atomic import file_path, refuse_existing, uri_of
+from airflow_provider_portkey.export.formats import check_installed
+from airflow_provider_portkey.export.jsonl import iter_objects, split_lines
+from airflow_provider_portkey.export.manifest import build_manifest, timestamp_now
+from airflow_provider_portkey.export.writer import RowWriter, open_writer
+from airflow_provider_portkey.jobs.batch import BATCH
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    from airflow_provider_portkey.hooks.portkey import PortkeyHook
+
+log = logging.getLogger(__name__)
+
+#: The fields of a line of an output or error file, for formats that have columns.
+BATCH_OUTPUT_COLUMNS = {"id": "text", "custom_id": "text", "response": "json", "error": "json"}
+
+
+@dataclass(kw_only=True)
+class BatchExport:
+    """
+    One export of one batch, with the parameters of ``PortkeyBatchOutputToObjectStorageOperator``.
+
+    :raises PortkeyInvalidArgumentError: for a path that names no file, or two equal paths.
+    :raises PortkeyDestinationExistsError: where a file exists and ``overwrite`` is off.
+    """
+
+    hook: PortkeyHook
+    batch_id: str
+    path: str
+    error_path: str | None
+    input_path: str | None
+    object_storage_conn_id: str | None
+    reconcile: bool
+    source: str
+    file_format: str
+    compression: str | None
+    overwrite: bool
+
+    def __post_init__(self) -> None:
+        def path_of(field: str, value: str | None) -> ObjectStoragePath | None:
+            return None if value is None else file_path(value, self.object_storage_conn_id, field=field)
+
+        self._output = file_path(self.path, self.object_storage_conn_id)
+        self._errors = path_of("error_path", self.error_path)
+        self._input = path_of("input_path", self.input_path if self.reconcile else None)
+        if self._errors and uri_of(self._errors) == uri_of(self._output):
+            raise PortkeyInvalidArgumentError("error_path", self.error_path, "another file than path, or None")
+        check_installed(self.file_format, self.compression)
+        for destination in filter(None, (self._output, self._errors)):
+            refuse_existing(destination, overwrite=self.overwrite)
+
+    @property
+    def inputs(self) -> list[str]:
+        """URIs of the files that are read, beside the batch itself."""
+        return [uri_of(self._input)] if self._input else []
+
+    def write(self) -> dict[str, Any]:
+        """
+        Write the files and return the manifest.
+
+        :raises PortkeyRemoteJobNotFinishedError: where the batch is still active.
+        :raises PortkeyLineInvalidError: naming a line that is no JSON object.
+        """
+        started_at = timestamp_now()
+        batch = self._terminal_batch()
+        reconciler = self._reconciler(batch)
+        with ExitStack() as files:
+            output = files.enter_context(self._open(self._output))
+            errors = files.enter_context(self._open(self._errors)) if self._errors else None
+            for row in self._output_rows(batch):
+                if reconciler.add(row):
+                    output.write(row)
+            for row in self._file_rows("error", batch):
+                if reconciler.add(row, error_file=True):
+                    (errors or output).write(row)
+        return build_manifest(
+            **output.summary(),
+            started_at=started_at,
+            error_uri=errors.uri if errors else None,
+            error_rows=errors.rows if errors else None,
+            error_bytes=errors.bytes if errors else None,
+            error_sha256=errors.sha256 if errors else None,
+            batch_id=self.batch_id,
+            batch_status=batch.get("status"),
+            **reconciler.counts(),
+        )
+
+    def _terminal_batch(self) -> dict[str, Any]:
+        batch = self.hook.get_batch(self.batch_id)
+        status = batch.get("status")
+        if status in BATCH.active_statuses:
+            raise PortkeyRemoteJobNotFinishedError(
+                f"Batch {self.batch_id!r} is still {status}: wait for it with PortkeyBatchSensor before its output."
+            )
+        if status not in BATCH.success_statuses:
+            reason = BATCH.error_message(batch)
+            log.warning("Batch %r is %s%s", self.batch_id, status, f": {reason}" if reason else ".")
+        return batch
+
+    def _reconciler(self, batch: Mapping[str, Any]) -> BatchReconciler:
+        if not self.reconcile:
+            return BatchReconciler(None)
+        if self._input is not None:
+            chunks, name = _content_of(self._input), str(self._input)
+        else:
+            file_id = str(batch.get("input_file_id") or "")
+            chunks, name = self.hook.iter_file_content(file_id), f"input file {file_id!r}"
+        try:
+            return BatchReconciler(iter_objects(split_lines(chunks), name), name=name)
+        except PortkeyNotFoundError as error:
+            advice = "The batch's input is not there to compare its output with: set input_path, or reconcile=False."
+            raise PortkeyNotFoundError(
+                f"{error} {advice}", server_message=error.server_message, status_code=error.status_code
+            ) from None
+
+    def _output_rows(self, batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        if self.source == "file":
+            yield from self._file_rows("output", batch)
+        elif batch.get("status") != "failed":  # without output: Portkey would respond with the batch's errors
+            name = f"the output of batch {self.batch_id!r}"
+            try:
+                yield from iter_objects(split_lines(self.hook.iter_batch_output(self.batch_id)), name)
+            except PortkeyNotFoundError:
+                if batch.get("output_file_id") or batch.get("status") in BATCH.success_statuses:
+                    raise
+
+    def _file_rows(self, kind: str, batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the rows of the output or error file, none where the batch has no such file."""
+        if file_id := batch.get(f"{kind}_file_id"):
+            yield from iter_objects(split_lines(self.hook.iter_file_content(file_id)), f"{kind} file {file_id!r}")
+
+    def _open(self, path: ObjectStoragePath) -> AbstractContextManager[RowWriter]:
+        return open_writer(
+            path,
+            columns=BATCH_OUTPUT_COLUMNS,
+            file_format=self.file_format,
+            compression=self.compression,
+            overwrite=self.overwrite,
+        )
+
+
+def check_failures(manifest: Mapping[str, Any], max_failure_ratio: float | None) -> None:
+    """
+    Compare the counts of a manifest with the failures that the task accepts.
+
+    :param max_failure_ratio: Ratio of requests that may fail or have no outcome, from 0 to 1, ``None`` for any number.
+    :raises PortkeyBatchRequestsFailedError: where there are more.
+    """
+    names = ("succeeded", "failed", "missing", "duplicate", "unexpected")
+    counts = ", ".join(f"{manifest[name]} {name}" for name in names if manifest[name] is not None)
+    where = manifest["uri"] + (f", errors in {manifest['error_uri']}" if manifest["error_uri"] else "")
+    requests = manifest["requests"]
+    summary = f"Batch {manifest['batch_id']!r}: of {requests} requests {counts}. The output is in {where}."
+    ratio = (requests - manifest["succeeded"]) / requests if requests else 0.0
+    if max_failure_ratio is not None and ratio > max_failure_ratio:
+        raise PortkeyBatchRequestsFailedError(
+            f"{summary} The failure ratio {ratio:.3g} is above max_failure_ratio={max_failure_ratio:g}.",
+            manifest=manifest,
+        )
+    log.info("%s", summary)
+
+
+def _content_of(path: ObjectStoragePath) -> Iterator[bytes]:
+    with cast("Any", path).open("rb") as file:
+        yield from read_chunks(file)

@@ -1,0 +1,113 @@
+"""The writer of all exports: rows, encoder, compression, atomic file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_portkey.export.atomic import WrittenFile, atomic_write, uri_of
+from airflow_provider_portkey.export.formats import Columns, Encoder, Row, encode
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    Line = bytes
+
+
+@dataclass
+class RowWriter:
+    """
+    Writes rows to one file; made by :func:`open_writer`.
+
+    :param opened: Closes the file and its encoder.
+    :param rows: The rows so far.
+    """
+
+    path: ObjectStoragePath
+    opened: ExitStack
+    columns: Columns
+    file_format: str
+    compression: str | None
+    overwrite: bool
+    rows: int = 0
+    _file: WrittenFile | None = None
+    _encoder: Encoder | None = None
+
+    def write(self, row: Row) -> None:
+        """Write a row."""
+        self.open().write(row)
+        self.rows += 1
+
+    def write_line(self, line: Line, row: Row) -> None:
+        """
+        Write a row that was received as a line of JSON: the line unchanged in jsonl, the row in other formats.
+
+        :param line: Without its line end.
+        """
+        self.open().write_line(line, row)
+        self.rows += 1
+
+    @property
+    def uri(self) -> str:
+        """The path with its protocol, without the id of an Airflow connection."""
+        return uri_of(self.path)
+
+    @property
+    def bytes(self) -> int:
+        """The size as stored, known after the block; 0 without a file."""
+        return self._file.bytes if self._file else 0
+
+    @property
+    def sha256(self) -> str | None:
+        """The hash of the stored bytes in hexadecimal, known after the block; ``None`` without a file."""
+        return self._file.sha256 if self._file else None
+
+    def summary(self) -> dict[str, Any]:
+        """Return the file's part of a manifest: arguments of ``build_manifest``."""
+        return {
+            "uri": self.uri,
+            "file_format": self.file_format,
+            "compression": self.compression,
+            "rows": self.rows,
+            "bytes": self.bytes,
+            "sha256": self.sha256,
+        }
+
+    def open(self) -> Encoder:
+        """Open the file at the first call, and return its encoder."""
+        if self._encoder is None:
+            self._file = self.opened.enter_context(atomic_write(self.path, overwrite=self.overwrite))
+            encoder = encode(
+                self._file.stream, columns=self.columns, file_format=self.file_format, compression=self.compression
+            )
+            self._encoder = self.opened.enter_context(encoder)
+        return self._encoder
+
+
+@contextmanager
+def open_writer(
+    path: ObjectStoragePath,
+    *,
+    columns: Columns,
+    file_format: str = "jsonl",
+    compression: str | None = None,
+    overwrite: bool = True,
+    skip_empty: bool = False,
+) -> Iterator[RowWriter]:
+    """
+    Write rows to a file that is at its path after the block, unless the block raised.
+
+    :param columns: The columns of csv and parquet; the other formats write each row as it is.
+    :param file_format: ``"jsonl"``, ``"json"``, ``"csv"`` or ``"parquet"``.
+    :param compression: ``None``, ``"gzip"`` or ``"zstd"``.
+    :param overwrite: Replace a file that was created at the path meanwhile.
+    :param skip_empty: Write no file where there is no row.
+    :raises PortkeyDestinationExistsError: where a file was created at the path meanwhile and ``overwrite`` is off.
+    """
+    with ExitStack() as opened:
+        writer = RowWriter(path, opened, columns, file_format, compression, overwrite)
+        if not skip_empty:
+            writer.open()
+        yield writer

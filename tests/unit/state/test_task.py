@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_provider_portkey.state.task import TaskState
+
+TI = SimpleNamespace(dag_id="dag", task_id="task", run_id="run", map_index=-1, max_tries=2, try_number=1)
+
+
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Airflow's Variables, as JSON by key."""
+    values: dict[str, str] = {}
+
+    class Variable:
+        @staticmethod
+        def get(key: str, default: Any, deserialize_json: bool) -> Any:
+            return json.loads(values[key]) if key in values else default
+
+        @staticmethod
+        def set(key: str, value: Any, serialize_json: bool) -> None:
+            values[key] = json.dumps(value)
+
+        @staticmethod
+        def delete(key: str) -> None:
+            values.pop(key, None)
+
+    monkeypatch.setattr("airflow.providers.common.compat.sdk.Variable", Variable, raising=False)
+    return values
+
+
+def test_the_task_state_store_comes_first(fake_store: Any, variables: dict[str, str]) -> None:
+    store = fake_store()
+    state = TaskState({"ti": TI, "task_state_store": store})  # type: ignore[typeddict-item, typeddict-unknown-key]
+
+    assert state.read() == {}
+    state.write({"id": "run_1"})
+    state.clear()
+
+    assert state.read() == {"id": "run_1"}
+    assert list(store.values) == ["portkey_job"]
+    assert variables == {}
+
+
+def test_without_a_store_a_variable_has_the_state_until_it_is_cleared(variables: dict[str, str]) -> None:
+    state = TaskState({"ti": TI})  # type: ignore[typeddict-item]
+
+    assert state.read() == {}
+    state.write({"id": "run_1"})
+    assert (state.read(), list(variables)) == ({"id": "run_1"}, ["portkey_job__dag__task__run__-1"])
+
+    state.clear()
+    assert (state.read(), variables) == ({}, {})
+
+
+def test_each_map_index_has_its_own_variable(variables: dict[str, str]) -> None:
+    for index in (0, 1):
+        mapped = SimpleNamespace(**{**vars(TI), "map_index": index})
+        TaskState({"ti": mapped}).write({"index": index})  # type: ignore[typeddict-item]
+
+    assert sorted(variables.values()) == ['{"index": 0}', '{"index": 1}']
+
+
+def test_without_a_task_instance_nothing_is_kept(variables: dict[str, str]) -> None:
+    state = TaskState({})
+    state.write({"id": "run_1"})
+    state.clear()
+
+    assert (state.read(), state.clear_count, state.try_number, variables) == ({}, None, None, {})
+
+
+def test_counts_are_those_of_the_task_instance() -> None:
+    state = TaskState({"ti": TI})  # type: ignore[typeddict-item]
+
+    assert (state.clear_count, state.try_number) == (2, 1)
