@@ -35,6 +35,7 @@ PARAMETERS: Mapping[str, Rule] = {
     "poke_interval": real_number(0, unit="seconds"),
     "poll_interval": real_number(0.1, unit="seconds"),
     "reconcile": boolean,
+    "resubmit_unknown": boolean,
     "source": one_of("file", "portkey"),
     "wait_for": one_of("all", "any"),
     "window_by": one_of("created", "ended"),
@@ -49,10 +50,11 @@ def validate_parameters(operator: Any, *, rendered: bool = False) -> None:
     :param rendered: Whether templates are rendered by now; before that, templated values are passed over.
     :raises PortkeyInvalidArgumentError: naming the first parameter that is wrong, its value and what would be right.
     """
+    given = vars(operator)
     for name, rule in PARAMETERS.items():
-        if name in vars(operator) and (rendered or not is_template(value := vars(operator)[name])):
-            value = vars(operator)[name]
-            if (checked := rule(name, value)) is not value:
+        if name in given and (rendered or not is_template(given[name])):
+            checked = rule(name, given[name])
+            if checked is not given[name]:
                 setattr(operator, name, checked)
 
 

@@ -98,6 +98,48 @@ def fake_store() -> type[FakeStore]:
 
 
 @pytest.fixture
+def task_context() -> Callable[..., dict[str, Any]]:
+    """Make the context of a task, with a task state store as on Airflow 3.3 and newer, or without one."""
+
+    def make(*, store: bool = True, **changes: Any) -> dict[str, Any]:
+        values = {"dag_id": "dag", "task_id": "task", "run_id": "run", "map_index": -1, "try_number": 1, "max_tries": 2}
+        ti = SimpleNamespace(**(values | changes), get_first_reschedule_date=lambda context: None)
+        return {"ti": ti, "task_state_store": FakeStore()} if store else {"ti": ti}
+
+    return make
+
+
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Airflow's Variables, as far as they are used: the JSON of each by its key."""
+    from airflow.providers.common.compat.sdk import Variable
+
+    found: dict[str, str] = {}
+
+    def get(key: str, default: Any, deserialize_json: bool) -> Any:
+        assert deserialize_json
+        return json.loads(found[key]) if key in found else default
+
+    def put(key: str, value: Any, serialize_json: bool) -> None:
+        assert serialize_json
+        found[key] = json.dumps(value)
+
+    monkeypatch.setattr(Variable, "get", get)
+    monkeypatch.setattr(Variable, "set", put)
+    monkeypatch.setattr(Variable, "delete", lambda key: found.pop(key, None))
+    return found
+
+
+@pytest.fixture
+def without_reschedules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No task was rescheduled before; Airflow 2 would ask its database."""
+    from airflow.providers.common.compat.sdk import BaseSensorOperator
+
+    for name in ("_orig_start_date", "_is_metadatabase_mysql"):
+        monkeypatch.setattr(f"{BaseSensorOperator.__module__}.{name}", lambda **_: None, raising=False)
+
+
+@pytest.fixture
 def stored_dag(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Any]:
     """Write a DAG as Airflow's database holds it, and read it as a web server does."""
     try:

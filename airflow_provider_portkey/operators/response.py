@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -124,12 +125,12 @@ class PortkeyResponseItemsOperator(PortkeyTaskMixin, BaseOperator):
 
 
 def _items(value: Any) -> Any:
-    """Return input items that are given as JSON as a list; a string that is no JSON array is the input itself."""
-    from airflow_provider_portkey.validation import json_array
-
+    """Return input items that are given as JSON as a list; any other string is the input itself."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
-            return json_array("input", value)
-        except PortkeyInvalidArgumentError:
+            items = json.loads(value)
+        except (ValueError, RecursionError):
             return value
+        if items and all(isinstance(item, dict) for item in items):
+            return items
     return value

@@ -340,6 +340,11 @@ class PortkeyCancelRunOperator(BasePortkeyWaitOperator):
         except PortkeyRunFailedError as finished:
             return finished.job
 
+    def _new_trigger(self, **arguments: Any) -> BasePortkeyTrigger:
+        from airflow_provider_portkey.triggers.run import PortkeyRunTrigger
+
+        return PortkeyRunTrigger(**self._job_ids, **arguments)
+
 
 class PortkeySubmitToolOutputsOperator(PortkeyTaskMixin, BaseOperator):
     """

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 class PortkeyResponseSensor(BasePortkeyWaitOperator):
     """
-    Wait until a background response has ended, and return it without its output, instructions and tools.
+    Wait until a background response has finished, and return it without its output, instructions and tools.
 
     :param response_id: The background response (templated).
     :param kwargs: The arguments of :class:`BasePortkeyWaitOperator` and of Airflow's sensors.
@@ -31,7 +31,7 @@ class PortkeyResponseSensor(BasePortkeyWaitOperator):
 
 class PortkeyBatchSensor(BasePortkeyWaitOperator):
     """
-    Wait until a batch has ended, and return it; the log shows its counts of requests as they change.
+    Wait until a batch has finished, and return it; the log shows its counts of requests as they change.
 
     :param batch_id: The batch (templated).
     :param kwargs: The arguments of :class:`BasePortkeyWaitOperator` and of Airflow's sensors.
@@ -47,7 +47,7 @@ class PortkeyBatchSensor(BasePortkeyWaitOperator):
 
 class PortkeyFineTuningJobSensor(BasePortkeyWaitOperator):
     """
-    Wait until a fine-tuning job has ended, and return it.
+    Wait until a fine-tuning job has finished, and return it.
 
     :param fine_tuning_job_id: The fine-tuning job (templated).
     :param kwargs: The arguments of :class:`BasePortkeyWaitOperator` and of Airflow's sensors.
@@ -63,7 +63,7 @@ class PortkeyFineTuningJobSensor(BasePortkeyWaitOperator):
 
 class PortkeyLogExportSensor(BasePortkeyWaitOperator):
     """
-    Wait until a log export that was started elsewhere has ended, and return it.
+    Wait until a log export that was started elsewhere has finished, and return it.
 
     :param export_id: The log export (templated).
     :param kwargs: The arguments of :class:`BasePortkeyWaitOperator` and of Airflow's sensors.
@@ -79,10 +79,10 @@ class PortkeyLogExportSensor(BasePortkeyWaitOperator):
 
 class PortkeyCustomJobSensor(BasePortkeyWaitOperator):
     """
-    Wait until a job of a kind that its user declares has ended, and return it without its excluded fields.
+    Wait until a job of a kind that its user declares has finished, and return it without its excluded fields.
 
     :param job_spec: The declaration: the job's path, and what its statuses mean.
-    :param ids: Which job: a value for each ``{name}`` in the declaration's path (templated).
+    :param ids: Which job: a value for each ``{name}`` in the declaration's path, also as a JSON string (templated).
     :param on_requires_action: What to do when the job requires action: ``"fail"``, ``"wait"`` until somebody else has
         acted, or ``"return"`` to succeed with the job (templated).
     :param kwargs: The arguments of :class:`BasePortkeyWaitOperator` and of Airflow's sensors.
@@ -92,17 +92,24 @@ class PortkeyCustomJobSensor(BasePortkeyWaitOperator):
     template_fields: Sequence[str] = (*BasePortkeyWaitOperator.template_fields, "ids", "on_requires_action")
 
     def __init__(
-        self, *, job_spec: JobSpec, ids: Mapping[str, str], on_requires_action: str = "fail", **kwargs: Any
+        self, *, job_spec: JobSpec, ids: Mapping[str, str] | str, on_requires_action: str = "fail", **kwargs: Any
     ) -> None:
+        from airflow_provider_portkey.parameters import is_template
+
         super().__init__(**kwargs)
         self.job = job_spec  # type: ignore[misc]
+        self.ids = ids
         self.on_requires_action = on_requires_action
-        self.ids = dict(ids)
-        if self.ids.keys() != set(job_spec.id_names):
-            expected = f"one value for each of {', '.join(job_spec.id_names)}"
-            raise PortkeyInvalidArgumentError("ids", sorted(self.ids), expected)
         self._validate()
+        if not is_template(ids):
+            _ = self._job_ids
 
     @property
     def _job_ids(self) -> dict[str, str]:
-        return self.ids
+        from airflow_provider_portkey.validation import json_object
+
+        ids = json_object("ids", self.ids) or {}
+        if ids.keys() != set(self.job.id_names):
+            expected = f"one value for each of {', '.join(self.job.id_names)}"
+            raise PortkeyInvalidArgumentError("ids", sorted(ids), expected)
+        return ids

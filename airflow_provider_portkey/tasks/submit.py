@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.exceptions import (
@@ -96,9 +96,12 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
     :param wait_for_completion: Wait until the job has finished; otherwise return as soon as it is submitted.
     :param cancel_on_kill: Cancel the job when the task is killed or marked: on, because the task started it.
     :param resubmit_unknown: What to do where an earlier try broke off between sending the submission and receiving
-        its response, and Portkey does not report the outcome: submit again and perhaps pay twice, or fail.
+        its response, and Portkey does not report the outcome: submit again and perhaps pay twice, or fail
+        (templated).
     :param kwargs: The arguments of :class:`BasePortkeyWaitOperator` and of Airflow's sensors.
     """
+
+    template_fields: Collection[str] = (*BasePortkeyWaitOperator.template_fields, "resubmit_unknown")
 
     def __init__(
         self,
@@ -112,6 +115,7 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
         self.wait_for_completion = wait_for_completion
         self.resubmit_unknown = resubmit_unknown
         self._submitted: dict[str, str] | None = None
+        self._validate()
 
     def execute(self, context: Context) -> Any:
         """
@@ -124,6 +128,8 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
 
         self._begin(context)
         task_state = TaskState(context)
+        if self._is_rescheduled(task_state):
+            return super().execute(context)
         job = self._find(task_state) or self._submit(task_state)
         if not self.wait_for_completion:
             task_state.clear()
@@ -156,13 +162,30 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
             return None
         raise PortkeySubmissionUnknownError(
             f"An earlier try of this task sent a {self.job.kind} and broke off before the response arrived, and "
-            "Portkey does not report the outcome. Portkey's logs show whether the request was carried out. To "
+            "Portkey cannot be asked for the outcome. Portkey's logs show whether the request was carried out. To "
             "submit it again, set resubmit_unknown=True."
         )
 
     @property
     def _job_ids(self) -> dict[str, str]:
         return self._submitted or {}
+
+    def _is_rescheduled(self, task_state: TaskState) -> bool:
+        """
+        Return whether an earlier process of this try submitted the job and was rescheduled.
+
+        The poll itself requests the job then, and decides as in the other modes: a job that failed between two polls
+        fails this try, and a failed poll is one of ``max_consecutive_failures``.
+        """
+        known = task_state.read()
+        of_this_try = (known.get("clear_count"), known.get("try_number")) == (
+            task_state.clear_count,
+            task_state.try_number,
+        )
+        if not (self.reschedule and not self.deferrable and of_this_try and known.get("ids")):
+            return False
+        self._submitted = dict(known["ids"])
+        return True
 
     def _find(self, task_state: TaskState) -> Mapping[str, Any] | None:
         """Return the job that an earlier try submitted, where this try should continue with it."""
@@ -174,7 +197,6 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
                 self.log.warning("%s is gone; submitting it again.", self.job.describe(ids))
                 return None
             cleared = known.get("clear_count") != task_state.clear_count
-            # A rescheduled poll belongs to the try that waits: a job that fails between two polls fails that try.
             earlier = cleared or known.get("try_number") != task_state.try_number
             finished = {
                 *(self.job.failure_statuses if earlier else ()),

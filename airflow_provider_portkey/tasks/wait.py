@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from airflow_provider_portkey.jobs.spec import JobSpec
     from airflow_provider_portkey.polling.poller import Poller, PollOutcome
     from airflow_provider_portkey.polling.wait_state import WaitState
+    from airflow_provider_portkey.state.task import TaskState
     from airflow_provider_portkey.triggers.job import BasePortkeyTrigger
 
 #: Seconds that Airflow's own time-out of a deferral comes after the trigger's deadline: the trigger's event says what
@@ -49,13 +50,14 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
 
     :param portkey_conn_id: The Airflow connection (templated).
     :param deferrable: Wait on the triggerer after one poll, without a worker.
-    :param max_consecutive_failures: Polls that may fail in a row before the wait is given up. A refusal that will
-        not change (401, 403, 404 and the like) ends the wait at once.
+    :param max_consecutive_failures: Polls that may fail in a row before the wait is given up (templated). A refusal
+        that will not change (401, 403, 404 and the like) ends the wait at once.
     :param cancel_on_kill: Cancel the job when the task is killed or marked. Off, because a sensor did not start it.
     :param kwargs: The arguments of Airflow's sensors, such as ``poke_interval``, ``timeout`` and ``mode``.
     :raises PortkeyInvalidArgumentError: naming the argument that is wrong.
     """
 
+    template_fields: Collection[str] = (*PortkeyTaskMixin.template_fields, "max_consecutive_failures")
     job: ClassVar[JobSpec]
     #: What to do when the job requires action; an argument where a kind of job can.
     on_requires_action = "fail"
@@ -93,8 +95,9 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
         :raises PortkeyWaitTimeoutError: where the job had not finished in time.
         :raises PortkeyPollingGaveUpError: where too many consecutive polls failed.
         """
-        self._begin(context)
-        self._poller = self._start(context)
+        with self._skipping():
+            self._begin(context)
+            self._poller = self._start(context)
         if not self.deferrable:
             return super().execute(context)
         return self._poll_or_defer(context)
@@ -117,8 +120,9 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll once; after a failed poll again and again until one succeeds or the wait is given up."""
-        before = self._known()
         with self._skipping():
+            self._begin(context)
+            before = self._known()
             outcome = self._poll()
             while outcome.event is None and self._poller.state.failures:
                 time.sleep(outcome.wait)
@@ -133,8 +137,8 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Return the job, or raise the error that the trigger's event stands for."""
-        self._begin(context)
         with self._skipping():
+            self._begin(context)
             job = self._conclude(context, event)
         self.log.info("%s", event["message"])
         return job
@@ -153,18 +157,15 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
         """Return the poller; in reschedule mode the wait began with the first of the processes that share it."""
         if not self.reschedule or self.deferrable:
             return self._new_poller(self._new_wait_state(time.time()), {})
+        # Airflow 2 does not say when the first process began.
         first = getattr(context["ti"], "get_first_reschedule_date", lambda _: None)(context)
-        known: dict[str, Any] = {}
-        if first:
-            state = self._wait_state_of(context)
-            if state.has_store or self._needs_wait_state:
-                remembered = state.read()
-                known = remembered if remembered.get("try_number") == state.try_number else {}
         wait_state = self._new_wait_state(first.timestamp() if first else time.time())
-        if known:
-            wait_state = replace(wait_state, status=known["status"], progress=known["progress"])
-        with self._skipping():
-            return self._new_poller(wait_state, known)
+        state, known = self._wait_state_of(context), {}
+        if self._needs_wait_state or (first and state.has_store):
+            known = state.read()
+        if not known or known.get("try_number") != state.try_number:
+            return self._new_poller(wait_state, {})
+        return self._new_poller(replace(wait_state, status=known["status"], progress=known["progress"]), known)
 
     def _new_wait_state(self, started_at: float) -> WaitState:
         from airflow_provider_portkey.polling.wait_state import WaitState
@@ -192,7 +193,7 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
         return {"status": self._poller.state.status, "progress": self._poller.state.progress}
 
     @staticmethod
-    def _wait_state_of(context: Context) -> Any:
+    def _wait_state_of(context: Context) -> TaskState:
         from airflow_provider_portkey.state.task import WAIT_KEY, TaskState
 
         return TaskState(context, WAIT_KEY)
@@ -203,7 +204,7 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
         poller, response = self._poller, self._first_response
         self._first_response = None
         try:
-            if response is None:
+            if not response or not response.get("status"):  # a submission's response may leave the status out
                 # One attempt a request: the poller itself decides whether and when to poll again.
                 response = drive(poller.requests(time.time()), partial(self.hook.get_conn().get, max_retries=0))
             outcome = poller.on_response(response, time.time())

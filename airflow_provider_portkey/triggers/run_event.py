@@ -17,7 +17,6 @@ from airflow_provider_portkey.exceptions import (
     PortkeyPollingGaveUpError,
     PortkeyRequestError,
 )
-from airflow_provider_portkey.polling.wait_state import DEFAULT_POLL_INTERVAL
 from airflow_provider_portkey.triggers.job import open_portkey
 
 try:
@@ -54,7 +53,7 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
     :param assistant_id: Only runs of this assistant.
     :param metadata: Only runs whose metadata holds these pairs, with others or without.
     :param portkey_conn_id: The Airflow connection.
-    :param poll_interval: Seconds between two polls. Watchers of a thread with equal intervals share their polls
+    :param poll_interval: Seconds between two polls; 60 for ``None``. Watchers of a thread with equal intervals share their polls
         (Airflow 3.3 and newer).
     :param max_consecutive_failures: Consecutive polls that may fail before the trigger gives up; Airflow then starts
         the trigger again.
@@ -75,12 +74,13 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
         assistant_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
         portkey_conn_id: str = "portkey_default",
-        poll_interval: float = DEFAULT_POLL_INTERVAL,
+        poll_interval: float | None = None,
         max_consecutive_failures: int = 5,
         lookback: float = 3600.0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         from airflow_provider_portkey.parameters import validate_parameters
+        from airflow_provider_portkey.polling.wait_state import DEFAULT_POLL_INTERVAL
         from airflow_provider_portkey.validation import validate_id
 
         self.thread_id = validate_id("thread_id", thread_id)
@@ -88,7 +88,7 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
         self.assistant_id = assistant_id if assistant_id is None else validate_id("assistant_id", assistant_id)
         self.metadata = _validate_metadata(metadata)
         self.portkey_conn_id = portkey_conn_id
-        self.poll_interval = poll_interval
+        self.poll_interval = DEFAULT_POLL_INTERVAL if poll_interval is None else poll_interval
         self.max_consecutive_failures = max_consecutive_failures
         self.lookback = lookback
         validate_parameters(self, rendered=True)

@@ -1,16 +1,74 @@
-"""A mock server on a clock of the test's own, and waits that are not slept."""
+"""What the tests of several packages share: modes of a wait, clocks, a mock server, and sleeps that take no time."""
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
-from airflow_provider_portkey.polling import coalescing, drivers
 from airflow_provider_portkey.testing import PortkeyMockServer
+
+#: The modules of this package that read the time during a wait.
+_TIMED = ("tasks.wait", "operators.run", "triggers.job", "polling.coalescing")
+
+
+@dataclass
+class Clock:
+    """The time, which only sleeping moves."""
+
+    began: float = 1_800_000_000.0
+    now: float = 1_800_000_000.0
+    #: When the sensor was rescheduled first.
+    rescheduled: datetime | None = None
+
+    @property
+    def seconds(self) -> float:
+        return self.now - self.began
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds >= 0
+        self.now += seconds
+
+    def to_datetime(self) -> datetime:
+        return datetime.fromtimestamp(self.now, tz=UTC)
+
+
+@pytest.fixture(params=["poke", "reschedule", "deferred"])
+def mode(request: pytest.FixtureRequest) -> str:
+    mode: str = request.param
+    return mode
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Replace the time of sensors, of operators that wait, and of their triggers."""
+    from airflow.providers.common.compat.sdk import BaseSensorOperator
+    from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
+
+    clock = Clock()
+
+    async def sleep_to_grid(seconds: float) -> None:
+        if seconds > 0:
+            clock.sleep(seconds)
+
+    time = SimpleNamespace(time=lambda: clock.now, monotonic=lambda: clock.now, sleep=clock.sleep)
+    base = BaseSensorOperator.__module__
+    for module in (*(f"airflow_provider_portkey.{name}" for name in _TIMED), base):
+        importlib.import_module(module)
+        monkeypatch.setattr(f"{module}.time", time)
+    monkeypatch.setattr("airflow_provider_portkey.polling.coalescing.sleep_to_grid", sleep_to_grid)
+    monkeypatch.setattr(f"{base}.timezone", SimpleNamespace(utcnow=clock.to_datetime))
+    if not AIRFLOW_V_3_0_PLUS:
+        monkeypatch.setattr(f"{base}._orig_start_date", lambda **_: clock.rescheduled)
+        monkeypatch.setattr(f"{base}._is_metadatabase_mysql", lambda: False)
+    return clock
 
 
 class OffsetClock:
@@ -27,15 +85,15 @@ class OffsetClock:
 
 
 @pytest.fixture
-def clock() -> OffsetClock:
+def server_clock() -> OffsetClock:
     """The clock of the mock server; a module with another clock overrides this fixture."""
     return OffsetClock()
 
 
 @pytest.fixture
-def mock_server(monkeypatch: pytest.MonkeyPatch, clock: OffsetClock) -> Iterator[PortkeyMockServer]:
+def mock_server(monkeypatch: pytest.MonkeyPatch, server_clock: OffsetClock) -> Iterator[PortkeyMockServer]:
     """A mock server; ``portkey_default`` is the connection to it."""
-    with PortkeyMockServer(clock=clock.time) as mock_server:
+    with PortkeyMockServer(clock=server_clock.time) as mock_server:
         monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
         yield mock_server
 
@@ -43,6 +101,8 @@ def mock_server(monkeypatch: pytest.MonkeyPatch, clock: OffsetClock) -> Iterator
 @pytest.fixture
 def replace_sleep(monkeypatch: pytest.MonkeyPatch) -> Callable[[object], None]:
     """Put a coroutine function in the place of the sleep between two polls."""
+
+    from airflow_provider_portkey.polling import coalescing, drivers
 
     def replace(sleep: object) -> None:
         for module in (coalescing, drivers):

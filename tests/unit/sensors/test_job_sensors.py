@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.exceptions import AirflowRescheduleException
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
-    TaskDeferred,
 )
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
-from airflow_provider_portkey.client import aio
+from airflow_provider_portkey.client.paths import expand_path
 from airflow_provider_portkey.exceptions import (
     PortkeyActionRequiredError,
     PortkeyAuthenticationError,
@@ -31,6 +25,7 @@ from airflow_provider_portkey.exceptions import (
     PortkeyWaitTimeoutError,
 )
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
+from airflow_provider_portkey.jobs.run import RUN
 from airflow_provider_portkey.jobs.spec import JobSpec
 from airflow_provider_portkey.sensors.job import (
     PortkeyBatchSensor,
@@ -41,20 +36,16 @@ from airflow_provider_portkey.sensors.job import (
 )
 from airflow_provider_portkey.sensors.run import PortkeyRunSensor
 from airflow_provider_portkey.tasks.wait import BasePortkeyWaitOperator
-from airflow_provider_portkey.triggers import job as trigger_module
-
-GET_JOB = PortkeyHook.get_job
-MODES = ("poke", "reschedule", "deferred")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A sensor with the ids it takes."""
+    """A sensor and the ids of a job."""
 
     sensor: type[BasePortkeyWaitOperator]
     ids: dict[str, str]
 
-    def answer(self, status: str, **fields: Any) -> dict[str, Any]:
+    def response(self, status: str, **fields: Any) -> dict[str, Any]:
         return {
             "id": "job_1",
             "status": status,
@@ -75,7 +66,7 @@ FILE_BATCH = JobSpec(
 
 
 class FileBatchSensor(PortkeyCustomJobSensor):
-    """The sensor for any kind with a user's declaration, made to take its ids as the others do."""
+    """The sensor for a declared kind of job, with an argument for each id as the other sensors have."""
 
     job = FILE_BATCH
     template_fields = (*PortkeyCustomJobSensor.template_fields, *FILE_BATCH.id_names)
@@ -105,111 +96,33 @@ def all_of(statuses: str) -> list[Any]:
 
 @dataclass
 class Portkey:
-    """Answers looks from a script; the last answer is repeated. It keeps the time, which only sleeping moves."""
+    """Returns the responses of a script, one for each poll; the last response is repeated."""
 
-    script: list[dict[str, Any] | Exception]
-    now: float = 1_800_000_000.0
-    looks: int = 0
+    script: list[dict[str, Any] | Exception] = field(default_factory=list)
+    polls: int = 0
     cancelled: list[dict[str, str]] = field(default_factory=list)
-    rescheduled: datetime | None = None
 
-    def look(self) -> dict[str, Any]:
-        answer = self.script[min(self.looks, len(self.script) - 1)]
-        self.looks += 1
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def sleep(self, seconds: float) -> None:
-        assert seconds > 0
-        self.now += seconds
+    def get(self, path: str, ids: dict[str, str], query: object) -> dict[str, Any]:
+        expand_path(path, ids)
+        response = self.script[min(self.polls, len(self.script) - 1)]
+        self.polls += 1
+        if isinstance(response, Exception):
+            raise response
+        return response
 
 
 @pytest.fixture
-def portkey(monkeypatch: pytest.MonkeyPatch, portkey_connection: object) -> Portkey:
-    """Stand for Portkey in both clients, and for the clock."""
-    fake = Portkey([])
-
-    async def aget(self, path, ids):
-        return fake.look()
-
-    async def asleep(seconds: float) -> None:
-        if seconds > 0:
-            fake.sleep(seconds)
-
-    class Time:
-        time = staticmethod(lambda: fake.now)
-        monotonic = staticmethod(lambda: fake.now)
-        sleep = staticmethod(fake.sleep)
-
-    monkeypatch.setattr(PortkeyHook, "get_job", lambda self, job, ids, max_retries=None: fake.look())
+def portkey(monkeypatch, serve) -> Portkey:
+    fake = Portkey()
+    serve(fake.get)
     monkeypatch.setattr(PortkeyHook, "cancel_job", lambda self, job, ids: fake.cancelled.append(dict(ids)))
-    monkeypatch.setattr(aio.AsyncPortkeyClient, "get", aget)
-    monkeypatch.setattr(trigger_module, "sleep_to_grid", asleep)
-    monkeypatch.setattr(trigger_module, "time", Time)
-    monkeypatch.setattr("airflow_provider_portkey.tasks.wait.time", Time)
-    base = next(cls for cls in BasePortkeyWaitOperator.__mro__ if cls.__name__ == "BaseSensorOperator")
-    monkeypatch.setattr(f"{base.__module__}.time", Time)
-    if not AIRFLOW_V_3_0_PLUS:
-        monkeypatch.setattr(f"{base.__module__}._orig_start_date", lambda **_: fake.rescheduled)
-        monkeypatch.setattr(f"{base.__module__}._is_metadatabase_mysql", lambda: False)
-        clock = SimpleNamespace(utcnow=lambda: datetime.fromtimestamp(fake.now, tz=UTC))
-        monkeypatch.setattr(f"{base.__module__}.timezone", clock)
     return fake
 
 
-class Task:
-    """Runs a sensor to its end as Airflow would, in one of the three modes."""
-
-    def __init__(self, kind: Kind, mode: str, portkey: Portkey, **arguments: Any) -> None:
-        self.mode = mode
-        self.portkey = portkey
-        self.store: dict[str, Any] = {}
-        self.events: list[dict[str, Any]] = []
-        how = {"deferrable": True} if mode == "deferred" else {"mode": mode, "deferrable": False}
-        self._make = lambda: kind.sensor(
-            task_id="wait", **({"poke_interval": 10, "timeout": 300} | kind.ids | how | arguments)
-        )
-
-    def run(self) -> Any:
-        if self.mode == "deferred":
-            return self._run_deferred()
-        while True:
-            try:
-                return self._make().execute(self._context(self.portkey.rescheduled))
-            except AirflowRescheduleException:
-                self.portkey.rescheduled = self.portkey.rescheduled or datetime.fromtimestamp(self.portkey.now, tz=UTC)
-                self.portkey.sleep(10)
-
-    def _context(self, first: datetime | None) -> dict[str, Any]:
-        class Store:
-            get = staticmethod(self.store.get)
-            set = staticmethod(self.store.__setitem__)
-
-        class TaskInstance:
-            dag_id, task_id, run_id, map_index = "dag", "wait", "run", -1
-            try_number, max_tries = 1, 0
-            get_first_reschedule_date = staticmethod(lambda context: first)
-
-        return {"ti": TaskInstance, "task_state_store": Store, "task_reschedule_count": 0 if first is None else 1}
-
-    def _run_deferred(self) -> Any:
-        sensor = self._make()
-        try:
-            return sensor.execute(self._context(None))
-        except TaskDeferred as deferred:
-            classpath, arguments = deferred.trigger.serialize()
-            assert deferred.timeout > timedelta(seconds=arguments["deadline"] - self.portkey.now)
-        module, _, name = classpath.rpartition(".")
-        trigger = getattr(__import__(module, fromlist=[name]), name)(**json.loads(json.dumps(arguments)))
-        event = json.loads(json.dumps(asyncio.run(anext(trigger.run())).payload))
-        self.events.append(event)
-        return self._make().resume_execution("execute_complete", {"event": event}, self._context(None))
-
-
-@pytest.fixture(params=MODES)
-def mode(request: pytest.FixtureRequest) -> str:
-    return request.param
+@pytest.fixture
+def wait(task, mode):
+    """Wait in one of the three modes for a job of a kind."""
+    return lambda kind, **arguments: task(mode, kind.sensor, **(kind.ids | arguments)).run()
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.sensor.job.kind)
@@ -217,162 +130,161 @@ def kind(request: pytest.FixtureRequest) -> Kind:
     return request.param
 
 
-def active_statuses(kind: Kind) -> dict[str, Any]:
-    return kind.answer(sorted(kind.sensor.job.active_statuses)[0])
+def active(kind: Kind) -> dict[str, Any]:
+    return kind.response(sorted(kind.sensor.job.active_statuses)[0])
 
 
-def well(kind: Kind) -> dict[str, Any]:
-    return kind.answer(sorted(kind.sensor.job.success_statuses)[0], usage={"total_tokens": 5})
+def succeeded(kind: Kind) -> dict[str, Any]:
+    return kind.response(sorted(kind.sensor.job.success_statuses)[0], usage={"total_tokens": 5})
 
 
-def badly(kind: Kind) -> dict[str, Any]:
-    return kind.answer(sorted(kind.sensor.job.failure_statuses)[0])
+def failed(kind: Kind) -> dict[str, Any]:
+    return kind.response(sorted(kind.sensor.job.failure_statuses)[0])
 
 
-def test_waits_and_returns_the_job_without_its_bulky_fields(kind, mode, portkey):
-    portkey.script = [active_statuses(kind), active_statuses(kind), active_statuses(kind), well(kind)]
-    job = Task(kind, mode, portkey).run()
-    assert job == {name: value for name, value in well(kind).items() if name not in kind.sensor.job.excluded_fields}
-    assert portkey.looks == 4
+def test_waits_and_returns_the_job_without_its_excluded_fields(kind, wait, portkey):
+    portkey.script = [active(kind), active(kind), active(kind), succeeded(kind)]
+    job = wait(kind)
+    assert job == {
+        name: value for name, value in succeeded(kind).items() if name not in kind.sensor.job.excluded_fields
+    }
+    assert portkey.polls == 4
 
 
 @pytest.mark.parametrize(("kind", "status"), all_of("active_statuses"))
-def test_every_going_status_goes_on(kind, status, mode, portkey):
-    portkey.script = [kind.answer(status), well(kind)]
-    Task(kind, mode, portkey).run()
-    assert portkey.looks == 2
+def test_the_wait_continues_at_every_active_status(kind, status, wait, portkey):
+    portkey.script = [kind.response(status), succeeded(kind)]
+    wait(kind)
+    assert portkey.polls == 2
 
 
 @pytest.mark.parametrize(("kind", "status"), all_of("success_statuses"))
-def test_every_good_status_succeeds(kind, status, mode, portkey):
-    portkey.script = [active_statuses(kind), kind.answer(status)]
-    assert Task(kind, mode, portkey).run()["status"] == status
+def test_every_success_status_succeeds(kind, status, wait, portkey):
+    portkey.script = [active(kind), kind.response(status)]
+    assert wait(kind)["status"] == status
 
 
 @pytest.mark.parametrize(("kind", "status"), all_of("failure_statuses"))
-def test_every_bad_status_fails_without_a_retry_and_with_the_jobs_reason(kind, status, mode, portkey):
+def test_every_failure_status_fails_without_a_retry_and_with_the_jobs_reason(kind, status, wait, portkey):
     reasons = {kind.sensor.job.error_fields[0]: {"code": "some_code", "message": "Some words."}}
-    portkey.script = [active_statuses(kind), kind.answer(status, **reasons)]
+    portkey.script = [active(kind), kind.response(status, **reasons)]
     with pytest.raises(kind.sensor.job.failure_exception, match=r"some_code: Some words\.") as raised:
-        Task(kind, mode, portkey).run()
+        wait(kind)
     assert isinstance(raised.value, AirflowFailException)
     assert raised.value.status == status
 
 
-def test_an_unknown_status_is_no_end(kind, mode, portkey):
-    portkey.script = [active_statuses(kind), kind.answer("meditating"), kind.answer("meditating"), well(kind)]
-    assert Task(kind, mode, portkey).run()["status"] == well(kind)["status"]
+def test_the_wait_continues_at_an_unknown_status(kind, wait, portkey):
+    portkey.script = [active(kind), kind.response("meditating"), kind.response("meditating"), succeeded(kind)]
+    assert wait(kind)["status"] == succeeded(kind)["status"]
 
 
-def test_the_deadline_ends_the_wait_with_a_sensor_timeout(kind, mode, portkey):
-    portkey.script = [active_statuses(kind)]
-    began = portkey.now
+def test_the_deadline_ends_the_wait_with_a_sensor_timeout(kind, mode, wait, portkey, clock):
+    portkey.script = [active(kind)]
     with pytest.raises(AirflowSensorTimeout) as raised:
-        Task(kind, mode, portkey).run()
-    # Airflow 2 tells a task in reschedule mode not when its wait began; its own time-out ends it there.
+        wait(kind)
+    # Airflow 2 does not tell a rescheduled task when its wait began; Airflow's own time-out ends the wait there.
     if AIRFLOW_V_3_0_PLUS or mode != "reschedule":
         assert isinstance(raised.value, PortkeyWaitTimeoutError)
-        assert re.search("timeout of 5 min 0 s.*left as it is", str(raised.value))
-    assert 300 <= portkey.now - began <= 310
+        assert re.search("timeout of 5 min 0 s.*left running", str(raised.value))
+    assert 300 <= clock.seconds <= 310
 
 
-def test_failures_that_pass_are_tolerated(kind, mode, portkey):
+def test_fewer_consecutive_failures_than_the_limit_are_tolerated(kind, wait, portkey):
     broken = PortkeyServerError("broken", status_code=500)
-    portkey.script = [active_statuses(kind), *[broken] * 4, active_statuses(kind), *[broken] * 4, well(kind)]
-    Task(kind, mode, portkey).run()
-    assert portkey.looks == 11
+    portkey.script = [active(kind), *[broken] * 4, active(kind), *[broken] * 4, succeeded(kind)]
+    wait(kind)
+    assert portkey.polls == 11
 
 
-def test_failures_that_stay_give_up_at_the_same_look_in_every_mode(kind, mode, portkey):
-    portkey.script = [active_statuses(kind), PortkeyServerError("broken", status_code=500)]
-    with pytest.raises(PortkeyPollingGaveUpError, match="5 looks in a row failed") as raised:
-        Task(kind, mode, portkey).run()
+def test_the_wait_is_given_up_at_the_same_poll_in_every_mode(kind, wait, portkey):
+    portkey.script = [active(kind), PortkeyServerError("broken", status_code=500)]
+    with pytest.raises(PortkeyPollingGaveUpError, match="5 consecutive polls failed") as raised:
+        wait(kind)
     assert not isinstance(raised.value, (AirflowFailException, AirflowSensorTimeout))
-    assert portkey.looks == 6
+    assert portkey.polls == 6
 
 
-def test_failures_from_the_first_look_on_count_alike(kind, mode, portkey):
+def test_the_first_poll_may_be_a_failed_one(kind, wait, portkey):
     portkey.script = [PortkeyServerError("broken", status_code=500)]
     with pytest.raises(PortkeyPollingGaveUpError):
-        Task(kind, mode, portkey, max_consecutive_failures=3).run()
-    assert portkey.looks == 3
+        wait(kind, max_consecutive_failures=3)
+    assert portkey.polls == 3
 
 
 @pytest.mark.parametrize("before", [0, 2])
-def test_a_refusal_ends_the_wait_at_once(kind, mode, portkey, before):
+def test_a_refused_poll_ends_the_wait_at_once(kind, wait, portkey, before):
     refusal = PortkeyAuthenticationError("The provider refused.", status_code=401, refused_by="provider")
-    portkey.script = [*[active_statuses(kind)] * before, refusal]
+    portkey.script = [*[active(kind)] * before, refusal]
     with pytest.raises(PortkeyAuthenticationError, match=r"The provider refused\.") as raised:
-        Task(kind, mode, portkey).run()
+        wait(kind)
     assert raised.value.refused_by == "provider"
-    assert portkey.looks == before + 1
+    assert portkey.polls == before + 1
 
 
-def test_silent_fail_never_gives_up_before_the_deadline(kind, mode, portkey):
+def test_with_silent_fail_the_wait_is_not_given_up_before_the_deadline(kind, wait, portkey):
     refusal = PortkeyAuthenticationError("no", status_code=401)
-    portkey.script = [active_statuses(kind), *[refusal] * 12, well(kind)]
-    Task(kind, mode, portkey, silent_fail=True).run()
-    assert portkey.looks == 14
+    portkey.script = [active(kind), *[refusal] * 12, succeeded(kind)]
+    wait(kind, silent_fail=True)
+    assert portkey.polls == 14
 
 
-ENDS = {
-    "ended badly": badly,
-    "timed out": active_statuses,
+FAILURES = {
+    "failed": failed,
+    "timed out": active,
     "gave up": lambda kind: PortkeyServerError("broken", status_code=500),
     "refused": lambda kind: PortkeyAuthenticationError("no", status_code=401),
 }
 
 
-@pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("early", [True, False], ids=["at the first look", "later"])
+@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize("early", [True, False], ids=["first poll", "later"])
 @pytest.mark.parametrize("choice", ["soft_fail", "never_fail"])
-def test_soft_fail_and_never_fail_skip_whatever_the_end(kind, mode, portkey, end, choice, early):
-    portkey.script = [ENDS[end](kind)] if early else [active_statuses(kind), ENDS[end](kind)]
+def test_soft_fail_and_never_fail_skip_at_every_failure(kind, wait, portkey, failure, choice, early):
+    portkey.script = [FAILURES[failure](kind)] if early else [active(kind), FAILURES[failure](kind)]
     with pytest.raises(AirflowSkipException):
-        Task(kind, mode, portkey, **{choice: True}).run()
+        wait(kind, **{choice: True})
 
 
-@pytest.mark.parametrize("end", ENDS)
-def test_without_them_each_end_raises(kind, mode, portkey, end):
-    portkey.script = [active_statuses(kind), ENDS[end](kind)]
+@pytest.mark.parametrize("failure", FAILURES)
+def test_without_them_each_failure_raises(kind, wait, portkey, failure):
+    portkey.script = [active(kind), FAILURES[failure](kind)]
     with pytest.raises(
         (kind.sensor.job.failure_exception, PortkeyWaitTimeoutError, PortkeyPollingGaveUpError, PortkeyRequestError)
     ):
-        Task(kind, mode, portkey).run()
+        wait(kind)
 
 
-def test_a_job_that_has_ended_is_not_deferred(kind, portkey):
-    portkey.script = [well(kind)]
-    task = Task(kind, "deferred", portkey)
-    assert task.run()["status"] == well(kind)["status"]
-    assert task.events == []
+def test_a_job_that_has_finished_is_not_deferred(kind, task, portkey):
+    portkey.script = [succeeded(kind)]
+    one = task("deferred", kind.sensor, **kind.ids)
+    assert one.run()["status"] == succeeded(kind)["status"]
+    assert one.events == []
 
 
-def test_each_change_of_status_is_one_line_in_every_mode(kind, mode, portkey, caplog, capsys):
+def test_each_change_of_status_is_one_line_in_every_mode(kind, wait, portkey, caplog, capsys):
     portkey.script = [
-        active_statuses(kind),
-        active_statuses(kind),
-        active_statuses(kind),
-        kind.answer("meditating"),
-        kind.answer("meditating"),
-        well(kind),
+        active(kind),
+        active(kind),
+        active(kind),
+        kind.response("meditating"),
+        kind.response("meditating"),
+        succeeded(kind),
     ]
     with caplog.at_level("INFO"):
-        Task(kind, mode, portkey).run()
+        wait(kind)
     shown = [caplog.text, capsys.readouterr().out]  # Airflow 2 logs to both
-    assert max(text.count(f"is {active_statuses(kind)['status']} after") for text in shown) == 1
+    assert max(text.count(f"is {active(kind)['status']} after") for text in shown) == 1
     assert max(text.count("to meditating after") for text in shown) == 1
 
 
-def test_a_kill_cancels_only_where_it_was_asked_for(kind, portkey):
-    for asked, cancelled in [(False, []), (True, [kind.ids])]:
-        kind.sensor(task_id="wait", cancel_on_kill=asked, **kind.ids).on_kill()
+def test_a_kill_cancels_only_where_that_was_requested(kind, portkey):
+    for requested, cancelled in [(False, []), (True, [kind.ids])]:
+        kind.sensor(task_id="wait", cancel_on_kill=requested, **kind.ids).on_kill()
         assert portkey.cancelled == cancelled
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"on_requires_action": "x"}, {"max_consecutive_failures": 0}, {"max_consecutive_failures": None}]
-)
+@pytest.mark.parametrize("wrong", [{"max_consecutive_failures": 0}, {"max_consecutive_failures": None}])
 def test_a_wrong_argument_is_refused_when_the_dag_is_parsed(kind, wrong):
     with pytest.raises(PortkeyInvalidArgumentError, match=next(iter(wrong))):
         kind.sensor(task_id="wait", **kind.ids, **wrong)
@@ -382,24 +294,86 @@ def test_every_id_and_the_connection_id_are_templated(kind):
     assert {"portkey_conn_id", *kind.ids} <= set(kind.sensor.template_fields)
 
 
-def test_an_id_that_rendered_to_nothing_is_named_and_nothing_is_sent(kind, mode, portkey, monkeypatch):
-    monkeypatch.setattr(PortkeyHook, "get_job", GET_JOB)
+def test_an_id_that_rendered_to_nothing_is_named_and_nothing_is_sent(kind, wait, portkey):
     name = next(iter(kind.ids))
-    monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", '{"conn_type": "portkey", "host": "http://127.0.0.1:9"}')
     with pytest.raises(PortkeyInvalidArgumentError, match=name):
-        Task(kind, mode, portkey, **{name: ""}).run()
+        wait(kind, **{name: ""})
+    assert portkey.polls == 0
 
 
-@pytest.mark.parametrize(("choice", "ends"), [("fail", PortkeyActionRequiredError), ("return", None)])
-def test_a_run_that_waits_for_its_caller(mode, portkey, choice, ends):
-    kind = KINDS[0]
+@pytest.mark.parametrize("choice", ["soft_fail", "never_fail"])
+def test_a_value_that_is_wrong_after_rendering_is_named_or_skips(kind, wait, portkey, choice):
+    wrong = {"max_consecutive_failures": "{{ params.limit }}"}  # nobody renders it here
+    with pytest.raises(PortkeyInvalidArgumentError, match="max_consecutive_failures"):
+        wait(kind, **wrong)
+    with pytest.raises(AirflowSkipException, match="max_consecutive_failures"):
+        wait(kind, **wrong, **{choice: True})
+    assert portkey.polls == 0
+
+
+def test_a_poke_without_execute_checks_the_parameters_and_has_a_trace_id(kind, portkey, task_context):
+    portkey.script = [active(kind), succeeded(kind)]
+    one = kind.sensor(task_id="wait", **kind.ids)
+    assert not one.poke(task_context())
+    assert one.poke(task_context()).xcom_value["status"] == succeeded(kind)["status"]
+    assert one.hook.trace_id
+    one.max_consecutive_failures = "many"
+    with pytest.raises(PortkeyInvalidArgumentError, match="max_consecutive_failures"):
+        one.poke(task_context())
+
+
+ACTING = [Kind(PortkeyRunSensor, KINDS[0].ids), Kind(PortkeyCustomJobSensor, {"job_spec": RUN, "ids": KINDS[0].ids})]
+
+
+@pytest.mark.parametrize("kind", ACTING, ids=["run", "custom"])
+@pytest.mark.parametrize("choice", ["fail", "return", "wait"])
+def test_a_job_that_requires_action(wait, portkey, kind, choice):
+    action = {"required_action": {"type": "submit_tool_outputs"}}
     portkey.script = [
-        active_statuses(kind),
-        kind.answer("requires_action", required_action={"type": "submit_tool_outputs"}),
+        {"id": "run_1", "status": "in_progress"},
+        {"id": "run_1", "status": "requires_action", **action},
+        {"id": "run_1", "status": "requires_action", **action},
+        {"id": "run_1", "status": "completed"},
     ]
-    task = Task(kind, mode, portkey, on_requires_action=choice)
-    if ends:
-        with pytest.raises(ends, match="on_requires_action"):
-            task.run()
+    if choice == "fail":
+        with pytest.raises(PortkeyActionRequiredError, match="on_requires_action"):
+            wait(kind, on_requires_action=choice)
     else:
-        assert task.run()["required_action"] == {"type": "submit_tool_outputs"}
+        job = wait(kind, on_requires_action=choice)
+        expected = {"status": "completed"} if choice == "wait" else {"status": "requires_action", **action}
+        assert job == {"id": "run_1", **expected}
+
+
+@pytest.mark.parametrize("kind", ACTING, ids=["run", "custom"])
+def test_an_unknown_policy_is_refused_when_the_dag_is_parsed(kind):
+    with pytest.raises(PortkeyInvalidArgumentError, match="on_requires_action"):
+        kind.sensor(task_id="wait", on_requires_action="x", **kind.ids)
+
+
+@pytest.mark.parametrize(
+    "ids", ['{"vector_store_id": "vs_1", "batch_id": "b"}', {"vector_store_id": "vs_1", "batch_id": "b"}]
+)
+def test_the_ids_of_a_declared_job_may_be_a_json_string(ids):
+    sensor = PortkeyCustomJobSensor(task_id="wait", job_spec=FILE_BATCH, ids=ids)
+    assert sensor._job_ids == {"vector_store_id": "vs_1", "batch_id": "b"}
+
+
+@pytest.mark.parametrize(
+    "ids", [{}, {"batch_id": "b"}, {"vector_store_id": "v", "batch_id": "b", "more": "m"}, "b", []]
+)
+def test_ids_that_do_not_fit_the_declaration_are_refused_when_the_dag_is_parsed(ids):
+    with pytest.raises(PortkeyInvalidArgumentError, match="ids"):
+        PortkeyCustomJobSensor(task_id="wait", job_spec=FILE_BATCH, ids=ids)
+
+
+def test_ids_that_a_template_renders_are_checked_afterwards(wait, portkey):
+    class Reference:
+        def iter_references(self): ...
+
+    for ids in ("{{ ti.xcom_pull('submit') | tojson }}", Reference()):
+        PortkeyCustomJobSensor(task_id="wait", job_spec=FILE_BATCH, ids=ids)
+    sensor = PortkeyCustomJobSensor(task_id="wait", job_spec=FILE_BATCH, ids="{{ params.ids }}")
+    sensor.ids = '{"batch_id": "b"}'
+    with pytest.raises(PortkeyInvalidArgumentError, match="ids"):
+        sensor.execute({})
+    assert portkey.polls == 0

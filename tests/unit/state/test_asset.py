@@ -108,7 +108,7 @@ def test_before_airflow_3_3_nothing_is_kept() -> None:
     asyncio.run(state.restore())
     asyncio.run(state.save())
 
-    assert not state.keeps
+    assert not state.has_store
 
 
 def test_an_earlier_state_is_saved_while_the_triggerer_stops(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,18 +1,19 @@
-"""A job is submitted once, however often its task is started; shown on the operator that makes responses."""
+"""A job is submitted once, however often its task is started; shown with the operator that creates responses."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.exceptions import AirflowRescheduleException
-from airflow.providers.common.compat.sdk import TaskDeferred, Variable
+from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferred
 
+from airflow_provider_portkey.client.sync import PortkeyClient
 from airflow_provider_portkey.exceptions import (
     PortkeyBadRequestError,
     PortkeyInvalidArgumentError,
     PortkeyNotFoundError,
+    PortkeyPollingGaveUpError,
     PortkeyRunFailedError,
     PortkeyServerError,
     PortkeySubmissionUnknownError,
@@ -24,57 +25,50 @@ from airflow_provider_portkey.operators.response import PortkeyCreateResponseOpe
 
 
 class Portkey:
-    """Makes responses with running numbers; a test sets what becomes of them."""
+    """Creates responses with running numbers; a test sets what becomes of them."""
 
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
         self.cancelled: list[str] = []
-        self.status: dict[str, str] = {}
+        #: The status of each response, or the error of the request for it.
+        self.status: dict[str, str | Exception] = {}
+        self.gets: list[str] = []
+        #: The response to the submission, or its error.
         self.post: Any = None
 
     def create(self, job, body):
         self.bodies.append(dict(body))
         if isinstance(self.post, Exception):
             raise self.post
-        name = f"resp_{len(self.bodies)}"
-        self.status.setdefault(name, "completed")
-        return {"id": name, "status": "queued", "instructions": "excluded_fields"}
+        response_id = f"resp_{len(self.bodies)}"
+        self.status.setdefault(response_id, "completed")
+        return self.post or {"id": response_id, "status": "queued", "instructions": "excluded"}
 
-    def get(self, job, ids, max_retries=None):
+    def get(self, path, ids, query=None, *, max_retries=None):
+        self.gets.append(ids["response_id"])
         status = self.status[ids["response_id"]]
-        if status == "gone":
-            raise PortkeyNotFoundError("gone", status_code=404)
-        return {"id": ids["response_id"], "status": status, "output": ["excluded_fields"]}
+        if isinstance(status, Exception):
+            raise status
+        return {"id": ids["response_id"], "status": status, "output": ["excluded"]}
+
+
+GONE = PortkeyNotFoundError("gone", status_code=404)
+BROKEN = PortkeyServerError("broken", status_code=500)
 
 
 @pytest.fixture
-def portkey(monkeypatch: pytest.MonkeyPatch, portkey_connection: object) -> Portkey:
+def portkey(monkeypatch: pytest.MonkeyPatch, portkey_connection: object, without_reschedules: None) -> Portkey:
     fake = Portkey()
     monkeypatch.setattr(PortkeyHook, "create_job", lambda self, job, body: fake.create(job, body))
-    monkeypatch.setattr(PortkeyHook, "get_job", lambda self, job, ids, max_retries=None: fake.get(job, ids))
+    monkeypatch.setattr(PortkeyClient, "get", lambda self, *request, **options: fake.get(*request, **options))
     monkeypatch.setattr(PortkeyHook, "cancel_job", lambda self, job, ids: fake.cancelled.append(ids["response_id"]))
     monkeypatch.setattr("airflow_provider_portkey.tasks.wait.time.sleep", lambda seconds: None)
     return fake
 
 
-class Store(dict):
-    """Airflow's task state store, as far as it is used."""
-
-    set = dict.__setitem__
-
-
 @pytest.fixture
-def context() -> dict[str, Any]:
-    ti = SimpleNamespace(
-        dag_id="dag",
-        task_id="ask",
-        run_id="run",
-        map_index=-1,
-        max_tries=2,
-        try_number=1,
-        get_first_reschedule_date=lambda context: None,
-    )
-    return {"ti": ti, "task_state_store": Store()}
+def context(task_context) -> dict[str, Any]:
+    return task_context()
 
 
 def operator(**changes) -> PortkeyCreateResponseOperator:
@@ -82,8 +76,8 @@ def operator(**changes) -> PortkeyCreateResponseOperator:
     return PortkeyCreateResponseOperator(task_id="ask", **arguments)
 
 
-def test_submits_waits_and_returns_the_job_without_its_bulky_fields(portkey, context):
-    one = operator(instructions="Be short.", metadata={"a": "b"}, parameters={"tools": [], "store": True})
+def test_submits_waits_and_returns_the_job_without_its_excluded_fields(portkey, context):
+    one = operator(instructions="Be short.", metadata={"a": "b"}, extra_body={"tools": [], "store": True})
     assert one.execute(context) == {"id": "resp_1", "status": "completed"}
     assert portkey.bodies == [
         {
@@ -98,15 +92,15 @@ def test_submits_waits_and_returns_the_job_without_its_bulky_fields(portkey, con
     ]
 
 
-def test_returns_at_once_where_it_need_not_wait(portkey, context):
+def test_without_waiting_the_job_is_returned_as_it_was_submitted(portkey, context):
     portkey.status["resp_1"] = "in_progress"
     assert operator(wait_for_completion=False).execute(context) == {"id": "resp_1", "status": "queued"}
 
 
-def test_a_retry_goes_on_with_the_job_that_was_submitted(portkey, context, monkeypatch):
+def test_a_retry_continues_with_the_submitted_job(portkey, context, monkeypatch):
     portkey.status["resp_1"] = "in_progress"
     with monkeypatch.context() as crash:
-        crash.setattr(PortkeyCreateResponseOperator, "_look", lambda self: (_ for _ in ()).throw(MemoryError))
+        crash.setattr(PortkeyCreateResponseOperator, "_poll", lambda self: (_ for _ in ()).throw(MemoryError))
         with pytest.raises(MemoryError):
             operator().execute(context)
     portkey.status["resp_1"] = "completed"
@@ -114,9 +108,11 @@ def test_a_retry_goes_on_with_the_job_that_was_submitted(portkey, context, monke
     assert len(portkey.bodies) == 1
 
 
-def test_a_crash_before_the_answer_was_remembered_is_not_taken_for_nothing(portkey, context, monkeypatch):
+def test_a_crash_before_the_response_is_stored_leaves_the_outcome_unknown(portkey, context, monkeypatch):
     with monkeypatch.context() as crash:
-        crash.setattr(PortkeyCreateResponseOperator, "_remember", lambda *args: (_ for _ in ()).throw(MemoryError))
+        crash.setattr(
+            PortkeyCreateResponseOperator, "_remember", lambda *args, **kwargs: (_ for _ in ()).throw(MemoryError)
+        )
         with pytest.raises(MemoryError):
             operator().execute(context)
     with pytest.raises(PortkeySubmissionUnknownError, match="resubmit_unknown=True"):
@@ -154,30 +150,29 @@ def test_a_submission_that_broke_off_is_not_sent_again(portkey, context, error):
         ("in_progress", True, 1),
         ("completed", False, 1),
         ("completed", True, 2),
+        ("failed", False, 2),
         ("failed", True, 2),
-        ("gone", False, 2),
+        (GONE, False, 2),
     ],
 )
-def test_what_a_later_try_submits_anew(portkey, context, status, cleared, submissions):
+def test_what_a_later_try_submits_again(portkey, context, status, cleared, submissions):
     assert operator(wait_for_completion=False).execute(context)["id"] == "resp_1"
     portkey.status["resp_1"] = status
+    context["ti"].try_number += 1
     if cleared:
         context["ti"].max_tries += 1
     operator(wait_for_completion=False).execute(context)
     assert len(portkey.bodies) == submissions
 
 
-def test_a_job_that_ended_badly_fails_the_task(portkey, context):
+def test_a_job_that_failed_fails_the_task(portkey, context):
     portkey.status["resp_1"] = "failed"
     with pytest.raises(operator().job.failure_exception) as raised:
         operator().execute(context)
     assert not isinstance(raised.value, PortkeyRunFailedError)
 
 
-def test_a_rescheduled_wait_submits_once(portkey, context, monkeypatch):
-    base = next(cls for cls in PortkeyCreateResponseOperator.__mro__ if cls.__name__ == "BaseSensorOperator")
-    for name in ("_orig_start_date", "_is_metadatabase_mysql"):  # of Airflow 2, which asks its database
-        monkeypatch.setattr(f"{base.__module__}.{name}", lambda **_: None, raising=False)
+def test_a_rescheduled_wait_submits_once(portkey, context):
     portkey.status["resp_1"] = "in_progress"
     for _ in range(3):
         with pytest.raises(AirflowRescheduleException):
@@ -187,13 +182,10 @@ def test_a_rescheduled_wait_submits_once(portkey, context, monkeypatch):
     assert len(portkey.bodies) == 1
 
 
-def test_a_job_that_ends_badly_between_two_looks_of_one_try_fails_that_try(portkey, context, monkeypatch):
-    base = next(cls for cls in PortkeyCreateResponseOperator.__mro__ if cls.__name__ == "BaseSensorOperator")
-    for name in ("_orig_start_date", "_is_metadatabase_mysql"):  # of Airflow 2, which asks its database
-        monkeypatch.setattr(f"{base.__module__}.{name}", lambda **_: None, raising=False)
+def test_a_job_that_fails_between_two_polls_of_one_try_fails_that_try(portkey, context):
     portkey.status["resp_1"] = "in_progress"
-    for look in range(4):
-        if look == 2:
+    for process in range(4):
+        if process == 2:
             context["ti"].try_number += 1
         with pytest.raises(AirflowRescheduleException):
             operator(mode="reschedule").execute(context)
@@ -202,7 +194,90 @@ def test_a_job_that_ends_badly_between_two_looks_of_one_try_fails_that_try(portk
         operator(mode="reschedule").execute(context)
     assert len(portkey.bodies) == 1
     context["ti"].try_number += 1
+    with pytest.raises(AirflowRescheduleException):
+        operator(mode="reschedule").execute(context)
     assert operator(mode="reschedule").execute(context)["id"] == "resp_2"
+
+
+@pytest.mark.parametrize(
+    ("error", "choice", "raised", "gets"),
+    [
+        (BROKEN, {}, PortkeyPollingGaveUpError, 5),
+        (BROKEN, {"max_consecutive_failures": 2}, PortkeyPollingGaveUpError, 2),
+        (BROKEN, {"soft_fail": True}, AirflowSkipException, 5),
+        (GONE, {}, PortkeyNotFoundError, 1),
+        (GONE, {"never_fail": True}, AirflowSkipException, 1),
+    ],
+)
+def test_a_rescheduled_poll_fails_as_in_the_other_modes(portkey, context, error, choice, raised, gets):
+    portkey.status["resp_1"] = "in_progress"
+    with pytest.raises(AirflowRescheduleException):
+        operator(mode="reschedule").execute(context)
+    portkey.status["resp_1"] = error
+    portkey.gets.clear()
+    with pytest.raises(raised):
+        operator(mode="reschedule", **choice).execute(context)
+    assert len(portkey.gets) == gets
+    assert len(portkey.bodies) == 1
+
+
+def test_with_silent_fail_failed_rescheduled_polls_do_not_end_the_wait(portkey, context, monkeypatch):
+    portkey.status["resp_1"] = "in_progress"
+    with pytest.raises(AirflowRescheduleException):
+        operator(mode="reschedule").execute(context)
+    failures = [BROKEN] * 9
+
+    def get(self, path, ids, query=None, *, max_retries=None):
+        if failures:
+            raise failures.pop()
+        return {"id": ids["response_id"], "status": "completed"}
+
+    monkeypatch.setattr(PortkeyClient, "get", get)
+    assert operator(mode="reschedule", silent_fail=True).execute(context)["status"] == "completed"
+
+
+class TestRequests:
+    """A task sends the requests that it needs, and no other."""
+
+    def test_the_submission_is_the_first_poll(self, portkey, context):
+        portkey.post = {"id": "resp_1", "status": "completed"}
+        assert operator().execute(context)["status"] == "completed"
+        assert (len(portkey.bodies), portkey.gets) == (1, [])
+
+    def test_a_job_that_is_active_after_the_submission_is_requested_once(self, portkey, context):
+        operator().execute(context)
+        assert (len(portkey.bodies), portkey.gets) == (1, ["resp_1"])
+
+    def test_a_submission_without_a_status_is_no_poll(self, portkey, context):
+        portkey.post = {"id": "resp_1"}
+        assert operator(max_consecutive_failures=1).execute(context)["status"] == "completed"
+        assert portkey.gets == ["resp_1"]
+
+    def test_a_deferred_task_defers_without_a_poll_after_the_submission(self, portkey, context):
+        with pytest.raises(TaskDeferred):
+            operator(deferrable=True).execute(context)
+        assert (len(portkey.bodies), portkey.gets) == (1, [])
+
+    @pytest.mark.parametrize("how", [{}, {"deferrable": True}, {"mode": "reschedule"}])
+    def test_a_retry_requests_the_job_once(self, portkey, context, how):
+        operator(wait_for_completion=False).execute(context)
+        context["ti"].try_number += 1
+        assert operator(**how).execute(context)["status"] == "completed"
+        assert (len(portkey.bodies), portkey.gets) == (1, ["resp_1"])
+
+    def test_a_rescheduled_process_requests_the_job_once(self, portkey, context):
+        portkey.status["resp_1"] = "in_progress"
+        for gets in range(3):
+            with pytest.raises(AirflowRescheduleException):
+                operator(mode="reschedule").execute(context)
+            assert len(portkey.gets) == gets
+        portkey.status["resp_1"] = "completed"
+        operator(mode="reschedule").execute(context)
+        assert (len(portkey.bodies), len(portkey.gets)) == (1, 3)
+
+    def test_without_waiting_nothing_is_requested(self, portkey, context):
+        operator(wait_for_completion=False).execute(context)
+        assert (len(portkey.bodies), portkey.gets) == (1, [])
 
 
 def test_a_deferred_wait_knows_the_job_and_cancels_it_on_a_kill(portkey, context):
@@ -214,9 +289,9 @@ def test_a_deferred_wait_knows_the_job_and_cancels_it_on_a_kill(portkey, context
     assert arguments["cancel_on_kill"] is True
 
 
-@pytest.mark.parametrize(("asked", "cancelled"), [(True, ["resp_1"]), (False, [])])
-def test_a_kill_on_the_worker_cancels_what_was_submitted(portkey, context, asked, cancelled):
-    one = operator(cancel_on_kill=asked, wait_for_completion=False)
+@pytest.mark.parametrize(("requested", "cancelled"), [(True, ["resp_1"]), (False, [])])
+def test_a_kill_on_the_worker_cancels_the_submitted_job(portkey, context, requested, cancelled):
+    one = operator(cancel_on_kill=requested, wait_for_completion=False)
     one.execute(context)
     one.on_kill()
     assert portkey.cancelled == cancelled
@@ -227,23 +302,29 @@ def test_a_kill_before_the_submission_cancels_nothing(portkey):
     assert portkey.cancelled == []
 
 
-def test_without_a_task_state_store_a_variable_remembers(portkey, context, monkeypatch):
-    del context["task_state_store"]
-    variables: dict[str, Any] = {}
-    monkeypatch.setattr(Variable, "get", lambda key, default, deserialize_json: variables.get(key, default))
-    monkeypatch.setattr(Variable, "set", lambda key, value, serialize_json: variables.update({key: value}))
-    monkeypatch.setattr(Variable, "delete", variables.pop)
+def test_a_kill_in_a_rescheduled_process_cancels_the_submitted_job(portkey, context):
+    portkey.status["resp_1"] = "in_progress"
+    for _ in range(2):
+        one = operator(mode="reschedule")
+        with pytest.raises(AirflowRescheduleException):
+            one.execute(context)
+    one.on_kill()
+    assert portkey.cancelled == ["resp_1"]
+
+
+def test_without_a_task_state_store_a_variable_holds_the_job(portkey, task_context, variables):
+    context = task_context(store=False, task_id="ask")
     portkey.status["resp_1"] = "in_progress"
     with pytest.raises(TaskDeferred):
         operator(deferrable=True).execute(context)
-    assert list(variables) == ["portkey_job__dag__ask__run__-1"]
+    assert variables.keys() == {"portkey_job__dag__ask__run__-1"}
     portkey.status["resp_1"] = "completed"
     assert operator().execute(context)["id"] == "resp_1"
     assert len(portkey.bodies) == 1
     assert variables == {}
 
 
-def test_an_answer_without_an_id_is_an_error(portkey, context, monkeypatch):
+def test_a_submission_without_an_id_is_an_error(portkey, context, monkeypatch):
     monkeypatch.setattr(PortkeyHook, "create_job", lambda self, job, body: {"status": "queued"})
     with pytest.raises(PortkeyUnexpectedResponseError, match="no id"):
         operator().execute(context)
@@ -254,9 +335,9 @@ def test_an_answer_without_an_id_is_an_error(portkey, context, monkeypatch):
     [
         ({"input": ""}, "input"),
         ({"model": ""}, "model"),
-        ({"parameters": {"background": False}}, "background"),
-        ({"parameters": {"model": "other"}}, "model"),
-        ({"parameters": {"stream": True}}, "stream"),
+        ({"extra_body": {"background": False}}, "background"),
+        ({"extra_body": {"model": "other"}}, "model"),
+        ({"extra_body": {"stream": True}}, "stream"),
     ],
 )
 def test_a_wrong_request_is_named_before_it_is_sent(portkey, context, wrong, named):
@@ -264,3 +345,16 @@ def test_a_wrong_request_is_named_before_it_is_sent(portkey, context, wrong, nam
         operator(**wrong).execute(context)
     assert portkey.bodies == []
     assert operator().execute(context)["id"] == "resp_1"
+
+
+def test_whether_to_submit_again_may_be_a_template(portkey, context):
+    assert operator(resubmit_unknown="{{ params.again }}").resubmit_unknown == "{{ params.again }}"
+    with pytest.raises(PortkeyInvalidArgumentError, match="resubmit_unknown"):
+        operator(resubmit_unknown="perhaps")
+    portkey.post = BROKEN
+    with pytest.raises(PortkeyServerError):
+        operator().execute(context)
+    portkey.post = None
+    with pytest.raises(PortkeySubmissionUnknownError):
+        operator(resubmit_unknown="False").execute(context)
+    assert operator(resubmit_unknown="True").execute(context)["id"] == "resp_2"

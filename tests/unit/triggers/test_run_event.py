@@ -120,7 +120,7 @@ def test_filters(mock_server, resumed):
     assert [payload["id"] for payload in asyncio.run(first(one, 1))] == ["run_4"]
 
 
-def test_the_very_first_start_emits_the_runs_that_finish_from_then_on(mock_server, clock, watcher, until):
+def test_the_very_first_start_emits_the_runs_that_finish_from_then_on(mock_server, server_clock, watcher, until):
     mock_server.add_run(thread_id="thread_1", run_id="run_before")
     mock_server.add_run(thread_id="thread_1", run_id="run_1", statuses=[("queued", 0), ("completed", 30)])
 
@@ -128,19 +128,19 @@ def test_the_very_first_start_emits_the_runs_that_finish_from_then_on(mock_serve
         watching = asyncio.create_task(first(watcher(), 2))
         await until(lambda: len(mock_server.requests) > 1)
         mock_server.add_run(thread_id="thread_1", run_id="run_2", statuses="cancelled")
-        clock.advance(30)
+        server_clock.advance(30)
         return await watching
 
     assert [payload["id"] for payload in asyncio.run(events())] == ["run_1", "run_2"]
 
 
-def test_the_pause_between_polls_is_the_interval(mock_server, pauses, clock, watcher, until):
+def test_the_pause_between_polls_is_the_interval(mock_server, pauses, server_clock, watcher, until):
     mock_server.add_run(thread_id="thread_1", run_id="run_1", statuses=[("queued", 0), ("completed", 30)])
 
     async def poll() -> None:
         watching = asyncio.create_task(first(watcher(), 1))
         await until(lambda: len(mock_server.requests) > 3)
-        clock.advance(30)
+        server_clock.advance(30)
         await watching
 
     asyncio.run(poll())

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_portkey import exceptions
-from airflow_provider_portkey.client import sessions
+from airflow_provider_portkey.client import requests_session
 from airflow_provider_portkey.parameters import PARAMETERS
 from airflow_provider_portkey.testing import PortkeyMockServer
 from airflow_provider_portkey.transfers.steps_to_object_storage import PortkeyThreadStepsToObjectStorageOperator
@@ -212,9 +212,9 @@ def test_further_fields_are_asked_for(mock_server: PortkeyMockServer, tmp_path: 
 def test_as_many_requests_are_allowed_as_a_session_keeps_connections() -> None:
     limit = PARAMETERS["max_concurrent_requests"]
 
-    assert limit("max_concurrent_requests", sessions.MAX_CONNECTIONS) == sessions.MAX_CONNECTIONS
+    assert limit("max_concurrent_requests", requests_session.MAX_CONNECTIONS) == requests_session.MAX_CONNECTIONS
     with pytest.raises(exceptions.PortkeyInvalidArgumentError):
-        limit("max_concurrent_requests", sessions.MAX_CONNECTIONS + 1)
+        limit("max_concurrent_requests", requests_session.MAX_CONNECTIONS + 1)
 
 
 def test_an_object_store_gets_the_window(memory_store: str, clock: Any, nights: Any, add: Any) -> None:
