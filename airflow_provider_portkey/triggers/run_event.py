@@ -53,8 +53,8 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
     :param assistant_id: Only runs of this assistant.
     :param metadata: Only runs whose metadata holds these pairs, with others or without.
     :param portkey_conn_id: The Airflow connection.
-    :param poll_interval: Seconds between two polls; 60 for ``None``. Watchers of a thread with equal intervals share their polls
-        (Airflow 3.3 and newer).
+    :param poll_interval: Seconds between two polls; 60 for ``None``. Watchers of a thread with equal intervals share
+        their polls (Airflow 3.3 and newer).
     :param max_consecutive_failures: Consecutive polls that may fail before the trigger gives up; Airflow then starts
         the trigger again.
     :param lookback: Seconds: at the very first start, active runs that were created within them are watched too. Runs
