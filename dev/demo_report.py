@@ -1,4 +1,4 @@
-"""What the demo prints at its end: what was seen to happen, and the steps in the file."""
+"""What the demo prints at its end: what happened, and the steps in the file."""
 
 from __future__ import annotations
 
@@ -10,35 +10,33 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from dev.demo_run import WAITS, Seen
-from dev.phases import PhaseFailed
+from dev.demo_run import WAIT_TASK, Observed
+from dev.steps import StepFailedError
 
 
 def read_steps(manifest: dict[str, Any], path: Path) -> list[dict[str, Any]]:
     """
-    Return the rows of the file, checked against the manifest.
+    Return the rows of the file, checked against the manifest that the exporting task returned.
 
-    :param manifest: What the exporting task returned.
-    :param path: The file.
-    :raises PhaseFailed: They disagree.
+    :raises StepFailedError: They disagree.
     """
     content = path.read_bytes()
     rows = [json.loads(line) for line in content.splitlines()]
     found = {"rows": len(rows), "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    told = {name: manifest.get(name) for name in found}
-    if found != told:
-        raise PhaseFailed(f"the file is not what the manifest says: {found}, not {told}", path)
+    stated = {name: manifest.get(name) for name in found}
+    if found != stated:
+        raise StepFailedError(f"{path} is not what the manifest says: {found}, not {stated}.")
     return rows
 
 
 def print_report(
-    console: Console, *, seen: Seen, manifest: dict[str, Any], rows: list[dict[str, Any]], path: Path
+    console: Console, *, observed: Observed, manifest: dict[str, Any], rows: list[dict[str, Any]], path: Path
 ) -> None:
     """
     Print what happened.
 
     :param console: Where to.
-    :param seen: The states that were observed.
+    :param observed: The states that the tasks were seen in.
     :param manifest: What the exporting task returned.
     :param rows: The file's rows.
     :param path: The file.
@@ -47,14 +45,14 @@ def print_report(
     for heading in ("#", "step", "type", "status", "seconds", "what"):
         table.add_column(heading, justify="right" if heading in ("#", "seconds") else "left", no_wrap=heading != "what")
     for number, row in enumerate(rows, start=1):
-        cells = (row.get("id"), row.get("type"), row.get("status"), _seconds(row), _what(row))
-        table.add_row(str(number), *(str(cell or "") for cell in cells))
+        cells = (number, row.get("id"), row.get("type"), row.get("status"), _seconds(row), _what(row))
+        table.add_row(*(str(cell or "") for cell in cells))
     console.print()
     console.print(table)
     console.print()
     for name, value in (
-        ("waiting", _waiting(seen)),
-        ("states seen", " -> ".join(seen.states.get(WAITS, []))),
+        ("waiting", _waiting(observed)),
+        ("states seen", " -> ".join(observed.states.get(WAIT_TASK, []))),
         ("run", f"{manifest['run_id']} of thread {manifest['thread_id']}: {manifest['run_status']}"),
         ("rows exported", f"{manifest['rows']} in {manifest['pages']} page(s), {manifest['bytes']} bytes"),
         ("sha256", f"{manifest['sha256']} (the same in the file and in XCom)"),
@@ -64,20 +62,18 @@ def print_report(
         console.print(f"{name.ljust(14)} {value}", soft_wrap=True, markup=False)
 
 
-def _waiting(seen: Seen) -> str:
-    if seen.deferred_at is None:
-        return "the task was never seen as deferred: the run had ended at its first look"
-    if seen.resumed_at is None:
+def _waiting(observed: Observed) -> str:
+    if observed.deferred_at is None:
+        return "the task was never seen as deferred: the run had ended at its first poll"
+    if observed.resumed_at is None:
         return "the task deferred, and was not seen to resume"
-    seconds = seen.resumed_at - seen.deferred_at
+    seconds = observed.resumed_at - observed.deferred_at
     return f"the task deferred, left its worker slot for {seconds:.0f} s, and was resumed by the triggerer"
 
 
 def _seconds(row: dict[str, Any]) -> str:
     begin, end = row.get("created_at"), row.get("completed_at")
-    if not isinstance(begin, (int, float)) or not isinstance(end, (int, float)):
-        return ""
-    return f"{end - begin:g}"
+    return f"{end - begin:g}" if isinstance(begin, (int, float)) and isinstance(end, (int, float)) else ""
 
 
 def _what(row: dict[str, Any]) -> str:

@@ -1,31 +1,25 @@
-"""The demo's DAG run: started over REST, watched until its end, and what was seen on the way."""
+"""The demo's DAG run: started over REST and polled until its end."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import requests
 from rich.console import Console
 
 from dev.demo_portkey import Target
-from dev.phases import PhaseFailed
-from dev.standalone import Standalone
+from dev.standalone import Standalone, Tasks
+from dev.steps import StepFailedError
 
 DAG_ID = "portkey_gate_and_export"
-WAITS = "wait_for_run"
-EXPORTS = "export_steps"
-
-#: For a run of the mock server; several times what the DAG run takes on two busy cores.
-LOCAL_SECONDS = 180.0
-#: For a run of a hosted Portkey: the sensor's own time-out, and some more.
-HOSTED_SECONDS = 3_900.0
+WAIT_TASK = "wait_for_run"
+EXPORT_TASK = "export_steps"
 
 
 @dataclass
-class Seen:
+class Observed:
     """
     What a DAG run looked like from outside.
 
@@ -40,13 +34,13 @@ class Seen:
     deferred_at: float | None = None
     resumed_at: float | None = None
 
-    def look(self, tasks: dict[str, dict[str, Any]]) -> None:
+    def update(self, tasks: Tasks) -> None:
         """Take note of the tasks' states now."""
         for name, task in tasks.items():
             state, known = task["state"] or "none", self.states.setdefault(name, [])
             if not known or known[-1] != state:
                 known.append(state)
-        state = (tasks.get(WAITS) or {}).get("state")
+        state = (tasks.get(WAIT_TASK) or {}).get("state")
         if state == "deferred":
             self.deferred_at = self.deferred_at or time.monotonic()
         elif self.deferred_at is not None:
@@ -57,43 +51,36 @@ class Seen:
         return ", ".join(f"{name} {states[-1]}" for name, states in self.states.items() if states[-1] != "none")
 
 
-def run_dag(airflow: Standalone, target: Target, path: Path, *, hosted: bool, console: Console) -> Seen:
+def run_dag(airflow: Standalone, target: Target, path: Path, *, console: Console) -> Observed:
     """
     Run the example DAG to its end, with a line that shows the states of its tasks.
 
     :param airflow: The running Airflow.
     :param target: The run that the DAG waits for.
     :param path: Where the DAG writes the steps.
-    :param hosted: Whether the run belongs to a Portkey elsewhere, which may take its time.
     :param console: Where the line goes.
-    :raises PhaseFailed: The DAG run failed, or did not end in time.
+    :raises StepFailedError: The DAG run failed, or a part that it needs.
     """
     started = time.monotonic()
     try:
         airflow.api.unpause(DAG_ID)
         conf = {"thread_id": target.thread_id, "run_id": target.run_id, "path": str(path)}
-        seen = Seen(airflow.api.trigger(DAG_ID, conf))
+        observed = Observed(airflow.api.trigger(DAG_ID, conf))
         with console.status("DAG run started") as status:
 
-            def look(state: str, tasks: dict[str, dict[str, Any]]) -> None:
-                airflow.check()
+            def on_poll(state: str, tasks: Tasks) -> None:
                 target.check()
-                seen.look(tasks)
-                status.update(f"{time.monotonic() - started:3.0f} s  DAG run {state}: {seen.line()}")
+                observed.update(tasks)
+                status.update(f"{time.monotonic() - started:3.0f} s  DAG run {state}: {observed.line()}")
 
-            seconds = HOSTED_SECONDS if hosted else LOCAL_SECONDS
-            state = airflow.api.wait_for_run(DAG_ID, seen.dag_run_id, seconds=seconds, on_look=look)
-    except (requests.RequestException, TimeoutError) as error:
-        raise PhaseFailed(str(error), airflow.log) from error
-    if state != "success":
-        raise PhaseFailed(f"the DAG run ended as {state}\n{_why(airflow, seen)}", airflow.folder / "logs")
-    return seen
-
-
-def _why(airflow: Standalone, seen: Seen) -> str:
-    """Return the end of the log of the first task that failed."""
-    for task_id, states in seen.states.items():
-        if states[-1] == "failed":
-            lines = airflow.api.log(DAG_ID, seen.dag_run_id, task_id).splitlines()
-            return "\n".join([f"{task_id}:", *lines[-15:]])
-    return f"states: {seen.states}"
+            state = airflow.wait_for_run(DAG_ID, observed.dag_run_id, on_poll=on_poll, timeout=target.timeout)
+        if state == "success":
+            return observed
+        for task_id, states in observed.states.items():
+            if states[-1] == "failed":
+                lines = airflow.api.log(DAG_ID, observed.dag_run_id, task_id).splitlines()[-15:]
+                raise StepFailedError("\n".join([f"the task {task_id} failed; the last lines of its log:", *lines]))
+    except requests.RequestException as error:
+        airflow.check()
+        raise StepFailedError(f"Airflow's API: {error}.", airflow.log) from error
+    raise StepFailedError(f"the DAG run ended as {state}, with the states {observed.states}.", airflow.log)

@@ -1,0 +1,88 @@
+"""
+Waiting for another process: as long as it lives and moves.
+
+How long a thing takes depends on the machine and on what else runs there, so no wait has a limit in seconds that a busy
+machine would reach. What is limited is how long nothing moves at all, and, far above any sensible wait, the whole.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+#: Seconds after which a wait ends even though something still moves: Airflow took 500 s to start on a machine with ten
+#: times more work than cores.
+DEFAULT_TIMEOUT = 600.0
+#: The part of the whole for which nothing may move.
+_STALL_RATIO = 0.2
+
+#: Seconds between two checks of the condition.
+_POLL_INTERVAL = 0.2
+#: Seconds between two observations of what moves.
+_OBSERVE_INTERVAL = 1.0
+
+
+class WaitTimeoutError(Exception):
+    """A condition did not come true, and there is no sign that it will."""
+
+
+class Progress:
+    """
+    Whether a wait should go on. It is given the time and the evidence, and reads neither a clock nor a process.
+
+    :param timeout: Seconds for the whole; a fifth of them may pass without a change of the evidence.
+    :param now: When the wait begins.
+    """
+
+    def __init__(self, timeout: float, now: float) -> None:
+        self._timeout = timeout
+        self._started = self._moved = now
+        self._evidence: object = None
+
+    def observe(self, evidence: object, now: float) -> None:
+        """
+        Take note of what shows that something moves.
+
+        :param evidence: Differs from the last one where something moved.
+        :param now: The time of the observation.
+        :raises WaitTimeoutError: Nothing has moved for too long, or the whole is used up.
+        """
+        if evidence != self._evidence:
+            self._evidence, self._moved = evidence, now
+        if now - self._started >= self._timeout:
+            raise WaitTimeoutError(f"not within {self._timeout:.0f} s")
+        if now - self._moved >= self._timeout * _STALL_RATIO:
+            raise WaitTimeoutError(f"nothing has moved for {now - self._moved:.0f} s")
+
+
+def wait_until(
+    condition: Callable[[], T | None],
+    *,
+    evidence: Callable[[], object],
+    timeout: float = DEFAULT_TIMEOUT,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], object] = time.sleep,
+) -> T:
+    """
+    Wait until a condition gives something true.
+
+    :param condition: Checked again and again.
+    :param evidence: Returns what changes while there is progress; raises where waiting has become hopeless.
+    :param timeout: Seconds for the whole.
+    :param clock: Gives the time in seconds.
+    :param sleep: Passes time.
+    :return: What the condition gave.
+    :raises WaitTimeoutError: See :class:`Progress`.
+    """
+    progress = Progress(timeout, clock())
+    observed: float | None = None
+    while not (found := condition()):
+        now = clock()
+        if observed is None or now - observed >= _OBSERVE_INTERVAL:
+            progress.observe(evidence(), now)
+            observed = now
+        sleep(_POLL_INTERVAL)
+    return found
