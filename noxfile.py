@@ -104,16 +104,17 @@ def lock(session: nox.Session) -> None:
 
 
 def _install(session: nox.Session, environment: Environment) -> None:
-    """Install what the lock names and nothing else, and this project so that a change of a file is in force at once."""
+    """
+    Install what the lock names and nothing else, and this project as a link to its files.
+
+    The environment is emptied first: what an interrupted command left may hold half a package.
+    """
     if environment.is_current():
         return
-    with environment.change() as whole:
-        if not whole:
-            session.run_install(
-                "uv", "venv", "--clear", "--python", sys.executable, str(environment.folder), silent=True
-            )
-        session.run_install("uv", "pip", "sync", "--require-hashes", str(environment.lock), silent=True)
-        session.install("--no-deps", "--no-build-isolation", "--editable", ".")
+    session.run_install("uv", "venv", "--clear", "--python", sys.executable, str(environment.folder), silent=True)
+    session.install("--require-hashes", "-r", str(environment.lock))
+    session.install("--no-deps", "--no-build-isolation", "--editable", ".")
+    environment.mark_current()
 
 
 def _run_tool(session: nox.Session, name: str, *arguments: str, silent: bool = False) -> None:

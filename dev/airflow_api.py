@@ -63,10 +63,6 @@ class AirflowApi:
             raise requests.HTTPError(message, response=response)
         return response.json()
 
-    def import_errors(self) -> dict[str, str]:
-        """Return the tracebacks of the DAG files that could not be imported, by the file's name in its folder."""
-        return {each["filename"]: each["stack_trace"] for each in self.get("/importErrors")["import_errors"]}
-
     def unpause(self, dag_id: str) -> None:
         """Let a DAG run."""
         self.call("PATCH", f"/dags/{dag_id}", {"is_paused": False})
@@ -75,10 +71,6 @@ class AirflowApi:
         """Start a DAG run with values for the DAG's params, and return its id."""
         body = {"logical_date": None, "conf": dict(conf or {})}
         return str(self.call("POST", f"/dags/{dag_id}/dagRuns", body)["dag_run_id"])
-
-    def run_state(self, dag_id: str, run_id: str) -> str:
-        """Return the state of a DAG run."""
-        return str(self.get(f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
     def task_instances(self, dag_id: str, run_id: str) -> dict[str, dict[str, Any]]:
         """Return the task instances of a DAG run by task id; of mapped ones, the last."""

@@ -41,8 +41,12 @@ def _parser() -> argparse.ArgumentParser:
         help="run the tests; every other argument goes to pytest",
         usage="%(prog)s [--airflow VERSION] [arguments of pytest]",
     )
-    versions = {"choices": environments.AIRFLOW_VERSIONS, "default": environments.CURRENT_VERSION}
-    test.add_argument("--airflow", **versions, help="the version of Airflow to test on (default: %(default)s)")
+    test.add_argument(
+        "--airflow",
+        choices=environments.AIRFLOW_VERSIONS,
+        default=environments.CURRENT_VERSION,
+        help="the version of Airflow to test on (default: %(default)s)",
+    )
 
     commands.add_parser("lint", help="check style and imports")
     commands.add_parser("typecheck", help="check types")

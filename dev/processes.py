@@ -19,33 +19,14 @@ from dev.waiting import DEFAULT_TIMEOUT, WaitTimeoutError, wait_until
 T = TypeVar("T")
 
 
-class Stoppable:
-    """What is started and stopped, as a context manager."""
-
-    def start(self) -> None:
-        """Start it."""
-        raise NotImplementedError
-
-    def stop(self) -> None:
-        """Stop it and everything that it started; do nothing where it has ended already."""
-        raise NotImplementedError
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-
-class Child(Stoppable):
+class Child:
     """
-    A program that runs beside this one.
+    A program that runs beside this one; a context manager that starts and stops it.
 
     :param name: What to call it in messages, with its article.
     :param command: The program and its arguments.
     :param log: The file for its output; begun anew at each start.
-    :param env: Its whole environment; that of this process where not given.
+    :param env: Its whole environment.
     :param cwd: Its folder.
     :param timeout: Seconds that a wait for it may last although it lives and moves.
     :param grace: Seconds that it may take to stop by itself.
@@ -57,47 +38,35 @@ class Child(Stoppable):
         command: Sequence[str | Path],
         *,
         log: Path,
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
+        env: Mapping[str, str],
+        cwd: Path,
         timeout: float = DEFAULT_TIMEOUT,
         grace: float = 20.0,
     ) -> None:
         self.name = name
-        self.command = [str(part) for part in command]
         self.log = log
-        self._env = env
+        self.timeout = timeout
+        self._command = [str(part) for part in command]
+        self.env = env
         self._cwd = cwd
-        self._timeout = timeout
         self._grace = grace
         self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def pid(self) -> int:
-        """The id of the process, and of the session and the process group that it leads."""
-        if self._process is None:
-            raise RuntimeError(f"{self.name} was not started")
-        return self._process.pid
-
-    @property
-    def alive(self) -> bool:
-        """Whether it was started and has not ended."""
-        return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
         """
         Start it.
 
-        :raises StepFailedError: There is no such program.
+        :raises StepFailedError: It could not be started.
         """
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("w") as output:
+        with self.log.open("w") as log:
             try:
                 self._process = subprocess.Popen(
-                    self.command,
+                    self._command,
                     stdin=subprocess.DEVNULL,
-                    stdout=output,
+                    stdout=log,
                     stderr=subprocess.STDOUT,
-                    env=self._env,
+                    env=self.env,
                     cwd=self._cwd,
                     start_new_session=True,
                 )
@@ -114,13 +83,12 @@ class Child(Stoppable):
 
         :raises StepFailedError: It does not.
         """
-        if self.alive:
-            return
-        code = self._process.returncode if self._process is not None else None
-        how = f"was killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"exited with {code}"
-        raise StepFailedError(f"{self.name} {how}.", self.log)
+        code = self._process.poll() if self._process is not None else 0
+        if code is not None:
+            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+            raise StepFailedError(f"{self.name} {how}.", self.log)
 
-    def evidence(self) -> tuple[int, int]:
+    def evidence(self) -> object:
         """
         Return what changes while it does something: the size of its log, and its CPU seconds.
 
@@ -129,27 +97,33 @@ class Child(Stoppable):
         self.check()
         return self.log.stat().st_size, cpu_seconds(self.family())
 
-    def wait_for(self, condition: Callable[[], T | None], what: str) -> T:
+    def wait_for(self, condition: Callable[[], T | None], what: str, *, timeout: float | None = None) -> T:
         """
         Wait until a condition gives something true, while the process lives and moves.
 
         :param condition: Checked again and again.
         :param what: What is waited for, for the message.
+        :param timeout: Seconds for the whole, where not those of this process.
         :return: What the condition gave.
-        :raises StepFailedError: The process ended, or does nothing any more.
+        :raises StepFailedError: The process ended, or there is no sign of progress.
         """
         try:
-            return wait_until(condition, evidence=self.evidence, timeout=self._timeout)
+            return wait_until(condition, evidence=self.evidence, timeout=timeout or self.timeout)
         except WaitTimeoutError as error:
-            raise StepFailedError(f"{self.name} is not healthy, no {what}: {error}.", self.log) from error
+            raise self.unhealthy_error(f"no {what}: {error}") from error
+
+    def unhealthy_error(self, message: str) -> StepFailedError:
+        """Return the error for a wait that has failed, with the log that says why."""
+        return StepFailedError(f"{self.name} is not healthy: {message}.", self.log)
 
     def family(self) -> list[psutil.Process]:
         """Return the process, those that it started, and those that they started."""
-        try:
-            process = psutil.Process(self.pid)
-            return [process, *process.children(recursive=True)]
-        except psutil.NoSuchProcess:
+        if self._process is None or self._process.poll() is not None:
             return []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(self._process.pid)
+            return [process, *process.children(recursive=True)]
+        return []
 
     def stop(self) -> None:
         """
@@ -160,26 +134,26 @@ class Child(Stoppable):
         """
         if self._process is None:
             return
-        family = self.family()[1:]
-        if self.alive:
-            self._process.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(self._grace)
-        _end(family, group=self._process.pid)
+        # psutil compares the time of creation as well, so an id that another process got meanwhile is left alone.
+        left = self.family()[1:]
+        self._process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(self._grace)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
+            for process in left:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(number)
+            _, left = psutil.wait_procs(left, timeout=5)
         self._process.wait()
 
+    def __enter__(self) -> Self:
+        self.start()
+        return self
 
-def _end(family: Iterable[psutil.Process], *, group: int) -> None:
-    """Send SIGTERM, then SIGKILL, to what is left of a process group and of a family that may have left the group."""
-    # psutil compares the time of creation as well, so an id that another process got meanwhile is left alone.
-    left = [process for process in family if process.is_running()]
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(group, number)
-        for process in left:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(number)
-        _, left = psutil.wait_procs(left, timeout=5)
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
 
 def cpu_seconds(processes: Iterable[psutil.Process]) -> int:
@@ -190,12 +164,6 @@ def cpu_seconds(processes: Iterable[psutil.Process]) -> int:
             used = process.cpu_times()
             total += used.user + used.system
     return int(total)
-
-
-def listening_addresses(pid: int) -> set[str]:
-    """Return the addresses that a process accepts connections on."""
-    connections = psutil.Process(pid).net_connections(kind="tcp")
-    return {connection.laddr.ip for connection in connections if connection.status == psutil.CONN_LISTEN}
 
 
 def free_ports(count: int) -> list[int]:

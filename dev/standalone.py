@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import secrets
 import sys
@@ -16,9 +15,9 @@ import requests
 
 from dev.airflow_api import AirflowApi
 from dev.paths import clean_environ
-from dev.processes import Child, Stoppable, cpu_seconds, free_ports
+from dev.processes import Child, cpu_seconds, free_ports
 from dev.steps import StepFailedError
-from dev.waiting import DEFAULT_TIMEOUT, WaitTimeoutError, wait_until
+from dev.waiting import DEFAULT_TIMEOUT
 
 T = TypeVar("T")
 Tasks = dict[str, dict[str, Any]]
@@ -30,12 +29,14 @@ PARTS = {
     "scheduler": "scheduler",
     "dag-processor": "DAG processor",
     "triggerer": "triggerer",
+    "metadatabase": "metadata database",
 }
+AIRFLOW = Path(sys.prefix) / "bin" / "airflow"
 #: States in which a DAG run stays.
 TERMINAL_STATES = frozenset({"success", "failed"})
 
 
-class Standalone(Stoppable):
+class Standalone(Child):
     """
     A running Airflow: database, API server, scheduler, DAG processor and triggerer.
 
@@ -61,25 +62,12 @@ class Standalone(Stoppable):
         self.url = f"http://127.0.0.1:{port}"
         self.api = AirflowApi(self.url)
         env = _environ(self.folder, self._dags_folder, self.url, log_ports)
-        env.update({f"AIRFLOW_CONN_{name.upper()}": json.dumps(fields) for name, fields in (connections or {}).items()})
-        env.update(settings or {})
-        self.log = self.folder / "standalone.log"
-        self._env = env
-        self._timeout = timeout
-        self._child = self._component("standalone", self.log, env)
-        #: The processes that were started by hand, with their parts.
-        self._more: list[tuple[str, Child]] = []
+        env |= {f"AIRFLOW_CONN_{name.upper()}": json.dumps(fields) for name, fields in (connections or {}).items()}
+        env |= settings or {}
+        log = self.folder / "standalone.log"
+        super().__init__("Airflow", [AIRFLOW, "standalone"], log=log, env=env, cwd=self.folder, timeout=timeout)
         #: The parts that have been seen to run, and should.
-        self._running: set[str] = set()
-
-    def _component(self, name: str, log: Path, env: Mapping[str, str]) -> Child:
-        command = [Path(sys.prefix) / "bin" / "airflow", name]
-        return Child(f"airflow {name}", command, log=log, env=env, cwd=self.folder, timeout=self._timeout)
-
-    @property
-    def pid(self) -> int:
-        """The id of the parent process."""
-        return self._child.pid
+        self.expected: set[str] = set()
 
     @property
     def password(self) -> str:
@@ -93,8 +81,7 @@ class Standalone(Stoppable):
 
         :raises StepFailedError: A part ended, or does not become healthy.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._child.start()
+        super().start()
         try:
             self.wait_for(lambda: not self._unhealthy(self._health()), "healthy parts")
             # The execution API is set up at its first request: six seconds that the first task would pay.
@@ -108,11 +95,11 @@ class Standalone(Stoppable):
         return self.api.try_get("/monitor/health")
 
     def _unhealthy(self, health: Any) -> list[str]:
-        """Return the parts that are not healthy; of a part without a process, the name in Airflow's document."""
+        """Return the parts that are not healthy, as named in :data:`PARTS`."""
         if health is None:
             return ["api-server"]
-        names = ("metadatabase", "scheduler", "dag_processor", "triggerer")
-        return [name.replace("_", "-") for name in names if (health.get(name) or {}).get("status") != "healthy"]
+        status = {part: (health.get(part.replace("-", "_")) or {}).get("status") for part in PARTS}
+        return [part for part in PARTS if part != "api-server" and status[part] != "healthy"]
 
     def check(self) -> None:
         """
@@ -120,19 +107,13 @@ class Standalone(Stoppable):
 
         :raises StepFailedError: One does not.
         """
-        self._child.check()
+        super().check()
         found = {part for part in PARTS if self.processes_of(part)}
-        for part in self._running - found:
+        for part in self.expected - found:
             # Twice, for a process changes its title while it starts.
             if not self.processes_of(part):
-                raise self._failure(part, f"Airflow's {PARTS[part]} has ended.")
-        self._running |= found
-
-    def _failure(self, part: str, message: str) -> StepFailedError:
-        logs = [child.log for name, child in self._more if name == part]
-        if logs:
-            return StepFailedError(message, logs[-1])
-        return StepFailedError(message, self.log, part=part if part in PARTS else "")
+                raise self.part_error(part, f"Airflow's {PARTS[part]} has ended.")
+        self.expected |= found
 
     def evidence(self) -> object:
         """
@@ -140,35 +121,30 @@ class Standalone(Stoppable):
 
         :raises StepFailedError: A part has ended.
         """
-        self.check()
         health = self._health()
         unhealthy = self._unhealthy(health)
-        if health is None or "metadatabase" in unhealthy:
-            return health, self._child.evidence()
-        lines = self._child.log_text().splitlines() if unhealthy else []
-        moved = [
-            (sum(line.startswith(part) for line in lines), cpu_seconds(self.processes_of(part))) for part in unhealthy
-        ]
-        return moved or health
+        if "metadatabase" in unhealthy or health is None:
+            return health, super().evidence()
+        self.check()
+        lines = self.log_text().splitlines() if unhealthy else []
+        sizes = [sum(line.startswith(part) for line in lines) for part in unhealthy]
+        return health if not unhealthy else (sizes, [cpu_seconds(self.processes_of(part)) for part in unhealthy])
 
     def wait_for(self, condition: Callable[[], T | None], what: str, *, timeout: float | None = None) -> T:
-        """
-        Wait until a condition gives something true, while every part lives and moves.
+        """As of any child; that Airflow does not respond to the condition counts as not yet."""
+        return super().wait_for(lambda: _attempt(condition), what, timeout=timeout)
 
-        :param condition: Checked again and again; that Airflow does not respond to it counts as not yet.
-        :param what: What is waited for, for the message.
-        :param timeout: Seconds for the whole, where others than those of this Airflow.
-        :return: What the condition gave.
-        :raises StepFailedError: A part ended, or there is no sign of progress; it names the part that is not healthy.
-        """
-        try:
-            return wait_until(lambda: _attempt(condition), evidence=self.evidence, timeout=timeout or self._timeout)
-        except WaitTimeoutError as error:
-            unhealthy = self._unhealthy(self._health())
-            if not unhealthy:
-                raise StepFailedError(f"no {what}: {error}.", self.log) from error
-            names = " and ".join(PARTS.get(part, "metadata database") for part in unhealthy)
-            raise self._failure(unhealthy[0], f"no {what}: {error}; not healthy: Airflow's {names}.") from error
+    def unhealthy_error(self, message: str) -> StepFailedError:
+        """Return the error for a wait that has failed: it names the parts that are not healthy."""
+        unhealthy = self._unhealthy(self._health())
+        if not unhealthy:
+            return StepFailedError(f"{message}, though every part of Airflow is healthy.", self.log)
+        names = " and the ".join(PARTS[part] for part in unhealthy)
+        return self.part_error(unhealthy[0], f"Airflow's {names} is not healthy: {message}.")
+
+    def part_error(self, part: str, message: str) -> StepFailedError:
+        """Return an error with the log of a part."""
+        return StepFailedError(message, self.log, part=part)
 
     def wait_for_dag(self, dag_id: str) -> None:
         """
@@ -180,10 +156,10 @@ class Standalone(Stoppable):
         def parsed() -> bool:
             if self.api.try_get(f"/dags/{dag_id}/details") is not None:
                 return True
-            for name, trace in self.api.import_errors().items():
-                file = self._dags_folder / name
+            for error in self.api.get("/importErrors")["import_errors"]:
+                file = self._dags_folder / error["filename"]
                 if file.is_file() and dag_id in file.read_text():
-                    raise StepFailedError(f"{name} could not be imported:\n{trace}")
+                    raise StepFailedError(f"{file.name} could not be imported:\n{error['stack_trace']}")
             return False
 
         self.wait_for(parsed, f"DAG {dag_id}")
@@ -209,7 +185,7 @@ class Standalone(Stoppable):
         states: dict[str, str] = {}
 
         def terminal() -> str | None:
-            state = self.api.run_state(dag_id, run_id)
+            state = str(self.api.get(f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
             tasks = self.api.task_instances(dag_id, run_id)
             states.update({name: task["state"] for name, task in tasks.items()})
             on_poll(state, tasks)
@@ -227,48 +203,7 @@ class Standalone(Stoppable):
 
         :param component: One of :data:`PARTS`, ``executor`` for what starts tasks, or ``task`` for the tasks that run.
         """
-        children = [self._child, *(child for _, child in self._more)]
-        return [process for child in children for process in child.family() if _component_of(process) == component]
-
-    def kill(self, component: str) -> None:
-        """
-        Kill all processes of one part without a warning, as a crash of its machine would.
-
-        :param component: As of :meth:`processes_of`.
-        :raises LookupError: There is none.
-        """
-        found = self.processes_of(component)
-        if not found:
-            raise LookupError(f"no process of {component}")
-        self._running.discard(component)
-        # The log server that the part started stays behind otherwise.
-        family = {each for process in found for each in (process, *process.children(recursive=True))}
-        for process in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        self._child.wait_for(lambda: not any(map(_runs, family)), f"end of the killed {component}")
-
-    def start_component(self, component: str) -> Child:
-        """
-        Start one more process of a part, say after the first was killed: standalone restarts none.
-
-        :param component: The subcommand of ``airflow``.
-        :return: The process; stopped together with the rest.
-        """
-        # A second one of a kind needs a log server port of its own, in case the first is still there.
-        ports = [str(port) for port in free_ports(2)]
-        names = ("AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT", "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT")
-        log = self.folder / f"{component}-{len(self._more) + 2}.log"
-        child = self._component(component, log, {**self._env, **dict(zip(names, ports, strict=True))})
-        child.start()
-        self._more.append((component, child))
-        return child
-
-    def stop(self) -> None:
-        """Stop it, and every part that was started by hand."""
-        for _, child in self._more:
-            child.stop()
-        self._child.stop()
+        return [process for process in self.family() if component_of(process) == component]
 
 
 def _attempt(condition: Callable[[], T | None]) -> T | None:
@@ -321,15 +256,7 @@ def _environ(folder: Path, dags_folder: Path, url: str, log_ports: list[int]) ->
     return env
 
 
-def _runs(process: psutil.Process) -> bool:
-    """Standalone does not wait for its children: one that was killed stays in the table as a zombie."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _component_of(process: psutil.Process) -> str | None:
+def component_of(process: psutil.Process) -> str | None:
     """Read it from the command line (``airflow scheduler``), or from the title that Airflow gives a process."""
     try:
         words = " ".join(process.cmdline()).split()

@@ -72,18 +72,12 @@ def step(title: str, *, live: bool = False) -> Iterator[None]:
 
 
 def tail(log: Path, part: str = "", *, count: int = 15) -> list[str]:
-    """
-    Return the end of a log.
-
-    :param log: The file; may be missing.
-    :param part: Only lines that begin with this.
-    :param count: How many lines at most.
-    """
+    """Return the last lines of a log; only those that begin with the part, where there are any."""
     try:
         lines = log.read_text(errors="replace").splitlines()
     except OSError:
         return []
-    return [line for line in lines if line.startswith(part)][-count:]
+    return ([line for line in lines if line.startswith(part)] or lines)[-count:]
 
 
 def run_logged(
