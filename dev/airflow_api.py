@@ -9,6 +9,8 @@ import requests
 
 #: Seconds for one request: many times what a busy API server takes.
 _TIMEOUT = 120.0
+#: The same where a request is repeated anyhow.
+_PROBE_TIMEOUT = 10.0
 
 
 class AirflowApi:
@@ -30,34 +32,27 @@ class AirflowApi:
         self._session.headers["Authorization"] = f"Bearer {token}"
 
     def get(self, path: str, **params: Any) -> Any:
-        """
-        GET and return the JSON.
-
-        :param path: Below ``/api/v2``, or of the server where it begins with ``/execution``.
-        :param params: The query.
-        """
-        prefix = "" if path.startswith("/execution") else "/api/v2"
-        return self._request("GET", f"{prefix}{path}", params=params)
+        """GET a path below ``/api/v2`` with a query, and return the JSON."""
+        return self._request("GET", f"/api/v2{path}", params=params)
 
     def call(self, method: str, path: str, body: Mapping[str, Any]) -> Any:
-        """
-        POST or PATCH and return the JSON.
-
-        :param method: The HTTP method.
-        :param path: Below ``/api/v2``.
-        :param body: Sent as JSON.
-        """
+        """POST or PATCH JSON to a path below ``/api/v2``, and return the JSON."""
         return self._request(method, f"/api/v2{path}", json=body)
 
     def try_get(self, path: str) -> Any:
-        """Return what :meth:`get` does, or None where the server is not there yet or knows no such thing."""
+        """
+        GET and return the JSON, or None where the server is not there yet or knows no such thing.
+
+        :param path: Below ``/api/v2``, or of the server where it begins with ``/execution``.
+        """
+        prefix = "" if path.startswith("/execution") else "/api/v2"
         try:
-            return self.get(path)
+            return self._request("GET", f"{prefix}{path}", timeout=_PROBE_TIMEOUT)
         except (requests.RequestException, ValueError):
             return None
 
-    def _request(self, method: str, path: str, **options: Any) -> Any:
-        response = self._session.request(method, f"{self.url}{path}", timeout=_TIMEOUT, **options)
+    def _request(self, method: str, path: str, *, timeout: float = _TIMEOUT, **options: Any) -> Any:
+        response = self._session.request(method, f"{self.url}{path}", timeout=timeout, **options)
         if not response.ok:
             message = f"{method} {path}: {response.status_code} {response.text[:500]}"
             raise requests.HTTPError(message, response=response)

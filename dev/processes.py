@@ -29,7 +29,7 @@ class Child:
     :param env: Its whole environment.
     :param cwd: Its folder.
     :param timeout: Seconds that a wait for it may last although it lives and moves.
-    :param grace: Seconds that it may take to stop by itself.
+    :param grace: Seconds that it may take to stop after each signal.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class Child:
             for process in left:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.send_signal(number)
-            _, left = psutil.wait_procs(left, timeout=5)
+            _, left = psutil.wait_procs(left, timeout=self._grace)
         self._process.wait()
 
     def __enter__(self) -> Self:

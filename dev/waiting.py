@@ -19,6 +19,9 @@ DEFAULT_TIMEOUT = 600.0
 #: The part of the whole for which nothing may move.
 _STALL_RATIO = 0.2
 
+#: The most that one gap between two observations counts as: while the waiting process itself did not get to run, it
+#: cannot know that nothing moved.
+_LONGEST_GAP = 30.0
 #: Seconds between two checks of the condition.
 _POLL_INTERVAL = 0.2
 #: Seconds between two observations of what moves.
@@ -39,7 +42,8 @@ class Progress:
 
     def __init__(self, timeout: float, now: float) -> None:
         self._timeout = timeout
-        self._started = self._moved = now
+        self._started = self._observed = now
+        self._idle = 0.0
         self._evidence: object = None
 
     def observe(self, evidence: object, now: float) -> None:
@@ -50,12 +54,14 @@ class Progress:
         :param now: The time of the observation.
         :raises WaitTimeoutError: Nothing has moved for too long, or the whole is used up.
         """
+        self._idle += min(now - self._observed, _LONGEST_GAP)
         if evidence != self._evidence:
-            self._evidence, self._moved = evidence, now
+            self._idle = 0.0
+        self._evidence, self._observed = evidence, now
         if now - self._started >= self._timeout:
             raise WaitTimeoutError(f"not within {self._timeout:.0f} s")
-        if now - self._moved >= self._timeout * _STALL_RATIO:
-            raise WaitTimeoutError(f"nothing has moved for {now - self._moved:.0f} s")
+        if self._idle >= self._timeout * _STALL_RATIO:
+            raise WaitTimeoutError(f"nothing has moved for {self._idle:.0f} s")
 
 
 def wait_until(

@@ -441,9 +441,7 @@ def test_a_thread_that_was_made_in_the_same_call_cannot_be_looked_for(mock_serve
     assert len(posts(mock_server, "/threads/runs")) == (2 if again else 1)
 
 
-def test_a_run_whose_thread_was_made_in_the_same_call_is_resumed_once_it_is_known(
-    mock_server, context, monkeypatch
-):
+def test_a_run_whose_thread_was_made_in_the_same_call_is_resumed_once_it_is_known(mock_server, context, monkeypatch):
     mock_server.plan("runs", statuses=["queued", "completed"], advance="per_poll")
     killing(monkeypatch, "get_job", done=False)
     with pytest.raises(Killed):
