@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
 from dev import environments  # noqa: E402
-from dev.environments import AIRFLOW_VERSIONS, CURRENT_VERSION, NPM, NPM_OPTIONS, Environment  # noqa: E402
+from dev.environments import AIRFLOW_VERSIONS, CURRENT_VERSION, NPM, Environment  # noqa: E402
 from dev.paths import NODE_PROJECT, REQUIREMENTS  # noqa: E402
 
 nox.options.default_venv_backend = "uv"
@@ -92,9 +92,9 @@ def lock(session: nox.Session) -> None:
             header = f"# Made from {name}.in by `python3 -m dev lock`; do not edit.\n"
             (REQUIREMENTS / made.name).write_text(header + made.read_text())
         shutil.copy(NODE_PROJECT / "package.json", folder)
-        npm_options = ("install", "--package-lock-only", "--omit-lockfile-registry-resolved", *NPM_OPTIONS)
+        npm_options = ("--package-lock-only", "--omit-lockfile-registry-resolved")
         with session.chdir(folder):
-            session.run(*NPM, *npm_options)
+            session.run(*NPM, "install", *npm_options, env=environments.node_environ())
         resolved = json.loads(Path(folder, "package-lock.json").read_text())
     for package in resolved["packages"].values():
         # Where a package was found and who pays for it: neither is needed to check its hash.

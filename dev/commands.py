@@ -26,7 +26,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python3 -m dev", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python3 -m dev", description="The demo, the tests and the checks of this repository."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
 
     demo = commands.add_parser("demo", help="a real Portkey gateway and a real Airflow run the example DAG")

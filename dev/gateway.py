@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 import psutil
 
-from dev.environments import NODE, NPM, NPM_OPTIONS, install_tools, locked
-from dev.paths import CACHE, LOGS, NODE_PROJECT, clean_environ, digest
+from dev.environments import NODE, NPM, install_tools, locked, node_environ
+from dev.paths import CACHE, LOGS, NODE_PROJECT, digest
 from dev.processes import Child, free_ports
 from dev.steps import StepFailedError, run_logged
 from dev.waiting import DEFAULT_TIMEOUT
@@ -38,14 +37,8 @@ def install() -> None:
         making.mkdir()
         for file in _PACKAGE_FILES:
             shutil.copy(file, making)
-        run_logged([*NPM, "ci", *NPM_OPTIONS], log=LOGS / "gateway-install.log", env=_environ(), cwd=making)
+        run_logged([*NPM, "ci"], log=LOGS / "gateway-install.log", env=node_environ(), cwd=making)
         making.rename(_FOLDER)
-
-
-def _environ() -> dict[str, str]:
-    """Return the environment in which npm finds its own Node.js."""
-    env = clean_environ()
-    return env | {"PATH": os.pathsep.join([str(NODE.parent), env.get("PATH", os.defpath)])}
 
 
 class Gateway(Child):
@@ -63,7 +56,7 @@ class Gateway(Child):
         preload = (NODE_PROJECT / "loopback.mjs").as_uri()
         command: list[str | Path] = [NODE, "--import", preload, _PROGRAM, f"--port={port}", "--headless"]
         name = "the Portkey gateway"
-        super().__init__(name, command, log=log, env=_environ(), cwd=_FOLDER, timeout=timeout, grace=5)
+        super().__init__(name, command, log=log, env=node_environ(), cwd=_FOLDER, timeout=timeout, grace=5)
 
     def start(self) -> None:
         """
