@@ -189,7 +189,7 @@ def _fresh_log(name: str) -> Path:
 
 def node_environ() -> dict[str, str]:
     """Return the environment for Node.js and npm; certificates come from the system, as for pip."""
-    options = {name: "false" for name in ("AUDIT", "FUND", "UPDATE_NOTIFIER")} | {"IGNORE_SCRIPTS": "true"}
+    options = dict.fromkeys(("AUDIT", "FUND", "UPDATE_NOTIFIER"), "false") | {"IGNORE_SCRIPTS": "true"}
     env = clean_environ() | {f"NPM_CONFIG_{name}": value for name, value in options.items()}
     env["PATH"] = os.pathsep.join([str(NODE.parent), env.get("PATH", os.defpath)])
     env.setdefault("NODE_USE_SYSTEM_CA", "1")
