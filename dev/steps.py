@@ -13,6 +13,7 @@ from pathlib import Path
 
 #: Wide enough for the longest title that the commands print.
 TITLE_WIDTH = 34
+_LINE_WIDTH = 240
 #: Seconds between SIGTERM and SIGKILL for an installer that is interrupted.
 _GRACE = 5.0
 
@@ -77,7 +78,7 @@ def tail(log: Path, part: str = "", *, count: int = 15) -> list[str]:
         lines = log.read_text(errors="replace").splitlines()
     except OSError:
         return []
-    return ([line for line in lines if line.startswith(part)] or lines)[-count:]
+    return [line[:_LINE_WIDTH] for line in [line for line in lines if line.startswith(part)] or lines][-count:]
 
 
 def run_logged(
