@@ -65,7 +65,7 @@ def _run(folder: Path, running: ExitStack, *, keep: bool, timeout: float) -> Non
         airflow.api.call("POST", "/connections", {"connection_id": "portkey_default", **fields})
     with step(f"DAG {DAG_ID}"):
         airflow.wait_for_dag(DAG_ID)
-    print(f"  run {target.run_id}, from {target.description}")
+    print(f"  run {target.run_id}, from {target.description}", flush=True)
     path = folder / "steps.jsonl"
     with step("DAG run", live=True):
         observed = run_dag(airflow, target, path, console=console)
