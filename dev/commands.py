@@ -50,10 +50,8 @@ def _parser() -> argparse.ArgumentParser:
         help="the version of Airflow to test on (default: %(default)s)",
     )
 
-    commands.add_parser("lint", help="check style and imports")
-    commands.add_parser("typecheck", help="check types")
-    commands.add_parser("build", help="build the distribution and check it")
-    commands.add_parser("lock", help="resolve requirements/*.in and dev/node/package.json again")
+    for session in ("lint", "typecheck", "build", "lock"):
+        commands.add_parser(session, help=f"the session {session} of nox, see noxfile.py")
     return parser
 
 
@@ -77,12 +75,7 @@ def _dispatch(options: argparse.Namespace, arguments: Sequence[str], rest: Seque
 
 
 def run(arguments: Sequence[str]) -> int:
-    """
-    Do one command.
-
-    :param arguments: Of the command line, without the program.
-    :return: The exit code.
-    """
+    """Do one command of the command line, and return its exit code."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     if rest and options.command != "test":

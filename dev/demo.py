@@ -17,8 +17,7 @@ from rich.console import Console
 
 from dev import demo_portkey
 from dev.commands import STARTED_VARIABLE, STOPS
-from dev.demo_report import print_report, read_steps
-from dev.demo_run import DAG_ID, EXPORT_TASK, run_dag
+from dev.demo_run import DAG_ID, EXPORT_TASK, print_report, run_dag
 from dev.paths import EXAMPLE_DAGS
 from dev.standalone import USERNAME, Standalone
 from dev.steps import StepFailedError, step
@@ -32,12 +31,10 @@ def main(*, folder: Path, keep: bool, timeout: float) -> int:
     :param keep: Leave it all running afterwards, until Ctrl-C.
     :param timeout: Seconds that one wait may last although everything lives and moves.
     :return: The exit code.
-    :raises StepFailedError: A step failed; nothing is left running.
     """
     started = float(os.environ.pop(STARTED_VARIABLE, time.time()))
     folder = folder.resolve()
-    with _own(folder):
-        running = ExitStack()
+    with _own(folder), ExitStack() as running:
         try:
             _run(folder, running, keep=keep, timeout=timeout)
         finally:
@@ -70,8 +67,7 @@ def _run(folder: Path, running: ExitStack, *, keep: bool, timeout: float) -> Non
     with step("DAG run", live=True):
         observed = run_dag(airflow, target, path, console=console)
         manifest = airflow.api.xcom(DAG_ID, observed.dag_run_id, EXPORT_TASK)
-        rows = read_steps(manifest, path)
-    print_report(console, observed=observed, manifest=manifest, rows=rows, path=path)
+    print_report(console, observed=observed, manifest=manifest, path=path)
     if keep:
         print(f"\nAirflow's UI: {airflow.url}  user: {USERNAME}  password: {airflow.password}")
         print("Ctrl-C stops everything.", flush=True)
@@ -84,11 +80,7 @@ def _run(folder: Path, running: ExitStack, *, keep: bool, timeout: float) -> Non
 
 @contextmanager
 def _own(folder: Path) -> Iterator[None]:
-    """
-    Empty the folder of an earlier demo, and keep a second one out of it.
-
-    :raises StepFailedError: It is somebody else's, in use, or cannot be written to.
-    """
+    """Empty the folder of an earlier demo, and keep a second one out of it."""
     mark = folder / "portkey-demo.lock"
     if folder.exists() and not mark.exists() and any(folder.iterdir()):
         raise StepFailedError(f"{folder} is not empty and was not made by this demo: give another --folder.")

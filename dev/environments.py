@@ -102,11 +102,7 @@ def for_tests(version: str = CURRENT_VERSION) -> Environment:
 
 
 def prepare(environment: Environment) -> None:
-    """
-    Make the environment, or bring it up to date, or do nothing.
-
-    :raises StepFailedError: It could not be made.
-    """
+    """Make the environment, unless it is current."""
     if environment.is_current():
         return
     with locked():
@@ -121,12 +117,7 @@ def prepare(environment: Environment) -> None:
 
 
 def enter(environment: Environment, command: Sequence[str]) -> NoReturn:
-    """
-    Become ``python -m`` a command in the environment, so that its exit code and every signal are its own.
-
-    :param environment: Made or brought up to date first.
-    :param command: The module and its arguments.
-    """
+    """Make the environment and become ``python -m`` a command in it, whose exit code and signals are its own."""
     prepare(environment)
     _become(environment.python, command, clean_environ(environment.folder))
 

@@ -20,11 +20,7 @@ _READY = "Ready for connections"
 
 
 def install() -> None:
-    """
-    Make the gateway's packages ready, once for each lock.
-
-    :raises StepFailedError: They could not be fetched.
-    """
+    """Make the gateway's packages ready, once for each lock."""
     if _FOLDER.exists() and NODE.exists():
         return
     with locked():
@@ -59,11 +55,7 @@ class Gateway(Child):
         super().__init__(name, command, log=log, env=node_environ(), cwd=_FOLDER, timeout=timeout, grace=5)
 
     def start(self) -> None:
-        """
-        Install it where it is not yet, start it, and wait until it takes connections.
-
-        :raises StepFailedError: It did not come up, or listens to more than loopback.
-        """
+        """Install it where it is not yet, start it, and wait until it takes connections on loopback alone."""
         install()
         super().start()
         try:

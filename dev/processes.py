@@ -13,7 +13,7 @@ from typing import Self, TypeVar
 
 import psutil
 
-from dev.steps import StepFailedError
+from dev.steps import StepFailedError, start_session
 from dev.waiting import DEFAULT_TIMEOUT, WaitTimeoutError, wait_until
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ class Child:
     :param env: Its whole environment.
     :param cwd: Its folder.
     :param timeout: Seconds that a wait for it may last although it lives and moves.
-    :param grace: Seconds that it may take to stop after each signal.
+    :param grace: Seconds that it may take to stop by itself.
     """
 
     def __init__(
@@ -53,47 +53,24 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """
-        Start it.
-
-        :raises StepFailedError: It could not be started.
-        """
+        """Start it."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("w") as log:
-            try:
-                self._process = subprocess.Popen(
-                    self._command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env=self.env,
-                    cwd=self._cwd,
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise StepFailedError(f"{self.name} could not be started: {error.strerror}.") from error
+            self._process = start_session(self._command, log=log, env=self.env, cwd=self._cwd)
 
     def log_text(self) -> str:
         """Return what it has printed so far."""
         return self.log.read_text(errors="replace")
 
     def check(self) -> None:
-        """
-        Make sure that it still runs.
-
-        :raises StepFailedError: It does not.
-        """
+        """Make sure that it still runs, else raise ``StepFailedError``."""
         code = self._process.poll() if self._process is not None else 0
         if code is not None:
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
             raise StepFailedError(f"{self.name} {how}.", self.log)
 
     def evidence(self) -> object:
-        """
-        Return what changes while it does something: the size of its log, and its CPU seconds.
-
-        :raises StepFailedError: It has ended.
-        """
+        """Return what changes while it does something: the size of its log, and its CPU seconds."""
         self.check()
         return self.log.stat().st_size, cpu_seconds(self.family())
 
@@ -110,7 +87,7 @@ class Child:
         try:
             return wait_until(condition, evidence=self.evidence, timeout=timeout or self.timeout)
         except WaitTimeoutError as error:
-            raise self.unhealthy_error(f"no {what}: {error}") from error
+            raise self.unhealthy_error(f"no {what}, and {error}") from error
 
     def unhealthy_error(self, message: str) -> StepFailedError:
         """Return the error for a wait that has failed, with the log that says why."""
@@ -145,7 +122,7 @@ class Child:
             for process in left:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.send_signal(number)
-            _, left = psutil.wait_procs(left, timeout=self._grace)
+            _, left = psutil.wait_procs(left, timeout=min(5.0, self._grace))
         self._process.wait()
 
     def __enter__(self) -> Self:

@@ -76,14 +76,10 @@ class Standalone(Child):
         return str(json.loads(file.read_text().splitlines()[0])[USERNAME])
 
     def start(self) -> None:
-        """
-        Start it, and wait until every part is healthy.
-
-        :raises StepFailedError: A part ended, or does not become healthy.
-        """
+        """Start it, and wait until every part is healthy."""
         super().start()
         try:
-            self.wait_for(lambda: not self._unhealthy(self._health()), "healthy parts")
+            self.wait_for(lambda: not self._unhealthy(self._health()), "complete start")
             # The execution API is set up at its first request: six seconds that the first task would pay.
             self.wait_for(lambda: self.api.try_get("/execution/health"), "execution API")
             self.api.login(USERNAME, self.password)
@@ -102,11 +98,7 @@ class Standalone(Child):
         return [part for part in PARTS if part != "api-server" and status[part] != "healthy"]
 
     def check(self) -> None:
-        """
-        Make sure that every part still runs.
-
-        :raises StepFailedError: One does not.
-        """
+        """Make sure that every part still runs, else raise ``StepFailedError``."""
         super().check()
         found = {part for part in PARTS if self.processes_of(part)}
         for part in self.expected - found:
@@ -116,11 +108,7 @@ class Standalone(Child):
         self.expected |= found
 
     def evidence(self) -> object:
-        """
-        Return what changes while there is progress: of the parts that are not healthy, else the heartbeats of all.
-
-        :raises StepFailedError: A part has ended.
-        """
+        """Return what changes while there is progress: of the parts that are not healthy, else all heartbeats."""
         health = self._health()
         unhealthy = self._unhealthy(health)
         if "metadatabase" in unhealthy or health is None:
@@ -147,11 +135,7 @@ class Standalone(Child):
         return StepFailedError(message, self.log, part=part)
 
     def wait_for_dag(self, dag_id: str) -> None:
-        """
-        Wait until a DAG has been parsed.
-
-        :raises StepFailedError: It does not come, or its file could not be imported.
-        """
+        """Wait until a DAG has been parsed; an error in its file ends the wait."""
 
         def parsed() -> bool:
             if self.api.try_get(f"/dags/{dag_id}/details") is not None:
@@ -180,7 +164,6 @@ class Standalone(Child):
         :param on_poll: Called at each poll with the run's state and its task instances; may raise.
         :param timeout: As of :meth:`wait_for`.
         :return: The run's terminal state.
-        :raises StepFailedError: As of :meth:`wait_for`.
         """
         states: dict[str, str] = {}
 

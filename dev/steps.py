@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 #: Wide enough for the longest title that the commands print.
 TITLE_WIDTH = 34
@@ -38,7 +39,9 @@ class StepFailedError(Exception):
     def __str__(self) -> str:
         lines = [super().__str__(), *getattr(self, "__notes__", ())]
         if self._log is not None and (end := tail(self._log, self._part)):
-            lines += [f"The last lines of the {self._part or 'log'} in {self._log}:", *(f"  {line}" for line in end)]
+            lines += [f"The last lines of the {self._part or 'log'} in {self._log}:", *end]
+        elif self._log is not None and (end := tail(self._log)):
+            lines += [f"The {self._part} has logged nothing; the last lines of {self._log}:", *end]
         return "\n".join(lines)
 
     def report(self) -> str:
@@ -73,54 +76,51 @@ def step(title: str, *, live: bool = False) -> Iterator[None]:
 
 
 def tail(log: Path, part: str = "", *, count: int = 15) -> list[str]:
-    """Return the last lines of a log; only those that begin with the part, where there are any."""
+    """Return the last lines of a log that begin with the part, cut to what fits on a screen."""
     try:
         lines = log.read_text(errors="replace").splitlines()
     except OSError:
         return []
-    return [line[:_LINE_WIDTH] for line in [line for line in lines if line.startswith(part)] or lines][-count:]
+    return [f"  {line[:_LINE_WIDTH]}" for line in lines if line.startswith(part)][-count:]
 
 
-def run_logged(
-    command: Sequence[str | Path], *, log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
-) -> None:
+def run_logged(command: Sequence[str | Path], *, log: Path, env: Mapping[str, str], cwd: Path | None = None) -> None:
     """
     Run a command to its end, with its output in a log; an interrupt ends it with all that it started.
 
     :param command: The program and its arguments.
     :param log: Where the output goes; added to, so that it tells of every command of a step.
-    :param env: The environment of the command; that of this process where not given.
+    :param env: The environment of the command.
     :param cwd: Its folder.
     :raises StepFailedError: It could not be started, or did not exit with 0.
     """
-    words = [str(part) for part in command]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as output:
-        print("$", *words, file=output, flush=True)
-        try:
-            process = subprocess.Popen(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=env,
-                cwd=cwd,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise StepFailedError(f"{words[0]} could not be started: {error.strerror}") from error
+        print("$", *command, file=output, flush=True)
+        process = start_session(command, log=output, env=env, cwd=cwd)
         try:
             code = process.wait()
         except BaseException:
-            _end_group(process)
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, number)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_GRACE)
             raise
     if code != 0:
-        raise StepFailedError(f"{Path(words[0]).name} exited with {code}.", log)
+        raise StepFailedError(f"{Path(command[0]).name} exited with {code}.", log)
 
 
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE)
+def start_session(
+    command: Sequence[str | Path], *, log: IO[str], env: Mapping[str, str], cwd: Path | None
+) -> subprocess.Popen[bytes]:
+    """
+    Start a command in a session of its own, where a Ctrl-C at the terminal does not reach it.
+
+    :raises StepFailedError: It could not be started.
+    """
+    files: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
+    try:
+        return subprocess.Popen(command, env=env, cwd=cwd, start_new_session=True, **files)
+    except OSError as error:
+        raise StepFailedError(f"{command[0]} could not be started: {error.strerror}.") from error

@@ -59,7 +59,7 @@ class Progress:
             self._idle = 0.0
         self._evidence, self._observed = evidence, now
         if now - self._started >= self._timeout:
-            raise WaitTimeoutError(f"not within {self._timeout:.0f} s")
+            raise WaitTimeoutError(f"{self._timeout:.0f} s are over")
         if self._idle >= self._timeout * _STALL_RATIO:
             raise WaitTimeoutError(f"nothing has moved for {self._idle:.0f} s")
 

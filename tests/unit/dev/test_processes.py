@@ -57,7 +57,7 @@ def test_a_process_that_exits_is_named_with_its_code(child):
 
 
 def test_a_process_that_does_nothing_is_not_waited_for_for_ever(child):
-    says = "the sleeper is not healthy: no second line: nothing has moved"
+    says = "the sleeper is not healthy: no second line, and nothing has moved"
     with child(SLEEPER, timeout=5) as sleeper, pytest.raises(StepFailedError, match=says):
         sleeper.wait_for(lambda: False, "second line")
 

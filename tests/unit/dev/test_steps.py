@@ -28,15 +28,17 @@ def test_a_failure_names_its_step_and_shows_the_lines_of_its_part(tmp_path, caps
 def test_a_part_without_lines_of_its_own_shows_the_end_of_the_log(tmp_path):
     log = tmp_path / "log"
     log.write_text("".join(f"line {number}\n" for number in range(100)))
-    assert str(StepFailedError("ended.", log, part="triggerer")).endswith("  line 98\n  line 99")
+    failed = str(StepFailedError("ended.", log, part="triggerer"))
+    assert f"The triggerer has logged nothing; the last lines of {log}:\n" in failed
+    assert failed.endswith("  line 98\n  line 99")
 
 
 def test_a_command_that_fails_shows_its_output(tmp_path):
     log = tmp_path / "new" / "install.log"
     with pytest.raises(StepFailedError, match=r"exited with 3\.\n.*install\.log:(\n.*)*\n  no such package"):
-        run_logged([sys.executable, "-c", "print('no such package'); exit(3)"], log=log)
+        run_logged([sys.executable, "-c", "print('no such package'); exit(3)"], log=log, env={})
     with pytest.raises(StepFailedError, match="could not be started: No such file"):
-        run_logged([tmp_path / "missing"], log=log)
+        run_logged([tmp_path / "missing"], log=log, env={})
 
 
 def test_an_interrupt_ends_a_command_with_all_that_it_started(tmp_path):
@@ -47,7 +49,7 @@ def test_an_interrupt_ends_a_command_with_all_that_it_started(tmp_path):
 import sys
 from pathlib import Path
 from dev.steps import run_logged
-run_logged([sys.executable, "-c", {child!r}], log=Path({str(tmp_path / "log")!r}))
+run_logged([sys.executable, "-c", {child!r}], log=Path({str(tmp_path / "log")!r}), env={{}})
 """
     with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         while not (started.exists() and started.read_text()):
