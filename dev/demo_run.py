@@ -101,9 +101,9 @@ def print_report(console: Console, *, observed: Observed, manifest: dict[str, An
         "#", "step", "type", "status", "seconds", "what", title=f"The steps in {path.name}", title_justify="left"
     )
     for number, row in enumerate(rows, start=1):
-        begin, end = row.get("created_at"), row.get("completed_at")
-        seconds = f"{end - begin:g}" if begin and end else ""
-        table.add_row(str(number), row.get("id"), row.get("type"), row.get("status"), seconds, _content(row))
+        begin, finish = row.get("created_at"), row.get("completed_at")
+        duration = f"{finish - begin:g}" if begin and finish else ""
+        table.add_row(str(number), row.get("id"), row.get("type"), row.get("status"), duration, _content(row))
     console.print("", table, "", sep="\n")
     waiting = "the task was never seen as deferred: the run had ended at its first poll"
     if observed.deferred:
