@@ -95,7 +95,7 @@ def print_report(console: Console, *, observed: Observed, manifest: dict[str, An
     content = path.read_bytes()
     rows = [json.loads(line) for line in content.splitlines()]
     found = {"rows": len(rows), "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    if found.items() - manifest.items():
+    if manifest | found != manifest:
         raise StepFailedError(f"{path} is not what the manifest says: {found}, not {manifest}.")
     table = Table(
         "#", "step", "type", "status", "seconds", "what", title=f"The steps in {path.name}", title_justify="left"
