@@ -100,6 +100,8 @@ def print_report(console: Console, *, observed: Observed, manifest: dict[str, An
     table = Table(
         "#", "step", "type", "status", "seconds", "what", title=f"The steps in {path.name}", title_justify="left"
     )
+    for column in table.columns[:-1]:
+        column.no_wrap = True
     for number, row in enumerate(rows, start=1):
         begin, finish = row.get("created_at"), row.get("completed_at")
         duration = f"{finish - begin:g}" if begin and finish else ""
