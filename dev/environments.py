@@ -159,7 +159,7 @@ def locked() -> Iterator[None]:
 def install_tools() -> None:
     """Install uv, nox and Node.js where they are missing; only to be called while :func:`locked`."""
     ready = TOOLS / "ready"
-    if ready.exists() and (_TOOLS_PYTHON).exists():
+    if ready.exists() and _TOOLS_PYTHON.exists():
         return
     log = _fresh_log("tools")
     # Also where this process runs in an environment.
@@ -195,10 +195,8 @@ def _nox_environ() -> dict[str, str]:
     env["UV_PYTHON_DOWNLOADS"] = "never"
     # Certificates come from the system, and the index from pip's settings, as for pip.
     env.setdefault("UV_SYSTEM_CERTS", "1")
-    index = [str(_TOOLS_PYTHON), "-m", "pip", "config", "get", "global.index-url"]
-    found = (
-        env.get("PIP_INDEX_URL") or subprocess.run(index, capture_output=True, text=True, check=False).stdout.strip()
-    )
-    if found:
-        env.setdefault("UV_DEFAULT_INDEX", found)
+    get_index = [str(_TOOLS_PYTHON), "-m", "pip", "config", "get", "global.index-url"]
+    configured = subprocess.run(get_index, capture_output=True, text=True, check=False).stdout.strip()
+    if index := env.get("PIP_INDEX_URL") or configured:
+        env.setdefault("UV_DEFAULT_INDEX", index)
     return env

@@ -32,6 +32,9 @@ class Child:
     :param grace: Seconds that it may take to stop by itself.
     """
 
+    #: Seconds between two checks of a condition.
+    poll_interval = 0.1
+
     def __init__(
         self,
         name: str,
@@ -85,7 +88,8 @@ class Child:
         :raises StepFailedError: The process ended, or there is no sign of progress.
         """
         try:
-            return wait_until(condition, evidence=self.evidence, timeout=timeout or self.timeout)
+            limit = timeout or self.timeout
+            return wait_until(condition, evidence=self.evidence, timeout=limit, interval=self.poll_interval)
         except WaitTimeoutError as error:
             raise self.unhealthy_error(f"no {what}, and {error}") from error
 

@@ -47,6 +47,9 @@ class Standalone(Child):
     :param timeout: Seconds that a wait may last although everything lives and moves.
     """
 
+    # Each poll is work for the API server, which may have little time.
+    poll_interval = 0.5
+
     def __init__(
         self,
         folder: Path,
@@ -127,8 +130,9 @@ class Standalone(Child):
         unhealthy = self._unhealthy(self._health())
         if not unhealthy:
             return StepFailedError(f"{message}, though every part of Airflow is healthy.", self.log)
-        names = " and the ".join(PARTS[part] for part in unhealthy)
-        return self.part_error(unhealthy[0], f"Airflow's {names} is not healthy: {message}.")
+        names = " and ".join(PARTS[part] for part in unhealthy)
+        verb = "are" if len(unhealthy) > 1 else "is"
+        return self.part_error(unhealthy[0], f"Airflow's {names} {verb} not healthy: {message}.")
 
     def part_error(self, part: str, message: str) -> StepFailedError:
         """Return an error with the log of a part."""

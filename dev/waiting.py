@@ -22,8 +22,6 @@ _STALL_RATIO = 0.2
 #: The most that one gap between two observations counts as: while the waiting process itself did not get to run, it
 #: cannot know that nothing moved.
 _LONGEST_GAP = 30.0
-#: Seconds between two checks of the condition.
-_POLL_INTERVAL = 0.2
 #: Seconds between two observations of what moves.
 _OBSERVE_INTERVAL = 1.0
 
@@ -68,7 +66,8 @@ def wait_until(
     condition: Callable[[], T | None],
     *,
     evidence: Callable[[], object],
-    timeout: float = DEFAULT_TIMEOUT,
+    timeout: float,
+    interval: float,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], object] = time.sleep,
 ) -> T:
@@ -78,6 +77,7 @@ def wait_until(
     :param condition: Checked again and again.
     :param evidence: Returns what changes while there is progress; raises where waiting has become hopeless.
     :param timeout: Seconds for the whole.
+    :param interval: Seconds between two checks of the condition.
     :param clock: Gives the time in seconds.
     :param sleep: Passes time.
     :return: What the condition gave.
@@ -90,5 +90,5 @@ def wait_until(
         if observed is None or now - observed >= _OBSERVE_INTERVAL:
             progress.observe(evidence(), now)
             observed = now
-        sleep(_POLL_INTERVAL)
+        sleep(interval)
     return found

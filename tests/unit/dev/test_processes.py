@@ -1,4 +1,4 @@
-"""Child processes: how their ends are told, and that nothing of them stays."""
+"""Child processes: how their ends are reported, and that nothing of them stays."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def clock() -> Clock:
 
 
 def wait(condition, evidence, clock: Clock, timeout: float = 600.0):
-    return wait_until(condition, evidence=evidence, timeout=timeout, clock=clock, sleep=clock.sleep)
+    return wait_until(condition, evidence=evidence, timeout=timeout, interval=0.5, clock=clock, sleep=clock.sleep)
 
 
 def test_what_is_true_at_once_is_returned_at_once(clock):
