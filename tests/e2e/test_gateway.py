@@ -75,7 +75,9 @@ def test_no_redirect_is_followed(hook, provider):
     "hostile", ["a/../../models", "..%2fmodels", "run_long?x=1", "run_long#x", "run\nlong", "%2e%2e"]
 )
 def test_a_hostile_id_stays_within_its_segment(hook, provider, hostile):
+    earlier = len(provider.requests)
     with pytest.raises(PortkeyNotFound):
         hook.get_run("thread_long", hostile)
-    assert provider.requests[-1].path.startswith("/v1/threads/thread_long/runs/")
-    assert provider.requests[-1].path.count("/") == 5
+    # The triggerer may still watch the thread of another test.
+    sent = [request.path for request in provider.requests[earlier:] if "/thread_events/" not in request.path]
+    assert [(path.startswith("/v1/threads/thread_long/runs/"), path.count("/")) for path in sent] == [(True, 5)]
