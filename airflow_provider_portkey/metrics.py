@@ -29,6 +29,6 @@ def _tokens_by_status(job: JobSpec, answer: Mapping[str, Any]) -> Mapping[str, i
         return of_many
     status, usage = answer.get("status"), answer.get("usage")
     tokens = usage.get("total_tokens") if isinstance(usage, Mapping) else None
-    if status not in job.ended or not isinstance(tokens, int):
+    if status not in job.terminal_statuses or not isinstance(tokens, int):
         return {}
     return {str(status): tokens}

@@ -74,6 +74,22 @@ def boolean(field: str, value: Any) -> bool:
     raise PortkeyInvalidArgumentError(field, value, "True or False")
 
 
+def json_object(field: str, value: object) -> dict[str, Any] | None:
+    """Return an object that is given as a mapping or as a JSON string, ``None`` for ``None``."""
+    parsed = _parsed(value)
+    if parsed is None or isinstance(parsed, Mapping):
+        return None if parsed is None else dict(parsed)
+    raise PortkeyInvalidArgumentError(field, value, "a dict, a JSON string with an object, or None")
+
+
+def json_array(field: str, value: object) -> list[Any] | None:
+    """Return a list that is given as such or as a JSON string, ``None`` for ``None``."""
+    parsed = _parsed(value)
+    if parsed is None or isinstance(parsed, list | tuple):
+        return None if parsed is None else list(parsed)
+    raise PortkeyInvalidArgumentError(field, value, "a list, a JSON string with an array, or None")
+
+
 def validate_id(field: str, value: object) -> str:
     """
     Return an id as it is.
@@ -121,6 +137,15 @@ def _ids_in(field: str, value: str) -> Any:
         return [part for part in re.split(r"[,\s]+", stripped) if part]
     expected = _IDS if stripped not in ("", "None") else f"{_IDS}; the template seems to have rendered to nothing"
     raise PortkeyInvalidArgumentError(field, value[:100], expected)
+
+
+def _parsed(value: object) -> Any:
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            pass
+    return value
 
 
 def _number(value: Any, kind: type[int] | type[float], *, optional: bool) -> Any:

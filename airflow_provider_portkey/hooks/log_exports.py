@@ -72,7 +72,7 @@ class LogExportsMixin(BasePortkeyHook):
         answer = self._client.get(LOG_EXPORT.path + "/download", {"export_id": export_id})
         url = answer.get("signed_url") or answer.get("url")
         if not isinstance(url, str) or not url.startswith(("http://", "https://")):
-            named = LOG_EXPORT.named({"export_id": export_id})
+            named = LOG_EXPORT.describe({"export_id": export_id})
             raise PortkeyUnexpectedResponseError(
                 f"The answer has no URL to download {named} from, only {sorted(answer)}."
             )

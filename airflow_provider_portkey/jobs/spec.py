@@ -73,7 +73,7 @@ class JobSpec:
             raise ValueError(f"Job {self.kind!r}: path={self.path!r} is not {expected}.")
 
     @cached_property
-    def ended(self) -> Collection[str]:
+    def terminal_statuses(self) -> Collection[str]:
         """Statuses after which nothing changes any more, well or badly."""
         return frozenset((*self.success_statuses, *self.failure_statuses))
 
@@ -87,7 +87,7 @@ class JobSpec:
         plain = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "failure_exception"}
         return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in plain.items()}
 
-    def named(self, ids: Mapping[str, str]) -> str:
+    def describe(self, ids: Mapping[str, str]) -> str:
         """Return how messages call the job: ``run 'run_1' (thread_id 'thread_1')``."""
         *context, own = self.id_names
         where = ", ".join(f"{name} {ids[name]!r}" for name in context)
@@ -97,11 +97,11 @@ class JobSpec:
         """Return the job without its bulky fields."""
         return {name: value for name, value in answer.items() if name not in self.excluded_fields}
 
-    def reason(self, answer: Mapping[str, Any]) -> str:
+    def error_message(self, answer: Mapping[str, Any]) -> str:
         """Return why the job ended badly, in its own words, or an empty text where it does not say."""
         return next((text for name in self.error_fields if (text := _said(answer.get(name)))), "")
 
-    def counts(self, answer: Mapping[str, Any]) -> str:
+    def progress(self, answer: Mapping[str, Any]) -> str:
         """Return the counts of a job that shows its progress: ``completed 120, failed 3, total 200``."""
         counts = answer.get(self.progress_field) if self.progress_field else None
         if not isinstance(counts, Mapping):

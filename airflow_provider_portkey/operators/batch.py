@@ -136,7 +136,7 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
 
         try:
             if batch := find_own(self.hook.iter_batches(), is_own, since=earlier["since"]):
-                self.log.info("An earlier try has made %s.", self.job.named({"batch_id": batch["id"]}))
+                self.log.info("An earlier try has made %s.", self.job.describe({"batch_id": batch["id"]}))
                 return batch
         except (PortkeyPaginationError, PortkeyRequestError) as error:
             if getattr(error, "transient", False):

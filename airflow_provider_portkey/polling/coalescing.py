@@ -1,9 +1,9 @@
 """
-Waits for runs of one thread look together: two hundred of them cost two or three requests, not two hundred.
+Shared polling: waits for runs of one thread poll together, so that two hundred of them cost two or three requests.
 
-Each wait remains its own: its interval, its deadline, its failures, its end. Whoever is due first asks for pages of
-the thread's list and takes along who would be due soon; from then on they are in step. A wait that has no company, or
-whose run is cheaper to ask for by itself, is told to do that, and sends the request that it would have sent alone.
+Each wait keeps its interval, deadline, failures and event. The wait that is due first requests pages of the thread's
+list, also for the waits that are due soon; after that the waits are due at the same time. A wait that is alone on its
+thread, or whose run is cheaper to request by itself, sends the request that it would have sent alone.
 """
 
 from __future__ import annotations
@@ -18,77 +18,81 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.exceptions import PortkeyRequestError
-from airflow_provider_portkey.polling.drivers import read_pages
+from airflow_provider_portkey.polling.drivers import adrive, sleep_to_grid
 from airflow_provider_portkey.polling.run_pages import RunPagePlanner
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.client.aio import AsyncPortkeyClient
+    from airflow_provider_portkey.polling.poller import Poller
 
-#: Of the interval of a wait that is due: who would be due within that part of it comes along. With a half, waits that
-#: began at any moments are in step after one interval; and a wait with a short interval takes nobody along who
-#: would have slept much longer.
-_TAKEN_ALONG = 0.5
+#: Fraction of the due wait's interval; waits due within it join the same request. With a half, waits that began at
+#: any time are due together after one interval, and a short interval does not poll a long one much too early.
+_JOIN_WITHIN = 0.5
 
-
-_COMPANIES: weakref.WeakKeyDictionary[object, dict[str, PollGroup]] = weakref.WeakKeyDictionary()
+_GROUPS: weakref.WeakKeyDictionary[object, dict[str, PollGroup]] = weakref.WeakKeyDictionary()
 
 
 @dataclass(eq=False)
 class Waiter:
-    """Where a wait stands between two looks."""
+    """One wait between two of its polls."""
 
     run_id: str
     client: AsyncPortkeyClient
     interval: float
-    at: float
-    #: The run; or ``None``: ask for it yourself.
-    answer: asyncio.Future[Mapping[str, Any] | None]
+    due_at: float
+    #: The run; or ``None``: the wait sends a request of its own.
+    response: asyncio.Future[Mapping[str, Any] | None]
     is_due: bool = False
-    #: Whether a round is asking for its run.
+    #: Whether a round is requesting its run.
     is_taken: bool = False
 
-    def may_come_along(self, until: float) -> bool:
-        """Whether a look at this moment may be for this wait, too."""
-        return not self.is_taken and not self.answer.done() and (self.is_due or self.at <= until)
+    def may_join(self, until: float) -> bool:
+        """Return whether a poll at this time may serve this wait too."""
+        return not self.is_taken and not self.response.done() and (self.is_due or self.due_at <= until)
 
-    def tell(self, answer: Mapping[str, Any] | None) -> None:
-        if not self.answer.done():
-            self.answer.set_result(answer)
+    def resolve(self, response: Mapping[str, Any] | None) -> None:
+        """Hand the run to the wait, unless the wait is over."""
+        if not self.response.done():
+            self.response.set_result(response)
 
 
 @dataclass(eq=False)
 class PollGroup:
-    """All waits for runs of one thread with the same settings on one event loop; got from :func:`join`."""
+    """All waits for runs of one thread with the same connection on one event loop; see :func:`shared_polling`."""
 
     thread_id: str
     _run_ids: Counter[str] = field(default_factory=Counter)
-    _places: dict[Waiter, None] = field(default_factory=dict)
-    _roll_call: RunPagePlanner = field(default_factory=RunPagePlanner)
+    _waiters: dict[Waiter, None] = field(default_factory=dict)
     _rounds: set[asyncio.Task[None]] = field(default_factory=set)
-    _beginning: bool = False
+    _round_scheduled: bool = False
     _has_list: bool = True
 
-    async def look(
+    def __post_init__(self) -> None:
+        self._pages = RunPagePlanner(self.thread_id)
+
+    async def poll(
         self, client: AsyncPortkeyClient, run_id: str, *, pause: Coroutine[Any, Any, None], wait: float, interval: float
     ) -> Mapping[str, Any] | None:
         """
-        Sleep until it is time to look at a run, or somebody else has looked.
+        Sleep until a run is due, or until another wait has polled it.
 
-        :param pause: Sleeps until the look is due.
-        :param wait: Seconds that it will sleep.
-        :param interval: Seconds between two looks of this wait.
-        :return: The run; or ``None`` where the caller should ask for it now.
-        :raises PortkeyRequestError: where the look was made for this wait, too, and failed.
+        :param client: For a poll that this wait starts.
+        :param run_id: The run.
+        :param pause: Sleeps until the poll is due.
+        :param wait: Seconds that ``pause`` will sleep.
+        :param interval: Seconds between two polls of this wait.
+        :return: The run; or ``None`` where the caller should request it now.
+        :raises PortkeyRequestError: where a shared poll failed.
         """
         loop = asyncio.get_running_loop()
-        place = Waiter(run_id, client, interval, time.monotonic() + wait, loop.create_future())
-        self._places[place] = None
+        waiter = Waiter(run_id, client, interval, time.monotonic() + wait, loop.create_future())
+        self._waiters[waiter] = None
         sleeping = loop.create_task(pause)
-        sleeping.add_done_callback(lambda _: self._wake(place))
+        sleeping.add_done_callback(lambda _: self._wake(waiter))
         try:
-            return await place.answer
+            return await waiter.response
         finally:
-            del self._places[place]
+            del self._waiters[waiter]
             sleeping.cancel()
 
     def enter(self, run_id: str) -> None:
@@ -96,79 +100,118 @@ class PollGroup:
         self._run_ids[run_id] += 1
 
     def leave(self, run_id: str) -> bool:
-        """Count one wait less, and return whether it was the last one."""
+        """Count one wait less, and return whether that was the last one."""
         self._run_ids[run_id] -= 1
         if not self._run_ids[run_id]:
             del self._run_ids[run_id]
         return not self._run_ids
 
-    async def end(self) -> None:
-        """End the looks that are made for nobody any more."""
+    async def close(self) -> None:
+        """Cancel the rounds that serve no wait any more."""
         rounds = list(self._rounds)
         for one in rounds:
             one.cancel()
         await asyncio.gather(*rounds, return_exceptions=True)
 
-    def _wake(self, place: Waiter) -> None:
-        place.is_due = True
-        if place.is_taken or place.answer.done():
+    def _wake(self, waiter: Waiter) -> None:
+        waiter.is_due = True
+        if waiter.is_taken or waiter.response.done():
             return
-        if len(self._places) == 1 or not self._has_list:
-            place.tell(None)
-        elif not self._beginning:
-            # A task of its own: whoever of the waits is cancelled leaves the others their look. It begins when
-            # everybody has woken who is due at this moment.
-            self._beginning = True
+        if len(self._waiters) == 1 or not self._has_list:
+            waiter.resolve(None)
+        elif not self._round_scheduled:
+            # A task of its own: a wait that is cancelled leaves the others their poll. It starts when all waits that
+            # are due now are awake.
+            self._round_scheduled = True
             task = asyncio.get_running_loop().create_task(self._round())
             self._rounds.add(task)
             task.add_done_callback(self._rounds.discard)
 
     async def _round(self) -> None:
-        self._beginning = False
-        due = [place for place in self._places if place.is_due and not place.is_taken]
-        longest = max((place.interval for place in due), default=0.0)
-        soon = time.monotonic() + _TAKEN_ALONG * longest
-        alone = self._roll_call.not_listed
-        for place in due:
-            if place.run_id in alone:
-                place.tell(None)
-        party = [place for place in self._places if place.may_come_along(soon) and place.run_id not in alone]
-        places_of: dict[str, list[Waiter]] = {}
-        for place in party:
-            place.is_taken = True
-            places_of.setdefault(place.run_id, []).append(place)
+        self._round_scheduled = False
+        due = [waiter for waiter in self._waiters if waiter.is_due and not waiter.is_taken]
+        longest = max((waiter.interval for waiter in due), default=0.0)
+        soon = time.monotonic() + _JOIN_WITHIN * longest
+        single = self._pages.not_listed
+        for waiter in due:
+            if waiter.run_id in single:
+                waiter.resolve(None)
+        joined = [waiter for waiter in self._waiters if waiter.may_join(soon) and waiter.run_id not in single]
+        waiters_of: dict[str, list[Waiter]] = {}
+        for waiter in joined:
+            waiter.is_taken = True
+            waiters_of.setdefault(waiter.run_id, []).append(waiter)
 
-        def tell(run: Mapping[str, Any]) -> None:
-            for place in places_of.get(run["id"], ()):
-                place.tell(run)
+        def resolve(run: Mapping[str, Any]) -> None:
+            for waiter in waiters_of.get(run["id"], ()):
+                waiter.resolve(run)
 
         try:
-            if len(places_of) > 1:
-                pages = self._roll_call.look(places_of, self._run_ids, tell)
-                await read_pages(party[0].client, self.thread_id, pages)
+            if len(waiters_of) > 1:
+                await adrive(self._pages.find(waiters_of, self._run_ids, resolve), joined[0].client.get)
         except Exception as error:
             if isinstance(error, PortkeyRequestError) and not error.transient:
-                self._has_list = False  # but perhaps single runs: each wait hears for itself
+                self._has_list = False  # but perhaps single runs: each wait requests its own
             else:
-                for place in party:
-                    if not place.answer.done():
-                        place.answer.set_exception(error)
+                for waiter in joined:
+                    if not waiter.response.done():
+                        waiter.response.set_exception(error)
         finally:
-            for place in party:
-                place.is_taken = False
-                if place.is_due:
-                    place.tell(None)
+            for waiter in joined:
+                waiter.is_taken = False
+                if waiter.is_due:
+                    waiter.resolve(None)
+
+
+@dataclass(frozen=True)
+class DirectPolling:
+    """
+    The polls of a wait that shares them with no other.
+
+    :param client: Sends the requests.
+    """
+
+    client: AsyncPortkeyClient
+
+    async def next_response(self, poller: Poller) -> Any:
+        """
+        Sleep until the next poll is due, send its requests, and return what :meth:`Poller.on_response` takes.
+
+        :raises PortkeyRequestError: where the poll failed.
+        """
+        await sleep_to_grid(poller.state.next_poll_at - time.time())
+        return await adrive(poller.requests(time.time()), self.client.get)
+
+
+@dataclass(frozen=True)
+class SharedPolling:
+    """
+    The polls of a wait for a run, shared with the other waits on its thread.
+
+    :param client: Sends the requests that are not shared.
+    :param group: The waits of the thread.
+    """
+
+    client: AsyncPortkeyClient
+    group: PollGroup
+
+    async def next_response(self, poller: Poller) -> Any:
+        """As :meth:`DirectPolling.next_response`; the response may come from another wait's poll."""
+        wait, run_id = poller.state.next_poll_at - time.time(), poller.ids["run_id"]
+        pause, interval = sleep_to_grid(wait), poller.state.poll_interval
+        run = await self.group.poll(self.client, run_id, pause=pause, wait=wait, interval=interval)
+        return await adrive(poller.requests(time.time()), self.client.get) if run is None else run
 
 
 @asynccontextmanager
-async def join(client: AsyncPortkeyClient, thread_id: str, run_id: str) -> AsyncIterator[PollGroup]:
-    """Join those who wait for runs of the thread; the last one who leaves ends what still goes on for them."""
-    companies = _COMPANIES.setdefault(client.pool, {})
-    company = companies.setdefault(thread_id, PollGroup(thread_id))
-    company.enter(run_id)
+async def shared_polling(client: AsyncPortkeyClient, *, thread_id: str, run_id: str) -> AsyncIterator[SharedPolling]:
+    """Share the polls of a run with the other waits on its thread; the last wait that leaves cancels what is left."""
+    groups = _GROUPS.setdefault(client.pool, {})
+    group = groups.setdefault(thread_id, PollGroup(thread_id))
+    group.enter(run_id)
     try:
-        yield company
+        yield SharedPolling(client, group)
     finally:
-        if company.leave(run_id):
-            del companies[thread_id]
-            await company.end()
+        if group.leave(run_id):
+            del groups[thread_id]
+            await group.close()

@@ -1,57 +1,116 @@
-"""Asking Portkey, on the event loop, what the pure parts want to know of a thread's runs."""
+"""
+Plans of requests, and the two drivers that carry them out.
+
+A plan is a generator: it yields requests, receives responses, and returns what they lead to. A request that failed is
+thrown into the plan. So what to request is decided once, without I/O, for the worker and for the event loop.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
-from typing import TYPE_CHECKING, Any, TypeVar
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from airflow_provider_portkey.client.pagination import MAX_LIMIT, Query, items_of, page_query
+from airflow_provider_portkey.client.pagination import Query
 from airflow_provider_portkey.exceptions import PortkeyRequestError
-from airflow_provider_portkey.jobs.run import RUN, RUNS_PATH
-from airflow_provider_portkey.polling.run_tracker import Look, Need, Page, Single, read
 
-if TYPE_CHECKING:
-    from airflow_provider_portkey.client.aio import AsyncPortkeyClient
-    from airflow_provider_portkey.polling.run_pages import Pages
+#: Seconds between the points in time at which waits wake up together: one turn of the event loop that serves many
+#: waits costs hardly more than one that serves a single wait. It halves the CPU of a thousand waits
+#: (``benchmarks/triggerer_cpu.py``).
+_GRID = 0.25
 
-Question = TypeVar("Question")
 Result = TypeVar("Result")
+Response = Mapping[str, Any]
 
 
-async def read_pages(client: AsyncPortkeyClient, thread_id: str, pages: Pages) -> dict[str, dict[str, Any]]:
-    """Ask for the pages of a thread's list of runs that are wanted, and return the runs that were found."""
-    return await _answer_all(pages, lambda after: _page(client, thread_id, page_query(limit=MAX_LIMIT, after=after)))
+@dataclass(frozen=True)
+class Get:
+    """
+    A request for a JSON object.
+
+    :param path: Below the base URL, with ``{name}`` where an id goes.
+    :param ids: The ids by name.
+    :param query: Query parameters.
+    """
+
+    path: str
+    ids: Mapping[str, str]
+    query: Query | None = None
 
 
-async def read_look(client: AsyncPortkeyClient, thread_id: str, need: Need, known: Look | None = None) -> Look:
-    """Ask for what a watcher needs."""
-
-    async def answer(question: Page | Single) -> Any:
-        if isinstance(question, Single):
-            return await client.get(RUN.path, {"thread_id": thread_id, "run_id": question.run_id})
-        page = await _page(client, thread_id, page_query(limit=question.limit, after=question.after))
-        return items_of(page), page.get("has_more") is not False
-
-    return await _answer_all(read(need, known), answer)
+#: Yields a request and receives its response; or yields several at once and receives a list with a response or an
+#: error for each, which may end early with an error.
+Plan = Generator[Get | list[Get], Any, Result]
 
 
-async def _page(client: AsyncPortkeyClient, thread_id: str, query: Query) -> dict[str, Any]:
-    return await client.get(RUNS_PATH, {"thread_id": thread_id}, query)
+def drive(plan: Plan[Result], get: Callable[..., Response]) -> Result:
+    """
+    Carry out a plan, one request after the other; of several at once none is sent after the first that failed.
 
+    :param get: Takes path, ids and query, such as :meth:`PortkeyClient.get`.
+    """
 
-async def _answer_all(
-    questions: Generator[Question, Any, Result], answer: Callable[[Question], Awaitable[Any]]
-) -> Result:
-    """Response one question after the other, also with the error that came of it, and return what they lead to."""
+    def send(request: Get) -> Response:
+        return get(request.path, request.ids, request.query)
+
+    def send_all(requests: list[Get]) -> list[Response | PortkeyRequestError]:
+        results: list[Response | PortkeyRequestError] = []
+        for request in requests:
+            try:
+                results.append(send(request))
+            except PortkeyRequestError as error:
+                return [*results, error]
+        return results
+
     try:
-        question = next(questions)
+        request = next(plan)
         while True:
             try:
-                said = await answer(question)
+                response = send_all(request) if isinstance(request, list) else send(request)
             except PortkeyRequestError as error:
-                question = questions.throw(error)
+                request = plan.throw(error)
             else:
-                question = questions.send(said)
+                request = plan.send(response)
     except StopIteration as end:
         result: Result = end.value
         return result
+
+
+async def adrive(plan: Plan[Result], get: Callable[..., Awaitable[Response]]) -> Result:
+    """
+    Carry out a plan on the event loop; several requests at once are sent side by side.
+
+    :param get: Takes path, ids and query, such as :meth:`AsyncPortkeyClient.get`.
+    """
+
+    async def attempt(request: Get) -> Response | PortkeyRequestError:
+        try:
+            return await get(request.path, request.ids, request.query)
+        except PortkeyRequestError as error:
+            return error
+
+    try:
+        request = next(plan)
+        while True:
+            try:
+                if isinstance(request, list):
+                    response: Any = await asyncio.gather(*map(attempt, request))
+                else:
+                    response = await get(request.path, request.ids, request.query)
+            except PortkeyRequestError as error:
+                request = plan.throw(error)
+            else:
+                request = plan.send(response)
+    except StopIteration as end:
+        result: Result = end.value
+        return result
+
+
+async def sleep_to_grid(seconds: float) -> None:
+    """Sleep at least so many seconds, and up to the next point of the common grid."""
+    if seconds > 0:
+        until = time.time() + seconds
+        grid = min(_GRID, seconds / 10)
+        await asyncio.sleep(until + -until % grid - time.time())

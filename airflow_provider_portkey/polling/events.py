@@ -1,4 +1,4 @@
-"""How a wait ended, in plain data that crosses a database, and what the task makes of it."""
+"""How a wait ended: plain data that crosses Airflow's database, and the exception or result that a task makes of it."""
 
 from __future__ import annotations
 
@@ -17,60 +17,60 @@ from airflow_provider_portkey.jobs.spec import JobSpec
 
 Event = dict[str, Any]
 
-ENDED_WELL = "success_statuses"
-ENDED_BADLY = "failure_statuses"
-#: The job waits for its caller, and the caller wanted it handed over then.
+SUCCEEDED = "succeeded"
+FAILED = "failed"
+#: The job requires action, and ``on_requires_action`` is ``"return"``.
 RETURNED = "returned"
-#: The job waits for its caller, and the caller wanted to fail then.
+#: The job requires action, and ``on_requires_action`` is ``"fail"``.
 ACTION_REQUIRED = "action_required"
 TIMED_OUT = "timed_out"
-#: Looks failed; how the job is doing is unknown.
+#: Too many polls failed in a row; the state of the job is unknown.
 GAVE_UP = "gave_up"
-#: A look was refused in a way that no further look would change.
+#: A poll was refused for good: the next one would be refused too.
 REFUSED = "refused"
 
-#: Reasons with which the job itself must come along.
-_WITH_JOB = frozenset({ENDED_WELL, ENDED_BADLY, RETURNED, ACTION_REQUIRED})
+#: Reasons of events that carry the job.
+_WITH_JOB = frozenset({SUCCEEDED, FAILED, RETURNED, ACTION_REQUIRED})
 _REASONS = _WITH_JOB | {TIMED_OUT, GAVE_UP, REFUSED}
 
-_OF_ERROR = ("status_code", "refused_by", "trace_id", "request_id")
+_ERROR_ATTRIBUTES = ("status_code", "refused_by", "trace_id", "request_id")
 
 
-def make(
+def make_event(
     job: JobSpec,
     reason: str,
     message: str,
     status: str | None,
-    answer: Mapping[str, Any] | None,
+    response: Mapping[str, Any] | None,
     error: PortkeyRequestError | None,
 ) -> Event:
-    """Return the event for one reason; its values are what JSON has."""
+    """Return the event for one reason; its values are those of JSON."""
     return {
         "kind": job.kind,
         "reason": reason,
         "message": message,
         "status": status,
-        "job": job.summary(answer) if answer is not None else None,
-        "error": {name: getattr(error, name) for name in _OF_ERROR} if error else None,
+        "job": job.summary(response) if response is not None else None,
+        "error": {name: getattr(error, name) for name in _ERROR_ATTRIBUTES} if error else None,
     }
 
 
 def conclude(job: JobSpec, event: object) -> dict[str, Any]:
     """
-    Return the job that ended well, or raise what its end means.
+    Return the job that succeeded, or raise the error that an event stands for.
 
-    :raises PortkeyEventInvalidError: for ``None`` and for everything that :func:`make` does not make.
-    :raises PortkeyRemoteJobFailedError: the job's own subclass, where it ended badly.
-    :raises PortkeyActionRequiredError: where it waits for its caller and the wait should fail then.
-    :raises PortkeyWaitTimeoutError: where it had not ended by the deadline.
-    :raises PortkeyPollingGaveUpError: where too many looks in a row failed.
-    :raises PortkeyRequestError: the subclass that a refused look stands for.
+    :raises PortkeyEventInvalidError: for ``None`` and for everything that :func:`make_event` does not make.
+    :raises PortkeyRemoteJobFailedError: the declaration's own subclass, where the job failed.
+    :raises PortkeyActionRequiredError: where the job requires action and the task should fail then.
+    :raises PortkeyWaitTimeoutError: where the job had not finished by the deadline.
+    :raises PortkeyPollingGaveUpError: where too many consecutive polls failed.
+    :raises PortkeyRequestError: the subclass for a poll that was refused for good.
     """
     checked = _check(job, event)
     reason, message, status = checked["reason"], checked["message"], checked["status"]
-    if reason in (ENDED_WELL, RETURNED):
+    if reason in (SUCCEEDED, RETURNED):
         return dict(checked["job"])
-    if reason == ENDED_BADLY:
+    if reason == FAILED:
         raise job.failure_exception(message, status=status, job=checked["job"])
     if reason == ACTION_REQUIRED:
         raise PortkeyActionRequiredError(message, status=status, job=checked["job"])
@@ -90,8 +90,8 @@ def _check(job: JobSpec, event: object) -> Event:
     lacks_job = event["reason"] in _WITH_JOB and not isinstance(event.get("job"), dict)
     error = event.get("error")
     lacks_error = event["reason"] == REFUSED and not (
-        isinstance(error, dict) and error.keys() == set(_OF_ERROR) and isinstance(error["status_code"], int)
+        isinstance(error, dict) and error.keys() == set(_ERROR_ATTRIBUTES) and isinstance(error["status_code"], int)
     )
     if lacks_job or lacks_error or not isinstance(event.get("message"), str) or "status" not in event:
-        raise PortkeyEventInvalidError(f"The trigger's event with reason {event['reason']!r} lacks a part of it.")
+        raise PortkeyEventInvalidError(f"The trigger's event with reason {event['reason']!r} lacks a part.")
     return event

@@ -1,39 +1,35 @@
 """
 Waiting for a job as a pure state machine: no clock, no sleep, no HTTP.
 
-Sensor and trigger feed it what a look brought and the time, and do as it says. Because they share it, a poked,
-a rescheduled and a deferred wait decide alike.
+Sensor and trigger feed responses or failures and the time into the poller, and do what the outcome says. They share
+the poller, so a poked, a rescheduled and a deferred wait decide alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from airflow_provider_portkey.exceptions import (
-    PortkeyInvalidArgumentError,
-    PortkeyRequestError,
-    PortkeyUnexpectedResponseError,
-)
+from airflow_provider_portkey.exceptions import PortkeyRequestError, PortkeyUnexpectedResponseError
 from airflow_provider_portkey.jobs.spec import JobSpec
 from airflow_provider_portkey.polling import events
+from airflow_provider_portkey.polling.drivers import Get, Plan
+from airflow_provider_portkey.polling.wait_state import WaitState
 
-#: Seconds between two looks at the least, whatever the poke interval.
-SHORTEST_WAIT = 0.1
-#: Seconds to the next look after a failed one at the most, unless the answer asked for more.
-LONGEST_WAIT_AFTER_FAILURE = 60.0
-
-ON_REQUIRES_ACTION = ("fail", "wait", "return")
+#: Seconds between two polls at the least, whatever the poll interval.
+MIN_WAIT = 0.1
+#: Seconds to the next poll after a failed one at the most, unless ``Retry-After`` asks for more.
+MAX_WAIT_AFTER_FAILURE = 60.0
 
 
 @dataclass(frozen=True)
 class PollOutcome:
     """
-    What to do after one look.
+    What to do after one poll.
 
-    :param wait: Seconds until the next look; meaningless once there is an event.
-    :param event: How the wait ended, or ``None`` while it goes on.
+    :param wait: Seconds until the next poll; meaningless once there is an event.
+    :param event: How the wait ended, or ``None`` while the wait continues.
     :param report: A line for the log, where there is something new.
     :param warn: Whether the line is a warning.
     """
@@ -44,127 +40,111 @@ class PollOutcome:
     warn: bool = False
 
     def log_to(self, log: Any) -> None:
-        """Write the line, where there is one, to a logger."""
+        """Write the report, where there is one, to a logger."""
         if self.report:
             (log.warning if self.warn else log.info)("%s", self.report)
 
 
 class Poller:
     """
-    Follows one job from look to look.
+    Follows one job from poll to poll.
 
     :param job: The kind of job.
     :param ids: Which one.
-    :param started: When the wait began, epoch seconds.
-    :param deadline: When it ends at the latest, epoch seconds: wall-clock time outlives a move to another process.
-    :param poke_interval: Seconds between two looks.
-    :param max_consecutive_failures: Looks that may fail in a row before the wait is given up; ``None``: never
-        give up before the deadline, not even where a look is refused for good.
-    :param on_requires_action: ``"fail"``, ``"wait"`` or ``"return"`` when the job waits for its caller.
-    :param status: The status seen last by whoever waited before.
-    :param failures: The failures in a row seen last by whoever waited before.
-    :param progress: The counts seen last by whoever waited before.
+    :param state: The wait; replaced after each poll.
     """
 
-    def __init__(
-        self,
-        job: JobSpec,
-        ids: Mapping[str, str],
-        *,
-        started: float,
-        deadline: float,
-        poke_interval: float,
-        max_consecutive_failures: int | None = 5,
-        on_requires_action: str = "fail",
-        status: str | None = None,
-        failures: int = 0,
-        progress: str = "",
-    ) -> None:
+    def __init__(self, job: JobSpec, ids: Mapping[str, str], state: WaitState) -> None:
         self.job = job
         self.ids = dict(ids)
-        self.started = started
-        self.deadline = deadline
-        self.poke_interval = poke_interval
-        self.max_consecutive_failures = max_consecutive_failures
-        self.on_requires_action = on_requires_action
-        self.status = status
-        self.failures = failures
-        self.progress = progress
+        self.state = state
 
-    def on_response(self, answer: Mapping[str, Any], now: float) -> PollOutcome:
-        """Decide after a look that brought the job."""
-        status = answer.get("status")
+    def requests(self, now: float) -> Plan[Any]:
+        """
+        Plan the requests of one poll; the result is for :meth:`on_response`.
+
+        :param now: Epoch seconds.
+        """
+        return (yield Get(self.job.path, self.ids))
+
+    def on_response(self, response: Mapping[str, Any], now: float) -> PollOutcome:
+        """Decide after a poll whose response is the job."""
+        status = response.get("status")
         if not isinstance(status, str) or not status:
-            what = f"The answer is no {self.job.kind}: its status is {status!r}, a text was expected."
+            what = f"The response is no {self.job.kind}: its status is {status!r}, a string was expected."
             return self.on_failure(PortkeyUnexpectedResponseError(what), now)
-        self.failures = 0
-        progress = self.job.counts(answer)
-        changed = status != self.status
-        before, self.status = self.status, status
-        what = f"{self._named} {'went from ' + before + ' to' if before and changed else 'is'} {status}"
-        what = f"{what} after {duration(now - self.started)}{': ' if progress else ''}{progress}."
-        report = what if changed or progress != self.progress else None
-        self.progress = progress
-        if event := self._end(answer, status, now):
-            return PollOutcome(event=event, report=report)
+        before, progress = self.state, self.job.progress(response)
+        self.state = replace(before, status=status, progress=progress, failures=0)
+        changed = status != before.status
+        transition = f"changed from {before.status} to" if before.status and changed else "is"
+        report = f"{self._described} {transition} {status} after {self._elapsed(now)}"
+        report = f"{report}: {progress}." if progress else f"{report}."
+        if event := self._terminal_event(response, status, now):
+            return PollOutcome(event=event, report=report if changed or progress != before.progress else None)
         known = status in self.job.active_statuses or status in self.job.action_required_statuses
         if changed and not known:
-            report = f"{report} This provider does not know that status, and goes on waiting."
-        return PollOutcome(self._wait(self.poke_interval, now), report=report, warn=not known)
+            report = f"{report} This provider does not know that status, and continues to wait."
+        news = changed or progress != before.progress
+        return self._continue(self.state.poll_interval, now, report=report if news else None, warn=not known)
 
     def on_failure(self, error: PortkeyRequestError, now: float) -> PollOutcome:
-        """Decide after a look that failed."""
-        self.failures += 1
-        if now >= self.deadline:
+        """Decide after a poll that failed."""
+        self.state = replace(self.state, failures=self.state.failures + 1)
+        if now >= self.state.deadline:
             return PollOutcome(event=self._timed_out(now, error))
-        limit = self.max_consecutive_failures
+        failures, limit = self.state.failures, self.state.max_consecutive_failures
         if limit is not None:
             if is_final(error):
                 return PollOutcome(event=self._event(events.REFUSED, str(error), error=error))
-            if self.failures >= limit:
-                looks = "1 look" if limit == 1 else f"{limit} looks in a row"
-                message = f"Gave up waiting for {self._named}: {looks} failed. {self._left_running} Last: {error}"
+            if failures >= limit:
+                polls = "1 poll" if limit == 1 else f"{limit} consecutive polls"
+                message = f"Gave up waiting for {self._described}: {polls} failed. {self._left_running} Last: {error}"
                 return PollOutcome(event=self._event(events.GAVE_UP, message, error=error))
-        wait = self._wait(wait_after_failure(self.poke_interval, error), now)
-        count = f"{self.failures} of {limit}" if limit else str(self.failures)
-        return PollOutcome(wait, report=f"Look failed ({count} in a row), next one in {wait:.1f} s: {error}", warn=True)
+        outcome = self._continue(wait_after_failure(self.state.poll_interval, error), now, warn=True)
+        return replace(outcome, report=failed_poll(failures, limit, outcome.wait, error))
+
+    def _continue(self, seconds: float, now: float, *, report: str | None = None, warn: bool = False) -> PollOutcome:
+        """Schedule the next poll; the last one is at the deadline itself."""
+        wait = max(min(seconds, self.state.deadline - now), MIN_WAIT)
+        self.state = replace(self.state, next_poll_at=now + wait)
+        return PollOutcome(wait, report=report, warn=warn)
 
     @property
-    def _named(self) -> str:
-        return self.job.named(self.ids)
+    def _described(self) -> str:
+        return self.job.describe(self.ids)
 
     @property
     def _left_running(self) -> str:
-        return f"The {self.job.kind} was left as it is, its last known status is {self.status or 'unknown'}."
+        return f"The {self.job.kind} was left running; its last known status is {self.state.status or 'unknown'}."
 
-    def _wait(self, seconds: float, now: float) -> float:
-        """The last look is at the deadline itself."""
-        return max(min(seconds, self.deadline - now), SHORTEST_WAIT)
+    def _elapsed(self, now: float) -> str:
+        return duration(now - self.state.started_at)
 
-    def _end(self, answer: Mapping[str, Any], status: str, now: float) -> events.Event | None:
-        took = f"{self._named} ended as {status} after {duration(now - self.started)}"
+    def _terminal_event(self, response: Mapping[str, Any], status: str, now: float) -> events.Event | None:
+        finished = f"{self._described} finished as {status} after {self._elapsed(now)}"
         if status in self.job.success_statuses:
-            return self._event(events.ENDED_WELL, f"{took}.", answer=answer)
+            return self._event(events.SUCCEEDED, f"{finished}.", response=response)
         if status in self.job.failure_statuses:
-            reason = self.job.reason(answer)
-            message = f"{took}: {reason}" if reason else f"{took} and gave no reason."
-            return self._event(events.ENDED_BADLY, message, answer=answer)
+            reason = self.job.error_message(response)
+            message = f"{finished}: {reason}" if reason else f"{finished} and gave no reason."
+            return self._event(events.FAILED, message, response=response)
         if status in self.job.action_required_statuses:
-            if self.on_requires_action == "return":
-                return self._event(events.RETURNED, f"{self._named} waits for its caller ({status}).", answer=answer)
-            if self.on_requires_action == "fail":
+            if self.state.on_requires_action == "return":
+                return self._event(events.RETURNED, f"{self._described} requires action ({status}).", response=response)
+            if self.state.on_requires_action == "fail":
                 message = (
-                    f"{self._named} waits for its caller ({status}), which nobody here will answer. "
-                    "Set on_requires_action='return' to hand it to the next task, or 'wait' if somebody else answers."
+                    f"{self._described} requires action ({status}), and this task takes none. Set "
+                    "on_requires_action='return' to hand the job to the next task, or 'wait' if somebody else acts."
                 )
-                return self._event(events.ACTION_REQUIRED, message, answer=answer)
-        return self._timed_out(now, None) if now >= self.deadline else None
+                return self._event(events.ACTION_REQUIRED, message, response=response)
+        return self._timed_out(now, None) if now >= self.state.deadline else None
 
     def _timed_out(self, now: float, error: PortkeyRequestError | None) -> events.Event:
-        budget = duration(self.deadline - self.started)
-        message = f"{self._named} had not ended within the timeout of {budget}. {self._left_running}"
+        timeout = duration(self.state.deadline - self.state.started_at)
+        message = f"{self._described} had not finished within the timeout of {timeout}. {self._left_running}"
         if error:
-            message += f" The last {self.failures} looks failed: {error}"
+            failures = self.state.failures
+            message += f" The last {'poll' if failures == 1 else f'{failures} polls'} failed: {error}"
         return self._event(events.TIMED_OUT, message)
 
     def _event(
@@ -172,36 +152,17 @@ class Poller:
         reason: str,
         message: str,
         *,
-        answer: Mapping[str, Any] | None = None,
+        response: Mapping[str, Any] | None = None,
         error: PortkeyRequestError | None = None,
     ) -> events.Event:
-        return events.make(self.job, reason, message[:1].upper() + message[1:], self.status, answer, error)
+        sentence = message[:1].upper() + message[1:]
+        return events.make_event(self.job, reason, sentence, self.state.status, response, error)
 
 
-def check_wait(*, poke_interval: float, max_consecutive_failures: int, on_requires_action: str) -> None:
-    """
-    Check what a caller chose for a wait.
-
-    :raises PortkeyInvalidArgumentError: naming the one that is wrong.
-    """
-    if on_requires_action not in ON_REQUIRES_ACTION:
-        raise PortkeyInvalidArgumentError("on_requires_action", on_requires_action, "'fail', 'wait' or 'return'")
-    check_failures(max_consecutive_failures)
-    if not poke_interval >= 0:
-        raise PortkeyInvalidArgumentError("poke_interval", poke_interval, "seconds, at least 0")
-
-
-def check_failures(max_consecutive_failures: int) -> None:
-    """
-    Check how many looks may fail in a row.
-
-    :raises PortkeyInvalidArgumentError: where it is no number of looks.
-    """
-    if isinstance(max_consecutive_failures, bool) or (
-        not isinstance(max_consecutive_failures, int) or max_consecutive_failures < 1
-    ):
-        expected = "a whole number of at least 1"
-        raise PortkeyInvalidArgumentError("max_consecutive_failures", max_consecutive_failures, expected)
+def failed_poll(failures: int, limit: int | None, wait: float, error: object) -> str:
+    """Return the log line of a poll that failed: ``poll failed (1 of 5), next poll in 10 s: ...``."""
+    count = f"{failures} of {limit}" if limit else str(failures)
+    return f"poll failed ({count}), next poll in {round(wait, 1):g} s: {error}"
 
 
 def duration(seconds: float) -> str:
@@ -216,10 +177,10 @@ def duration(seconds: float) -> str:
 
 
 def wait_after_failure(interval: float, error: Exception) -> float:
-    """Return the seconds until the look after one that failed: not long, unless the answer asked for more."""
-    return max(min(interval, LONGEST_WAIT_AFTER_FAILURE), getattr(error, "retry_after", None) or 0.0)
+    """Return the seconds until the poll after one that failed: at most a minute, unless ``Retry-After`` asks for more."""
+    return max(min(interval, MAX_WAIT_AFTER_FAILURE), getattr(error, "retry_after", None) or 0.0)
 
 
 def is_final(error: PortkeyRequestError) -> bool:
-    """A refusal that the next look would only meet again: a redirect, or a 4xx that is not transient."""
+    """Return whether the next poll would be refused too: a redirect, or a 4xx that is not transient."""
     return not error.transient and error.status_code is not None and 300 <= error.status_code < 500

@@ -1,36 +1,33 @@
 """
-Which pages of a thread's list of runs bring many runs at once: no clock, no HTTP.
+Which pages of a thread's list of runs return many runs at once: no clock, no HTTP.
 
-A page costs one request, as a single run does, and brings a hundred. Newest first, what stands behind a run never
-changes: new runs come in front. So a page is remembered by the run behind which it begins, and from the second look
-on the same few pages are asked for, however many runs the thread has got since.
+A page costs one request, as a single run does, and returns a hundred runs. The list is newest first, so what follows a
+run never changes: new runs come before it. A page is therefore remembered by the run after which it starts, and from
+the second poll on the same few pages are requested, however many runs the thread has got since.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
-from airflow_provider_portkey.client.pagination import Item, items_of
+from airflow_provider_portkey.client.pagination import MAX_LIMIT, Item, items_of, page_query
 from airflow_provider_portkey.exceptions import PortkeyBadRequestError, PortkeyNotFoundError
+from airflow_provider_portkey.jobs.run import RUNS_PATH
+from airflow_provider_portkey.polling.drivers import Get, Plan
 
-#: Takes pages as Portkey sent them, yields the run behind which the next one begins (``None``: begin with the newest
-#: run), and returns the runs that were found.
-Pages = Generator[str | None, Mapping[str, Any], dict[str, Item]]
-
-#: Runs that a page must bring: for one, asking for the run itself costs as much.
-_WORTH_A_PAGE = 2
-#: Pages in a row that may bring nothing while runs are searched: five hundred runs, all newer than those waited for.
-#: Where many are searched, as many pages as a tenth of the single requests that a find would save at each look.
-_MOST_IN_VAIN = 5
-_SHARE_IN_VAIN = 0.1
+#: Runs that a page must return: for a single run, the request for the run itself costs as much.
+_MIN_RUNS_ON_PAGE = 2
+#: Consecutive pages without a result while runs are searched: five hundred runs, all newer than those waited for.
+#: Where many runs are searched, as many pages as a tenth of the single requests that a find would save at each poll.
+_MAX_EMPTY_PAGES = 5
+_EMPTY_PAGES_PER_RUN = 0.1
 
 
 @dataclass
-class _Look:
-    takes: Callable[[Item], bool]
+class _Search:
+    accepts: Callable[[Item], bool]
     on_found: Callable[[Item], None] | None = None
     seen: set[str] = field(default_factory=set)
     found: dict[str, Item] = field(default_factory=dict)
@@ -44,94 +41,96 @@ class _Page:
 
 class RunPagePlanner:
     """
-    Says at each look which pages to ask for, and learns from them where the runs stand.
+    Plans at each poll which pages to request, and learns from the pages where the runs are.
 
-    A page is asked for only where it replaces at least two single requests. Only the first search for a run may
-    spend more: a few pages, once.
+    A page is requested only where it replaces at least two single requests. Only the first search for a run may
+    cost more: a few pages, once.
 
-    :param starts: What :attr:`starts` was when another process looked; ``None`` before the first look.
+    :param thread_id: The thread.
+    :param starts: The value of :attr:`starts` in the process that polled before; ``None`` before the first poll.
     """
 
-    def __init__(self, starts: Iterable[str | None] | None = None) -> None:
+    def __init__(self, thread_id: str, starts: Iterable[str | None] | None = None) -> None:
+        self._ids = {"thread_id": thread_id}
         self._known = None if starts is None else list(starts)
         self._searched = False
-        # Behind which run the page begins on which a run stands.
+        # The run after which the page starts that has a run.
         self._start_of: dict[str, str | None] = {}
         self._not_listed: set[str] = set()
 
     @property
     def not_listed(self) -> Collection[str]:
-        """The runs that no page is expected to bring."""
+        """The runs that no page is expected to return."""
         return self._not_listed
 
     @property
     def starts(self) -> list[str | None] | None:
-        """Where the pages begin that are worth asking for, in plain data; ``None`` before a whole look."""
+        """Where the pages start that are worth a request, as plain data; ``None`` before a complete poll."""
         if not self._searched:
             return self._known
         runs_on = Counter(self._start_of.values())
-        return [start for start, runs in runs_on.items() if runs >= _WORTH_A_PAGE]
+        return [start for start, runs in runs_on.items() if runs >= _MIN_RUNS_ON_PAGE]
 
-    def look(
+    def find(
         self,
         wanted: Collection[str],
         awaited: Collection[str] | None = None,
         on_found: Callable[[Item], None] | None = None,
-    ) -> Pages:
+    ) -> Plan[dict[str, Item]]:
         """
-        Look for runs; those that are not found are cheaper to ask for one by one.
+        Plan pages that return runs by their ids; for the others, single requests are cheaper.
 
-        :param wanted: The runs to be looked at now.
-        :param awaited: All runs that somebody waits for, where these are more: it is learned where they stand, too.
-        :param on_found: Called with each run as soon as its page has come.
+        :param wanted: The runs to poll now.
+        :param awaited: All runs that are waited for, where these are more: their places are learned too.
+        :param on_found: Called with each run as soon as its page has arrived.
         """
         wanted = set(wanted)
-        everybody = wanted.union(awaited or ())
-        self._start_of = {run_id: start for run_id, start in self._start_of.items() if run_id in everybody}
-        self._not_listed &= everybody
-        look = _Look(lambda item: item["id"] in everybody, on_found)
+        everything = wanted.union(awaited or ())
+        self._start_of = {run_id: start for run_id, start in self._start_of.items() if run_id in everything}
+        self._not_listed &= everything
+        search = _Search(lambda item: item["id"] in everything, on_found)
         newest: _Page | None = None
         for start, expected in self._expected(wanted):
-            if len(expected - look.seen) < _WORTH_A_PAGE:
+            if len(expected - search.seen) < _MIN_RUNS_ON_PAGE:
                 continue
-            page = yield from self._read(start, look)
-            lost = expected - look.seen
+            page = yield from self._read(start, search)
+            lost = expected - search.seen
             if start is None:
                 newest = page
-            if start is None and page.items and page.items[0]["id"] not in look.seen:
-                for run_id in lost:  # newer runs came in front, and pushed it to the next page
+            if start is None and page.items and page.items[0]["id"] not in search.seen:
+                for run_id in lost:  # newer runs came before it, and moved it to the next page
                     self._start_of.pop(run_id, None)
             else:
                 self._leave_out(lost)
-        unknown = wanted - look.seen - self._start_of.keys() - self._not_listed
-        if len(unknown) >= _WORTH_A_PAGE and not (newest and newest.is_last):
-            yield from self._search(unknown, look, newest)
+        unknown = wanted - search.seen - self._start_of.keys() - self._not_listed
+        if len(unknown) >= _MIN_RUNS_ON_PAGE and not (newest and newest.is_last):
+            yield from self._search(unknown, search, newest)
         self._searched, self._known = True, None
-        return {run_id: run for run_id, run in look.found.items() if run_id in wanted}
+        return {run_id: run for run_id, run in search.found.items() if run_id in wanted}
 
-    def discover(self, ended: Collection[str], oldest: float) -> Pages:
+    def find_active(self, terminal_statuses: Collection[str], oldest: float) -> Plan[dict[str, Item]]:
         """
-        Find the runs that have not ended, back to the first page on which all are too old.
+        Plan the search for active runs, which ends at the first page whose runs are all too old.
 
-        :param ended: The statuses of runs that have ended.
+        :param terminal_statuses: The statuses of runs that are not active.
         :param oldest: Epoch seconds; a run that was created before is too old.
         """
-        look = _Look(lambda item: item.get("status") not in ended)
+        search = _Search(lambda item: item.get("status") not in terminal_statuses)
         start, visited = None, set[str | None]()
         while start not in visited:
             visited.add(start)
-            page = yield from self._read(start, look)
+            page = yield from self._read(start, search)
             if page.is_last or all(_created(item) < oldest for item in page.items):
                 break
             start = page.items[-1]["id"]
         self._searched = True
-        return look.found
+        return search.found
 
     def _expected(self, wanted: set[str]) -> list[tuple[str | None, set[str]]]:
-        """Return where known pages begin, with the runs that should be on each."""
+        """Return where known pages start, with the runs that each should return."""
         if self._known is not None:
             if None not in self._known:
-                self._not_listed |= wanted  # another process has searched; whoever is found leaves this set
+                self._not_listed |= wanted  # another process has searched; a run that is found leaves this set
             return [(start, set(wanted)) for start in self._known]
         expected: dict[str | None, set[str]] = {}
         for run_id, start in self._start_of.items():
@@ -139,50 +138,50 @@ class RunPagePlanner:
                 expected.setdefault(start, set()).add(run_id)
         return list(expected.items())
 
-    def _search(self, unknown: set[str], look: _Look, newest: _Page | None) -> Generator[str | None, Any, None]:
-        """Read page after page from the newest run on, as long as it may pay."""
+    def _search(self, unknown: set[str], search: _Search, newest: _Page | None) -> Plan[None]:
+        """Read page after page from the newest run on, as long as the search may pay."""
         start = newest.items[-1]["id"] if newest else None
-        visited, in_vain = set[str | None](), 0
-        patience = max(_MOST_IN_VAIN, _SHARE_IN_VAIN * len(unknown))
-        while start not in visited and len(unknown) >= _WORTH_A_PAGE and in_vain < min(patience, len(unknown) - 1):
+        visited, empty = set[str | None](), 0
+        patience = max(_MAX_EMPTY_PAGES, _EMPTY_PAGES_PER_RUN * len(unknown))
+        while start not in visited and len(unknown) >= _MIN_RUNS_ON_PAGE and empty < min(patience, len(unknown) - 1):
             visited.add(start)
-            before = len(look.seen)
-            page = yield from self._read(start, look)
-            # A page with runs that somebody waits for, though not now, is not in vain.
-            in_vain = 0 if len(look.seen) > before else in_vain + 1
-            unknown = unknown - look.seen
+            before = len(search.seen)
+            page = yield from self._read(start, search)
+            # A page with runs that are waited for, though not now, is a result too.
+            empty = 0 if len(search.seen) > before else empty + 1
+            unknown = unknown - search.seen
             if page.is_last:
                 break
             start = page.items[-1]["id"]
         self._leave_out(unknown)
 
-    def _read(self, start: str | None, look: _Look) -> Generator[str | None, Mapping[str, Any], _Page]:
+    def _read(self, start: str | None, search: _Search) -> Plan[_Page]:
         try:
-            answer = yield start
+            response = yield Get(RUNS_PATH, self._ids, page_query(limit=MAX_LIMIT, after=start))
         except (PortkeyBadRequestError, PortkeyNotFoundError):
             if start is None:
                 raise
-            return _Page([], is_last=True)  # the run behind which the page began is gone
-        items = items_of(answer)
+            return _Page([], is_last=True)  # the run after which the page started is gone
+        items = items_of(response)
         before, anchor, anchored = start, start, False
         for item in items:
             run_id = item["id"]
-            if run_id not in look.seen and look.takes(item):
+            if run_id not in search.seen and search.accepts(item):
                 if not anchored:
-                    # The next time the page begins here: so it reaches further, and may make the next page needless.
+                    # The next time the page starts here: it reaches further, and may make the next page unnecessary.
                     anchor, anchored = before, True
-                look.seen.add(run_id)
-                look.found[run_id] = item
-                if look.on_found:
-                    look.on_found(item)
+                search.seen.add(run_id)
+                search.found[run_id] = item
+                if search.on_found:
+                    search.on_found(item)
                 self._not_listed.discard(run_id)
                 self._start_of.pop(run_id, None)
                 self._start_of[run_id] = anchor
             before = run_id
-        return _Page(items, is_last=not items or answer.get("has_more") is False)
+        return _Page(items, is_last=not items or response.get("has_more") is False)
 
     def _leave_out(self, run_ids: set[str]) -> None:
-        """Search no more for runs that the list does not show, or only far down."""
+        """Stop searching for runs that the list does not show, or only on late pages."""
         self._not_listed |= run_ids
         for run_id in run_ids:
             self._start_of.pop(run_id, None)

@@ -1,166 +1,148 @@
 """
-Noticing the ends of a thread's runs, look by look: no clock, no sleep, no HTTP.
+Detects finished runs of a thread, poll by poll: no clock, no sleep, no HTTP.
 
-:func:`read` says what to ask Portkey for and makes a :class:`Look` of the answers; a :class:`RunTracker` takes looks
-and says which ends nobody was told of yet. Its state is small and plain, so that another process can go on.
+:func:`plan_snapshot` plans the requests of a poll and makes a :class:`Snapshot` of the responses; a
+:class:`RunTracker` takes snapshots and returns the finished runs whose events are still to be emitted. The tracker's
+state is small and plain, so that another process can continue.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from airflow_provider_portkey.client.pagination import items_of, page_query
 from airflow_provider_portkey.exceptions import (
     PortkeyNotFoundError,
     PortkeyPaginationError,
     PortkeyUnexpectedResponseError,
 )
-from airflow_provider_portkey.jobs.run import RUN
+from airflow_provider_portkey.jobs.run import RUN, RUNS_PATH
+from airflow_provider_portkey.polling.drivers import Get, Plan
 
 Run = dict[str, Any]
 
-#: The statuses of a run that has ended.
-ENDED = frozenset(RUN.ended)
-#: Seconds within which runs may show up in the list in another order than that of their creation: a server stamps
-#: a run before it shows it, and has more than one process.
+TERMINAL_STATUSES = frozenset(RUN.terminal_statuses)
+#: Seconds within which runs may appear in the list in another order than that of their creation: a server stamps a
+#: run before the list shows it, and has more than one process.
 OVERLAP = 10.0
-#: Seconds before the very first look within which a run that still goes on was created. A run expires about ten
-#: minutes after its creation; an hour leaves room for servers that are slower, and for clocks that differ.
+#: Seconds before the very first poll within which an active run was created. A run expires about ten minutes after
+#: its creation; an hour leaves room for slower servers, and for clocks that differ.
 LOOKBACK = 3600.0
-#: Runs that a look asks for at first. Few end between two looks, and each comes with its instructions and tools.
+#: Runs on the first page: few runs finish between two polls, and each carries its instructions and tools.
 _FIRST_PAGE = 20
-#: Runs that it asks for when those did not reach back far enough: the most that servers give.
+#: Runs on every further page, where the first did not reach back far enough: the most that servers return.
 _FURTHER_PAGE = 100
 
 
 @dataclass(frozen=True)
-class Need:
+class Scope:
     """
-    What a look has to bring.
+    What a snapshot has to cover.
 
-    :param since: Every run created then or later, epoch seconds.
-    :param open: Ids of older runs.
+    :param since: Every run created at or after this time, epoch seconds.
+    :param pending: Ids of older runs.
     """
 
     since: float
-    open: frozenset[str] = frozenset()
+    pending: frozenset[str] = frozenset()
 
-    def is_met_by(self, look: Look) -> bool:
-        """Return whether a look brings it all."""
-        return look.reach < self.since and self.open <= look.gone | {run["id"] for run in look.runs}
+    def is_covered_by(self, snapshot: Snapshot) -> bool:
+        """Return whether a snapshot covers everything."""
+        return snapshot.complete_after < self.since and self.pending <= snapshot.gone | {
+            run["id"] for run in snapshot.runs
+        }
 
-    def following(self, look: Look) -> Need:
-        """Return what the next look has to bring to whoever takes each look as it comes."""
-        newest = max((created_at(run) for run in look.runs), default=-math.inf)
-        goes_on = (run for run in look.runs if run["status"] not in ENDED)
-        watched = {run["id"] for run in goes_on if run["id"] in self.open or created_at(run) >= self.since}
-        return Need(max(self.since, newest - OVERLAP), frozenset(watched))
+    def following(self, snapshot: Snapshot) -> Scope:
+        """Return the scope of the next snapshot for a watcher that takes every snapshot."""
+        newest = max((created_at(run) for run in snapshot.runs), default=-math.inf)
+        active = (run for run in snapshot.runs if run["status"] not in TERMINAL_STATUSES)
+        watched = {run["id"] for run in active if run["id"] in self.pending or created_at(run) >= self.since}
+        return Scope(max(self.since, newest - OVERLAP), frozenset(watched))
 
 
 @dataclass(frozen=True)
-class Look:
+class Snapshot:
     """
-    A thread's runs as they were at one moment.
+    A thread's runs at one point in time.
 
-    :param runs: Without their bulky fields, oldest first.
-    :param reach: Every run created after that moment is among them, epoch seconds.
-    :param gone: Ids of runs that were asked for and do not exist any more.
+    :param runs: Without their excluded fields, oldest first.
+    :param complete_after: Every run created after this time is among them, epoch seconds.
+    :param gone: Ids of requested runs that do not exist any more.
     """
 
     runs: tuple[Run, ...]
-    reach: float
+    complete_after: float
     gone: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True)
-class Page:
+def plan_snapshot(thread_id: str, scope: Scope, known: Snapshot | None = None) -> Plan[Snapshot]:
     """
-    Asks for runs, newest first; the answer is a pair of them and of whether there are more.
+    Plan as many requests as a scope needs, and no more.
 
-    :param limit: How many.
-    :param after: Those that come after this one in the list.
+    :param thread_id: The thread.
+    :param scope: What the snapshot has to cover.
+    :param known: A snapshot that covers some or all of the scope.
+    :raises PortkeyRequestError: for a request that failed; only a run that is gone is no failure.
+    :raises PortkeyPaginationError: where the list repeats a run.
     """
-
-    limit: int
-    after: str | None = None
-
-
-@dataclass(frozen=True)
-class Single:
-    """
-    Asks for one run; the answer is the run.
-
-    :param run_id: Which.
-    """
-
-    run_id: str
-
-
-def read(need: Need, known: Look | None = None) -> Generator[Page | Single, Any, Look]:
-    """
-    Ask for as much as is needed, and no more.
-
-    :param need: What the look has to bring.
-    :param known: A look that brought some or all of it.
-    :raises PortkeyRequestError: Thrown in for a question that failed; only a run that is gone is no failure.
-    :raises PortkeyPaginationError: Where the list goes round.
-    """
-    if known is None or known.reach >= need.since:
-        known = yield from _list(need.since)
+    if known is None or known.complete_after >= scope.since:
+        known = yield from _plan_list(thread_id, scope.since)
     runs = {run["id"]: run for run in known.runs}
     gone = set(known.gone)
-    for run_id in sorted(need.open - runs.keys() - gone):
+    for run_id in sorted(scope.pending - runs.keys() - gone):
         try:
-            run = yield Single(run_id)
+            run = yield Get(RUN.path, {"thread_id": thread_id, "run_id": run_id})
         except PortkeyNotFoundError:
             gone.add(run_id)
         else:
             runs[run_id] = _summary(run)
-    return Look(tuple(sorted(runs.values(), key=created_at)), known.reach, frozenset(gone))
+    return Snapshot(tuple(sorted(runs.values(), key=created_at)), known.complete_after, frozenset(gone))
 
 
-def _list(since: float) -> Generator[Page, tuple[list[Run], bool], Look]:
+def _plan_list(thread_id: str, since: float) -> Plan[Snapshot]:
     runs: dict[str, Run] = {}
-    oldest, page = math.inf, Page(_FIRST_PAGE)
+    oldest, limit, after = math.inf, _FIRST_PAGE, None
     while True:
-        items, more = yield page
+        page = yield Get(RUNS_PATH, {"thread_id": thread_id}, page_query(limit=limit, after=after))
+        items = items_of(page)
         for item in items:
             run = _summary(item)
             if run["id"] in runs:
                 raise PortkeyPaginationError(
-                    f"The server sent run {run['id']!r} twice while the list of runs was read page by page. "
-                    "It seems to ignore the parameter 'after'; following it would never end."
+                    f"The server sent run {run['id']!r} twice on consecutive pages of the list of runs. "
+                    "The server seems to ignore the parameter 'after'; the list would never end."
                 )
             if created_at(run) > oldest + OVERLAP:
                 raise PortkeyUnexpectedResponseError(
-                    f"The list of runs is not newest first: run {run['id']!r} comes after one that is older. "
-                    "The server seems to ignore the parameter 'order'; new runs could not be found."
+                    f"The list of runs is not newest first: run {run['id']!r} follows an older one. "
+                    "The server seems to ignore the parameter 'order'; new runs cannot be found."
                 )
             oldest = min(oldest, created_at(run))
             runs[run["id"]] = run
-        if not items or not more:
-            return Look(tuple(reversed(runs.values())), -math.inf)
+        if not items or page.get("has_more") is False:
+            return Snapshot(tuple(reversed(runs.values())), -math.inf)
         if oldest < since:
-            return Look(tuple(reversed(runs.values())), oldest)
-        page = Page(_FURTHER_PAGE, items[-1]["id"])
+            return Snapshot(tuple(reversed(runs.values())), oldest)
+        limit, after = _FURTHER_PAGE, items[-1]["id"]
 
 
 class RunTracker:
     """
-    Knows which ends of runs are still to be told.
+    Knows which finished runs still need an event.
 
-    :param statuses: Ends of interest.
-    :param assistant_id: Runs of this assistant only.
-    :param metadata: Runs whose own metadata holds these pairs only.
-    :param lookback: Seconds before the very first look within which a run that still goes on is watched.
+    :param statuses: Terminal statuses of interest.
+    :param assistant_id: Only runs of this assistant.
+    :param metadata: Only runs whose own metadata holds these pairs.
+    :param lookback: Seconds before the very first poll within which active runs are tracked.
     """
 
     def __init__(
         self,
         *,
-        statuses: Iterable[str] = ENDED,
+        statuses: Iterable[str] = TERMINAL_STATUSES,
         assistant_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
         lookback: float = LOOKBACK,
@@ -168,89 +150,90 @@ class RunTracker:
         self._statuses = frozenset(statuses)
         self._assistant_id = assistant_id
         self._metadata = dict(metadata or {})
-        self._look_back = lookback
-        #: When the newest run of all was created; ``None`` before the very first look.
+        self._lookback = lookback
+        #: When the newest run of all was created; ``None`` before the very first poll.
         self._at: float | None = None
         #: The runs about as new as that one, and when each was created.
         self._seen: dict[str, float] = {}
-        #: The runs whose end is still to come, or still to be told.
-        self._open: dict[str, None] = {}
+        #: The runs that have not finished, or whose event has not been emitted.
+        self._pending: dict[str, None] = {}
 
     @property
     def started(self) -> bool:
-        """Whether there was a look before."""
+        """Whether there was a poll before."""
         return self._at is not None
 
     @property
-    def open(self) -> Set[str]:
-        """The runs whose end is still to come, or still to be told."""
-        return self._open.keys()
+    def pending(self) -> Set[str]:
+        """The runs that have not finished, or whose event has not been emitted."""
+        return self._pending.keys()
 
-    def need(self, now: float) -> Need:
+    def scope(self, now: float) -> Scope:
         """
-        Return what the next look has to bring.
+        Return what the next snapshot has to cover.
 
         :param now: Epoch seconds.
         """
         if self._at is None:
             # An hour at least, so that a server whose clock is late cannot hide its next runs in the past.
-            return Need(now - max(self._look_back, LOOKBACK))
-        return Need(self._at - OVERLAP, frozenset(self._open))
+            return Scope(now - max(self._lookback, LOOKBACK))
+        return Scope(self._at - OVERLAP, frozenset(self._pending))
 
-    def observe(self, look: Look, now: float) -> list[Run]:
+    def observe(self, snapshot: Snapshot, now: float) -> list[Run]:
         """
-        Take a look that has brought what was needed; an older one than the last does no harm.
+        Take a snapshot that covers :meth:`scope`; one that is older than the last does no harm.
 
-        :param look: The look.
-        :param now: Epoch seconds, those of :meth:`need`.
-        :return: The runs whose ends are to be told, oldest first; each comes again until :meth:`told`.
+        :param snapshot: The snapshot.
+        :param now: Epoch seconds, those of :meth:`scope`.
+        :return: The finished runs whose events are to be emitted, oldest first; each is returned again until
+            :meth:`emitted`.
         """
-        first, since = self._at is None, self.need(now).since
-        for run_id in self.open & look.gone:
-            del self._open[run_id]
+        first, since = self._at is None, self.scope(now).since
+        for run_id in self.pending & snapshot.gone:
+            del self._pending[run_id]
         due = []
-        for run in look.runs:
-            run_id, created, ended = run["id"], created_at(run), run["status"] in ENDED
+        for run in snapshot.runs:
+            run_id, created, finished = run["id"], created_at(run), run["status"] in TERMINAL_STATUSES
             if created >= since and run_id not in self._seen:
                 self._seen[run_id] = created
-                if not first or (not ended and created >= now - self._look_back):
-                    self._open[run_id] = None
-            if ended and run_id in self._open:
+                if not first or (not finished and created >= now - self._lookback):
+                    self._pending[run_id] = None
+            if finished and run_id in self._pending:
                 if self._matches(run):
                     due.append(run)
                 else:
-                    del self._open[run_id]
+                    del self._pending[run_id]
         newest = max(self._seen.values(), default=-math.inf)
         self._at = max(newest, since + OVERLAP)
         self._seen = {run_id: created for run_id, created in self._seen.items() if created >= self._at - OVERLAP}
         return due
 
-    def told(self, run: Run) -> None:
-        """Note that the end of a run was told."""
-        self._open.pop(run["id"], None)
+    def emitted(self, run: Run) -> None:
+        """Note that the event of a run was emitted."""
+        self._pending.pop(run["id"], None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the state in what JSON has; its size goes with the runs that have not ended."""
-        return {"at": self._at, "seen": dict(self._seen), "open": list(self._open)}
+        """Return the state in JSON values; its size grows with the runs that have not finished."""
+        return {"at": self._at, "seen": dict(self._seen), "pending": list(self._pending)}
 
     def restore(self, state: object) -> None:
         """
-        Go on from a state.
+        Continue from a state.
 
         :param state: As of :meth:`to_dict`.
-        :raises ValueError: It is none.
+        :raises ValueError: where the state is of another shape.
         """
         if not isinstance(state, Mapping):
-            raise ValueError(f"it is no object but {type(state).__name__}")
+            raise ValueError(f"the state is no object but {type(state).__name__}")
         at: object = state.get("at")
-        seen, still_open = state.get("seen"), state.get("open")
+        seen, pending = state.get("seen"), state.get("pending")
         if not _is_time(at):
             raise ValueError("its 'at' is no time")
         if not isinstance(seen, Mapping) or not all(map(_is_time, seen.values())):
             raise ValueError("its 'seen' holds no ids with their times")
-        if not isinstance(still_open, list) or not all(isinstance(run_id, str) and run_id for run_id in still_open):
-            raise ValueError("its 'open' is no list of ids")
-        self._at, self._seen, self._open = float(at), dict(seen), dict.fromkeys(still_open)
+        if not isinstance(pending, list) or not all(isinstance(run_id, str) and run_id for run_id in pending):
+            raise ValueError("its 'pending' is no list of ids")
+        self._at, self._seen, self._pending = float(at), dict(seen), dict.fromkeys(pending)
 
     def _matches(self, run: Run) -> bool:
         if run["status"] not in self._statuses:
@@ -262,15 +245,15 @@ class RunTracker:
 
 
 def created_at(run: Run) -> float:
-    """Return when a run of a look was created, epoch seconds."""
+    """Return when a run of a snapshot was created, epoch seconds."""
     return float(run["created_at"])
 
 
 def _summary(run: Mapping[str, Any]) -> Run:
-    """Return what is kept of a run, checked for what is read of it here."""
+    """Return a run without its excluded fields, its id, status and creation time checked."""
     if not isinstance(run.get("id"), str) or not isinstance(run.get("status"), str):
         raise PortkeyUnexpectedResponseError(
-            f"The answer is no run: it has no 'id' or no 'status', only {sorted(run)}."
+            f"The response is no run: it has no 'id' or no 'status', only {sorted(run)}."
         )
     if not _is_time(run.get("created_at")):
         raise PortkeyUnexpectedResponseError(

@@ -83,19 +83,25 @@ class PortkeyCustomJobSensor(BasePortkeyWaitOperator):
 
     :param job_spec: The declaration: the job's path, and what its statuses mean.
     :param ids: Which job: a value for each ``{name}`` in the declaration's path (templated).
+    :param on_requires_action: What to do when the job requires action: ``"fail"``, ``"wait"`` until somebody else has
+        acted, or ``"return"`` to succeed with the job (templated).
     :param kwargs: The arguments of :class:`BasePortkeyWaitOperator` and of Airflow's sensors.
     :raises PortkeyInvalidArgumentError: where ``ids`` does not fit the path.
     """
 
-    template_fields: Sequence[str] = (*BasePortkeyWaitOperator.template_fields, "ids")
+    template_fields: Sequence[str] = (*BasePortkeyWaitOperator.template_fields, "ids", "on_requires_action")
 
-    def __init__(self, *, job_spec: JobSpec, ids: Mapping[str, str], **kwargs: Any) -> None:
+    def __init__(
+        self, *, job_spec: JobSpec, ids: Mapping[str, str], on_requires_action: str = "fail", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.job = job_spec  # type: ignore[misc]
+        self.on_requires_action = on_requires_action
         self.ids = dict(ids)
         if self.ids.keys() != set(job_spec.id_names):
             expected = f"one value for each of {', '.join(job_spec.id_names)}"
             raise PortkeyInvalidArgumentError("ids", sorted(self.ids), expected)
+        self._validate()
 
     @property
     def _job_ids(self) -> dict[str, str]:

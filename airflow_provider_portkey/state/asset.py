@@ -51,7 +51,7 @@ class AssetState:
             self._log.info("Airflow keeps no state for this trigger: after a restart the trigger begins anew.")
 
     @property
-    def keeps(self) -> bool:
+    def has_store(self) -> bool:
         """Whether there is a store."""
         return bool(self._stores)
 

@@ -1,4 +1,4 @@
-"""State of a task instance that outlives its process: the job that the task submitted."""
+"""What must outlive the process of a task: the job that the task submitted, and what a rescheduled wait knows."""
 
 from __future__ import annotations
 
@@ -7,54 +7,64 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-_KEY = "portkey_job"
+#: The key under which a task keeps the job that it submitted.
+JOB_KEY = "portkey_job"
+#: The key under which a rescheduled sensor keeps its wait.
+WAIT_KEY = "portkey_wait"
 
 
 class TaskState:
     """
-    Keeps a small JSON object for one task instance, across crashes, retries and reschedules.
+    A small JSON object of one task instance, which outlives crashes, retries and reschedules.
 
-    The object is in Airflow's task state store (3.3 and newer), otherwise in a Variable with the name of the task
-    instance, which is deleted when the task succeeds.
+    The object is kept in Airflow's task state store where there is one (3.3 and newer), and otherwise in a Variable
+    named after the task instance, which is deleted by :meth:`clear`.
 
-    :param context: The context of the task; without a task instance nothing outlives the process.
+    :param context: The task's context; without a task instance in it nothing outlives the process.
+    :param key: Distinguishes the objects of one task instance.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, key: str = JOB_KEY) -> None:
         self._store = cast("Any", context.get("task_state_store"))
         self._ti = cast("Any", context.get("ti"))
+        self._key = key
+
+    @property
+    def has_store(self) -> bool:
+        """Whether Airflow has a task state store, so that no Variable is needed."""
+        return self._store is not None
 
     @property
     def clear_count(self) -> int | None:
-        """A number that changes when a user clears the task, and not with a retry."""
+        """A number that a retry leaves as it is and that a user who clears the task changes."""
         return getattr(self._ti, "max_tries", None)
 
     @property
     def try_number(self) -> int | None:
-        """The number of the try, which stays while the try is rescheduled or deferred."""
+        """A number that stays as it is while one try is rescheduled or deferred."""
         return getattr(self._ti, "try_number", None)
 
     def read(self) -> dict[str, Any]:
         """Return the object that was written last, or an empty one."""
         if self._store is not None:
-            return dict(self._store.get(_KEY) or {})
+            return dict(self._store.get(self._key) or {})
         if self._ti is not None:
             from airflow.providers.common.compat.sdk import Variable
 
             return dict(Variable.get(self._variable, {}, deserialize_json=True))
         return {}
 
-    def write(self, value: dict[str, Any]) -> None:
-        """Write the object in place of the earlier one."""
+    def write(self, known: dict[str, Any]) -> None:
+        """Replace the object."""
         if self._store is not None:
-            self._store.set(_KEY, value)
+            self._store.set(self._key, known)
         elif self._ti is not None:
             from airflow.providers.common.compat.sdk import Variable
 
-            Variable.set(self._variable, value, serialize_json=True)
+            Variable.set(self._variable, known, serialize_json=True)
 
     def clear(self) -> None:
-        """Delete the Variable; Airflow itself cleans up the task state store."""
+        """Delete the Variable, which nothing else cleans up; the task state store ends with its task instance."""
         if self._store is None and self._ti is not None:
             from airflow.providers.common.compat.sdk import Variable
 
@@ -63,4 +73,4 @@ class TaskState:
     @property
     def _variable(self) -> str:
         ti = self._ti
-        return "__".join((_KEY, ti.dag_id, ti.task_id, ti.run_id, str(ti.map_index)))
+        return "__".join((self._key, ti.dag_id, ti.task_id, ti.run_id, str(ti.map_index)))

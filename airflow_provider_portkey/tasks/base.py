@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ class PortkeyTaskMixin:
     :param portkey_conn_id: The Airflow connection to Portkey (templated).
     """
 
-    template_fields: Sequence[str] = ("portkey_conn_id",)
+    template_fields: Collection[str] = ("portkey_conn_id",)
     ui_color = "#e8e4f8"
     operator_extra_links = lazy_attribute("links", "TRACE_LINKS")
     portkey_conn_id: str

@@ -1,4 +1,4 @@
-"""Submitting a job of any kind once, however often its task is started, and waiting for it."""
+"""Submitting a job of any kind once, however often its task is started, and waiting for the job."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 IDEMPOTENCY_KEY = "airflow_idempotency_key"
 #: Seconds that the clocks of a worker and of a provider may differ.
 _CLOCK_SKEW = 3600.0
-#: Jobs in a row older than the first try after which a list has nothing more to say, if the newest come first.
-_OLD_IN_A_ROW = 20
+#: Stop searching after this many consecutive jobs older than the first attempt (lists are newest first).
+_MAX_CONSECUTIVE_OLD = 20
 
 
 def refuse_idempotency_key(metadata: Mapping[str, Any]) -> None:
     """
-    Leave the idempotency key's place in a job's metadata to the operator.
+    Keep the place of the idempotency key in a job's metadata free.
 
     :raises PortkeyInvalidArgumentError: where a caller has taken it.
     """
@@ -49,11 +49,11 @@ def find_own(
     jobs: Iterable[Mapping[str, Any]], is_own: Callable[[Mapping[str, Any]], bool], *, since: float
 ) -> Mapping[str, Any] | None:
     """
-    Return a task's own job of a list, ``None`` where it has none.
+    Return a task's own job of a list, ``None`` where the list has none.
 
-    :param jobs: As Portkey lists them; where the newest come first, the search ends at those that are too old.
+    :param jobs: As Portkey lists them; where the newest come first, the search ends at jobs that are too old.
     :param is_own: Whether a job is the one.
-    :param since: When the task first tried to submit it, epoch seconds.
+    :param since: When the task first tried to submit the job, epoch seconds.
     """
     since, last, old = since - _CLOCK_SKEW, float("inf"), 0
     for job in jobs:
@@ -63,22 +63,40 @@ def find_own(
         created = created if isinstance(created, int | float) else last
         old = old + 1 if created < since and created <= last else 0
         last = created
-        if old >= _OLD_IN_A_ROW:
+        if old >= _MAX_CONSECUTIVE_OLD:
             break
     return None
+
+
+def build_body(own: Mapping[str, Any], extra_body: object, *, reserved: Iterable[str] = ()) -> dict[str, Any]:
+    """
+    Return the body of a request from an operator's arguments and the further fields of its ``extra_body``.
+
+    :param own: The fields that are arguments of the operator; ``None`` leaves a field out.
+    :param extra_body: A mapping, a JSON string with an object, or ``None``.
+    :param reserved: Fields that the operator sets itself.
+    :raises PortkeyInvalidArgumentError: where ``extra_body`` has a field of the operator's own.
+    """
+    from airflow_provider_portkey.validation import json_object
+
+    extra = json_object("extra_body", extra_body) or {}
+    if twice := sorted({*own, *reserved} & extra.keys()):
+        expected = f"fields that are no arguments of the operator, unlike {', '.join(twice)}"
+        raise PortkeyInvalidArgumentError("extra_body", extra, expected)
+    return {**extra, **{name: value for name, value in own.items() if value is not None}}
 
 
 class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
     """
     Submit a job and wait for it, in the three modes of a sensor. A subclass says how to submit its kind.
 
-    A retry, a rescheduled look and a restart after a crash find the job that was submitted and go on with it;
-    a job is submitted anew only where a user clears the task after the job has ended.
+    A retry, a rescheduled poll and a restart after a crash find the submitted job and continue with it; a job is
+    submitted again only where a user clears the task after the job has finished, or where the job failed.
 
-    :param wait_for_completion: Wait until the job has ended; otherwise return as soon as it is submitted.
+    :param wait_for_completion: Wait until the job has finished; otherwise return as soon as it is submitted.
     :param cancel_on_kill: Cancel the job when the task is killed or marked: on, because the task started it.
-    :param resubmit_unknown: What to do where an earlier try broke off between sending the submission and learning
-        its outcome, and Portkey cannot be asked what became of it: submit again and perhaps pay twice, or fail.
+    :param resubmit_unknown: What to do where an earlier try broke off between sending the submission and receiving
+        its response, and Portkey cannot be asked for the outcome: submit again and perhaps pay twice, or fail.
     :param kwargs: The arguments of :class:`BasePortkeyWaitOperator` and of Airflow's sensors.
     """
 
@@ -99,46 +117,47 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
         """
         Submit the job unless that was done before, and wait.
 
-        :return: The job without its bulky fields; without waiting, as it was when it was submitted.
-        :raises PortkeySubmissionUnknownError: where an earlier try may have submitted it and nobody can tell.
+        :return: The job without its excluded fields; without waiting, as it was when it was submitted.
+        :raises PortkeySubmissionUnknownError: where an earlier try may have submitted the job and nobody can tell.
         """
         from airflow_provider_portkey.state.task import TaskState
 
-        self._trace(context)
+        self._begin(context)
         task_state = TaskState(context)
         job = self._find(task_state) or self._submit(task_state)
         if not self.wait_for_completion:
             task_state.clear()
             return self.job.summary(job)
+        self._first_response = job
         return super().execute(context)
 
     def submit(self, task_state: TaskState, idempotency_key: str) -> Mapping[str, Any]:
         """
-        Submit the job and return Portkey's answer. A subclass overrides it where there is more to do.
+        Submit the job and return Portkey's response. A subclass overrides it where there is more to do.
 
         :param task_state: For what an earlier try has done already, and the next one need not do again.
-        :param idempotency_key: A random text, the same in each try; where it can be sent along, the job is found by it.
+        :param idempotency_key: A random string, the same in each try; where it can be sent along, it finds the job.
         """
         return self.hook.create_job(self.job, self.request_body())
 
     def request_body(self) -> Mapping[str, Any]:
-        """Return what is posted to make the job."""
+        """Return the body of the request that creates the job."""
         raise NotImplementedError
 
     def find_by_idempotency_key(self, task_state: TaskState, idempotency_key: str) -> Mapping[str, Any] | None:
         """
-        Return the job that was submitted with a idempotency_key, ``None`` where there surely is none.
+        Return the job that was submitted with an idempotency key, ``None`` where there surely is none.
 
         :param task_state: With what the earlier try has done.
         :param idempotency_key: As in :meth:`submit`.
-        :raises PortkeySubmissionUnknownError: where this kind of job cannot be found by a idempotency_key.
+        :raises PortkeySubmissionUnknownError: where this kind of job cannot be found by an idempotency key.
         """
         if self.resubmit_unknown:
             return None
         raise PortkeySubmissionUnknownError(
-            f"An earlier try of this task sent a {self.job.kind} and broke off before it learned the outcome, and "
-            "Portkey cannot be asked for it. See in Portkey's logs whether it was carried out. To submit it anew, "
-            "set resubmit_unknown=True."
+            f"An earlier try of this task sent a {self.job.kind} and broke off before the response arrived, and "
+            "Portkey cannot be asked for the outcome. Portkey's logs show whether the request was carried out. To "
+            "submit it again, set resubmit_unknown=True."
         )
 
     @property
@@ -146,66 +165,62 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
         return self._submitted or {}
 
     def _find(self, task_state: TaskState) -> Mapping[str, Any] | None:
-        """Return the job that an earlier try submitted, where this try should go on with it."""
+        """Return the job that an earlier try submitted, where this try should continue with it."""
         known = task_state.read()
         if ids := known.get("ids"):
             try:
                 job = self.hook.get_job(self.job, ids)
             except PortkeyNotFoundError:
-                self.log.warning("%s is gone; submitting anew.", self.job.named(ids))
+                self.log.warning("%s is gone; submitting it again.", self.job.describe(ids))
                 return None
             cleared = known.get("clear_count") != task_state.clear_count
-            # A rescheduled look belongs to the try that waits: what ended badly between two looks is its own failure.
+            # A rescheduled poll belongs to the try that waits: a job that fails between two polls fails that try.
             earlier = cleared or known.get("try_number") != task_state.try_number
-            ended = {*(self.job.failure_statuses if earlier else ()), *(self.job.success_statuses if cleared else ())}
-            if job.get("status") in ended:
-                self.log.info("%s has ended as %s before; submitting anew.", self.job.named(ids), job["status"])
+            finished = {
+                *(self.job.failure_statuses if earlier else ()),
+                *(self.job.success_statuses if cleared else ()),
+            }
+            if job.get("status") in finished:
+                self.log.info("%s finished as %s before; submitting again.", self.job.describe(ids), job["status"])
                 return None
             if earlier:
-                task_state.write(
-                    {"ids": ids, "clear_count": known.get("clear_count"), "try_number": task_state.try_number}
-                )
-            self.log.info("Going on with %s, which an earlier try submitted.", self.job.named(ids))
+                self._remember(task_state, ids, clear_count=known.get("clear_count"))
+            self.log.info("Continuing with %s, which an earlier try submitted.", self.job.describe(ids))
             self._submitted = dict(ids)
             return job
-        if (idempotency_key := known.get("idempotency_key")) and (
-            found := self.find_by_idempotency_key(task_state, idempotency_key)
-        ):
-            self._remember(task_state, found)
+        if (key := known.get("idempotency_key")) and (found := self.find_by_idempotency_key(task_state, key)):
+            self._remember(task_state, self._ids_of(found), clear_count=task_state.clear_count)
             return found
         return None
 
     def _submit(self, task_state: TaskState) -> Mapping[str, Any]:
         known = task_state.read()
         if known.get("ids"):
-            known = {}  # of a job that is over
-        idempotency_key = known.get("idempotency_key") or uuid.uuid4().hex
-        task_state.write({**known, "idempotency_key": idempotency_key})
+            known = {}  # of a job that has finished
+        key = known.get("idempotency_key") or uuid.uuid4().hex
+        task_state.write({**known, "idempotency_key": key})
         try:
-            job = self.submit(task_state, idempotency_key)
+            job = self.submit(task_state, key)
         except PortkeyError as error:
             if not isinstance(error, PortkeyRequestError) or error.safe_to_retry:
-                task_state.write(
-                    {name: value for name, value in task_state.read().items() if name != "idempotency_key"}
-                )
+                kept = {name: value for name, value in task_state.read().items() if name != "idempotency_key"}
+                task_state.write(kept)
             raise
-        self._remember(task_state, job)
-        self.log.info("Submitted %s.", self.job.named(self._job_ids))
+        self._remember(task_state, self._ids_of(job), clear_count=task_state.clear_count)
+        self.log.info("Submitted %s.", self.job.describe(self._job_ids))
         return job
 
-    def _remember(self, task_state: TaskState, job: Mapping[str, Any]) -> None:
-        self._submitted = self._ids_of(job)
-        task_state.write(
-            {"ids": self._submitted, "clear_count": task_state.clear_count, "try_number": task_state.try_number}
-        )
+    def _remember(self, task_state: TaskState, ids: Mapping[str, str], *, clear_count: int | None) -> None:
+        self._submitted = dict(ids)
+        task_state.write({"ids": self._submitted, "clear_count": clear_count, "try_number": task_state.try_number})
 
     def _ids_of(self, job: Mapping[str, Any]) -> dict[str, str]:
-        """Return which job it is: the last of its ids stands in ``id``, the others under their own names."""
+        """Return which job it is: the last of its ids is in ``id``, the others are under their own names."""
         *context, own = self.job.id_names
         ids = {**{name: job.get(name) for name in context}, own: job.get("id")}
         if wrong := [name for name, value in ids.items() if not isinstance(value, str) or not value]:
             named = ", ".join("id" if name == own else name for name in wrong)
-            raise PortkeyUnexpectedResponseError(f"The answer to the submission has no {named}, only {sorted(job)}.")
+            raise PortkeyUnexpectedResponseError(f"The response to the submission has no {named}, only {sorted(job)}.")
         return {name: str(value) for name, value in ids.items()}
 
     def _conclude(self, context: Context, event: Any) -> dict[str, Any]:

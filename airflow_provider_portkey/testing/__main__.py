@@ -1,46 +1,67 @@
-"""The mock server as a process of its own: ``python -m airflow_provider_portkey.testing``."""
+"""The mock server as a process: ``python -m airflow_provider_portkey.testing``."""
 
 from __future__ import annotations
 
 import argparse
+import math
+import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
 
-from airflow_provider_portkey.testing.course import Start
-from airflow_provider_portkey.testing.rooms.batches import batch_statuses
-from airflow_provider_portkey.testing.script import usual_statuses
-from airflow_provider_portkey.testing.server import PortkeyMockServer
+if TYPE_CHECKING:
+    from airflow_provider_portkey.testing.server import PortkeyMockServer
 
 #: Seconds over which the demo's logs are spread, up to now.
 _DAY = 24 * 3600
 
+#: The modules of the extra ``testing`` that the server imports.
+_EXTRA_MODULES = frozenset({"python_multipart", "starlette", "uvicorn"})
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+
+class _Parser(argparse.ArgumentParser):
+    """Reports an error in one sentence, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see --help.\n")
+
+
+def parse_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line; an invalid one is reported in one sentence."""
+    parser = _Parser(
         prog="python -m airflow_provider_portkey.testing",
-        description="Stand in for the provider behind Portkey, on 127.0.0.1, with a run to try things on. "
-        "Beside it: the response response_demo, the batch batch_demo, the fine-tuning job job_demo, "
+        description="Serve the API of the provider behind Portkey on 127.0.0.1, with a demo run, "
+        "the response response_demo, the batch batch_demo, the fine-tuning job job_demo, "
         "and a thousand logs of the last day.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--port", type=int, default=0, help="0 for any free one")
     parser.add_argument("--thread", default="thread_demo", help="id of the run's thread")
     parser.add_argument("--run", default="run_demo", help="id of the run")
-    parser.add_argument("--seconds", type=float, default=8.0, help="how long a run takes")
-    parser.add_argument("--steps", type=int, default=12, help="how many steps a run has")
-    parser.add_argument(
-        "--start",
-        choices=["first-poll", "now"],
-        default="first-poll",
-        help="when the run's seconds begin to count",
+    parser.add_argument("--seconds", type=float, default=8.0, help="duration of a run")
+    parser.add_argument("--steps", type=int, default=12, help="number of steps of a run")
+    choices = ["first-poll", "now"]
+    parser.add_argument("--start", choices=choices, default="first-poll", help="start of the duration")
+    parser.add_argument("--allow-anonymous", action="store_true", help="accept requests without Authorization")
+    options = parser.parse_args(argv)
+    if not (0 <= options.port <= 65535 and 0 <= options.seconds < math.inf and options.steps >= 0):
+        parser.error("--port has to be 0 to 65535, and --seconds and --steps 0 or more")
+    return options
+
+
+def add_demo_jobs(mock_server: PortkeyMockServer, options: argparse.Namespace) -> None:
+    """Add the run, one job of most other kinds, and logs."""
+    from airflow_provider_portkey.testing.resources.batches import batch_statuses
+    from airflow_provider_portkey.testing.timeline import default_statuses
+
+    seconds, start = options.seconds, options.start
+    statuses = default_statuses(seconds)
+    mock_server.add_run(
+        thread_id=options.thread, run_id=options.run, statuses=statuses, steps=options.steps, start=start
     )
-    parser.add_argument("--allow-anonymous", action="store_true", help="answer without Authorization, too")
-    return parser
-
-
-def _add_demo_jobs(mock_server: PortkeyMockServer, *, seconds: float, start: Start) -> None:
-    mock_server.add_response(response_id="response_demo", statuses=usual_statuses(seconds), start=start)
+    mock_server.add_response(response_id="response_demo", statuses=statuses, start=start)
     mock_server.add_batch(batch_id="batch_demo", count=12, statuses=batch_statuses(seconds), start=start)
     mock_server.add_logs(1000, time.time() - _DAY, time.time())
     training = [("validating_files", 0.0), ("running", seconds / 4), ("succeeded", seconds)]
@@ -49,8 +70,15 @@ def _add_demo_jobs(mock_server: PortkeyMockServer, *, seconds: float, start: Sta
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Serve until SIGINT or SIGTERM; print one line with the URL when ready."""
-    options = _parser().parse_args(argv)
-    # Blocked before any thread starts, so that only the wait below takes them, whenever they come.
+    options = parse_options(argv)
+    try:
+        from airflow_provider_portkey.testing.server import PortkeyMockServer
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in _EXTRA_MODULES:
+            raise
+        sys.exit(f"The module {module} is missing: pip install 'airflow-provider-portkey[testing]' brings it.")
+    # Blocked before any thread starts, so that only the wait below takes them, whenever they arrive.
     signals = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     mock_server = PortkeyMockServer(
@@ -59,17 +87,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         run_seconds=options.seconds,
         run_steps=options.steps,
     )
-    with mock_server:
-        mock_server.add_run(
-            thread_id=options.thread,
-            run_id=options.run,
-            statuses=usual_statuses(options.seconds),
-            steps=options.steps,
-            start=options.start,
-        )
-        _add_demo_jobs(mock_server, seconds=options.seconds, start=options.start)
+    try:
+        mock_server.__enter__()
+    except OSError as error:
+        sys.exit(f"Port {options.port} of 127.0.0.1 cannot be used: {os.strerror(error.errno or 0)}.")
+    try:
+        add_demo_jobs(mock_server, options)
         print(f"Portkey mock server ready: {mock_server.url}", flush=True)
         signal.sigwait(signals)
+    finally:
+        mock_server.__exit__()
 
 
 if __name__ == "__main__":

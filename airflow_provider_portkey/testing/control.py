@@ -1,4 +1,4 @@
-"""The endpoints outside ``/v1`` by which another process scripts the mock server and reads what it saw."""
+"""The endpoints outside ``/v1`` by which another process controls the mock server."""
 
 from __future__ import annotations
 
@@ -10,43 +10,37 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from airflow_provider_portkey.testing.answers import refusal
-from airflow_provider_portkey.testing.calls import RecordedRequest, parse_body
-from airflow_provider_portkey.testing.errors import ApiError, bad_request
+from airflow_provider_portkey.testing.app import RecordedRequest, parse_body
+from airflow_provider_portkey.testing.errors import ApiError, bad_request, json_error
 
 
 def control_routes(
-    *,
-    actions: Mapping[str, Callable[..., Any]],
-    recorded: Mapping[str, Callable[[], list[RecordedRequest]]],
+    *, actions: Mapping[str, Callable[..., Any]], recorded: Mapping[str, Callable[[], list[RecordedRequest]]]
 ) -> Iterator[Route]:
-    """Make the control endpoints. None of them asks for a key: the mock server is on loopback only.
+    """Return the control endpoints. None of them needs a key: the mock server is on loopback only.
 
-    :param actions: what ``POST /_mock_server/<name>`` calls with the JSON object that it is sent.
-    :param recorded: what ``GET /_mock_server/<name>`` lists.
+    :param actions: called by ``POST /_mock_server/<name>`` with the fields of its JSON object.
+    :param recorded: listed by ``GET /_mock_server/<name>``.
     """
-    for name, action in actions.items():
-        yield Route(f"/_mock_server/{name}", _acting(action), methods=["POST"])
-    for name, listing in recorded.items():
-        yield Route(f"/_mock_server/{name}", _listing(listing), methods=["GET"])
 
+    def action_route(name: str, action: Callable[..., Any]) -> Route:
+        async def endpoint(request: Request) -> Response:
+            try:
+                result = action(**parse_body(await request.body()))
+            except ApiError as error:
+                return json_error(error)
+            except (TypeError, ValueError) as error:
+                return json_error(bad_request(str(error)))
+            return JSONResponse(result if isinstance(result, dict) else {})
 
-def _acting(action: Callable[..., Any]) -> Callable[[Request], Any]:
-    async def act(request: Request) -> Response:
-        try:
-            made = action(**parse_body(await request.body()))
-        except ApiError as error:
-            return refusal(error)
-        except (TypeError, ValueError) as error:
-            return refusal(bad_request(str(error)))
-        return JSONResponse(made if isinstance(made, dict) else {})
+        return Route(f"/_mock_server/{name}", endpoint, methods=["POST"])
 
-    return act
+    def list_route(name: str, list_requests: Callable[[], list[RecordedRequest]]) -> Route:
+        async def endpoint(request: Request) -> Response:
+            found = [dataclasses.asdict(one) for one in list_requests()]
+            return JSONResponse([{**one, "body": one["body"].decode("utf-8", "replace")} for one in found])
 
+        return Route(f"/_mock_server/{name}", endpoint, methods=["GET"])
 
-def _listing(listing: Callable[[], list[RecordedRequest]]) -> Callable[[Request], Any]:
-    async def show(request: Request) -> Response:
-        recorded = [dataclasses.asdict(one) for one in listing()]
-        return JSONResponse([{**one, "body": one["body"].decode("utf-8", "replace")} for one in recorded])
-
-    return show
+    yield from (action_route(name, action) for name, action in actions.items())
+    yield from (list_route(name, list_requests) for name, list_requests in recorded.items())

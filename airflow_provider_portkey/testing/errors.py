@@ -1,27 +1,17 @@
-"""What the mock server answers when it refuses a call."""
+"""Error responses of the mock server."""
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
+
+from starlette.responses import JSONResponse, Response
 
 
 class ApiError(Exception):
-    """A refusal, in the shape that OpenAI-compatible servers give it.
+    """An error in the shape of OpenAI-compatible servers; ``param`` names an invalid parameter."""
 
-    :param status: the HTTP status.
-    :param message: a sentence for people.
-    :param param: the parameter at fault, where there is one.
-    :param code: a word for programs, where there is one.
-    """
-
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        *,
-        param: str | None = None,
-        code: str | None = None,
-    ) -> None:
+    def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
@@ -29,20 +19,28 @@ class ApiError(Exception):
         self.code = code
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the JSON body of the refusal."""
+        """Return the JSON body."""
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
 
 def bad_request(message: str, *, param: str | None = None) -> ApiError:
-    """Make a 400."""
+    """Return a 400."""
     return ApiError(400, message, param=param)
 
 
 def not_found(kind: str, item_id: str) -> ApiError:
-    """Make the 404 for an id that nothing bears.
-
-    :param kind: what was looked for: ``thread``, ``run`` ...
-    :param item_id: the id as the caller gave it, decoded.
-    """
+    """Return the 404 for an unknown id of a ``thread``, a ``run`` ..."""
     return ApiError(404, f"No {kind} found with id '{item_id}'.")
+
+
+def json_error(error: ApiError) -> Response:
+    """Return the response of an OpenAI-compatible server."""
+    return JSONResponse(error.as_dict(), status_code=error.status)
+
+
+def xml_error(error: ApiError) -> Response:
+    """Return the response of an object store."""
+    code, message = escape(error.code or "InvalidRequest"), escape(error.message)
+    body = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>'
+    return Response(body, status_code=error.status, media_type="application/xml")

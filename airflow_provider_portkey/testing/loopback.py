@@ -1,4 +1,4 @@
-"""An application served on a free port of the loopback interface, from a thread of its own."""
+"""An application served on a port of the loopback interface, in a thread."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 
-#: Seconds. Far more than a start or a stop takes; only there so that a defect cannot hang a test run.
-_PATIENCE = 10.0
+#: Seconds. Far more than a start or a stop takes, so that a defect cannot hang a test run.
+_TIMEOUT = 10.0
 
-#: Seconds that an answer has to come to its end when the server stops.
-_GRACE = 1.0
+#: Seconds for the responses in progress when the server stops.
+_GRACE_PERIOD = 1.0
 
 
 class _Protocol(H11Protocol):
-    """Lets the application reach the connection itself, which it has to for closing it unanswered."""
+    """Gives the application the connection, which a fault closes."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # asyncio does it only for sockets that name their protocol; without, each answer waits 40 ms.
+        # asyncio does it only for sockets that name their protocol; without it, each response waits 40 ms.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.app_state = {**self.app_state, "connection": transport}
 
 
 class _Server(uvicorn.Server):
-    """Waits for events where its base looks ten times a second, at work and when it stops."""
+    """Waits for events where its base polls ten times a second, at work and when it stops."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -56,17 +56,17 @@ class _Server(uvicorn.Server):
             server.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
-        # One turn lets the idle ones go; what is being answered may come to its end, unless nobody reads it.
+        # One turn of the loop closes idle connections. Responses in progress may end, unless nobody reads them.
         await asyncio.sleep(0)
         if self.server_state.tasks:
-            await asyncio.wait(self.server_state.tasks, timeout=_GRACE)
+            await asyncio.wait(self.server_state.tasks, timeout=_GRACE_PERIOD)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
         if self.server_state.tasks:
-            await asyncio.wait(self.server_state.tasks, timeout=_GRACE)
+            await asyncio.wait(self.server_state.tasks, timeout=_GRACE_PERIOD)
 
     def stop(self) -> None:
-        """Ask it to stop; called from another thread."""
+        """Stop it; called from another thread."""
         self.should_exit = True
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):
@@ -78,43 +78,34 @@ class _Server(uvicorn.Server):
 
 
 class LoopbackServer:
-    """A server for as long as the ``with`` block lasts.
+    """A server inside a ``with`` block.
 
-    :param app: what it serves.
-    :param port: where, on 127.0.0.1; 0 for any free port.
+    :param port: on 127.0.0.1; 0 for any free port.
     """
 
     def __init__(self, app: ASGIApp, *, port: int = 0) -> None:
         self._app = app
-        self._wanted_port = port
+        self._requested_port = port
         self.port = 0
 
     def __enter__(self) -> LoopbackServer:
+        quiet: dict[str, Any] = {"log_config": None, "log_level": "warning", "access_log": False}
+        # The keep-alive lets a client that polls once a minute find its connection still open.
         config = uvicorn.Config(
-            self._app,
-            http=_Protocol,
-            loop="asyncio",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,
-            # Seconds. A client that polls now and then finds its connection still open.
-            timeout_keep_alive=60,
+            self._app, http=_Protocol, loop="asyncio", ws="none", lifespan="off", timeout_keep_alive=60, **quiet
         )
-        self._socket = socket.create_server((LOOPBACK, self._wanted_port))
+        self._socket = socket.create_server((LOOPBACK, self._requested_port))
         self.port = self._socket.getsockname()[1]
         self._server = _Server(config)
-        self._thread = threading.Thread(target=self._serve, name="portkey-mock server", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="portkey-mock-server", daemon=True)
         self._thread.start()
-        if not self._server.ready.wait(_PATIENCE) or not self._server.started:
-            raise RuntimeError("The mock server's server did not start")
+        if not self._server.ready.wait(_TIMEOUT) or not self._server.started:
+            raise RuntimeError("The mock server did not start")
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._server.stop()
-        self._thread.join(_PATIENCE)
+        self._thread.join(_TIMEOUT)
 
     def _serve(self) -> None:
         try:

@@ -1,16 +1,24 @@
-"""A fixture for tests of DAGs: ``pytest_plugins = ["airflow_provider_portkey.testing.pytest_plugin"]``."""
+"""Fixtures for tests of DAGs: ``pytest_plugins = ["airflow_provider_portkey.testing.pytest_plugin"]``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from airflow_provider_portkey.testing.context import fake_context
 from airflow_provider_portkey.testing.server import PortkeyMockServer
 
 
 @pytest.fixture
 def portkey_mock_server() -> Iterator[PortkeyMockServer]:
-    """Run a mock server of its own for each test, with an empty world."""
+    """A new, empty mock server for each test."""
     with PortkeyMockServer() as mock_server:
         yield mock_server
+
+
+@pytest.fixture
+def portkey_task_context() -> dict[str, Any]:
+    """A new task context for each test; see :func:`.fake_context`."""
+    return fake_context()

@@ -1,34 +1,42 @@
-"""The mock server as a test sees it."""
+"""The mock server as a test uses it."""
 
 from __future__ import annotations
 
-import threading
+import functools
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, ParamSpec
 
-from airflow_provider_portkey.testing.answers import storage_refusal
-from airflow_provider_portkey.testing.app import Gate, build_app, key_wanted, no_key_wanted
-from airflow_provider_portkey.testing.calls import RecordedRequest
+from airflow_provider_portkey.testing.app import Api, RecordedRequest, build_app, reject_key, require_key
 from airflow_provider_portkey.testing.control import control_routes
-from airflow_provider_portkey.testing.course import Start
+from airflow_provider_portkey.testing.errors import xml_error
 from airflow_provider_portkey.testing.faults import STORAGE, Fault, Faults
 from airflow_provider_portkey.testing.loopback import LOOPBACK, LoopbackServer
-from airflow_provider_portkey.testing.rooms.building import Building
-from airflow_provider_portkey.testing.rooms.desk import Desk
-from airflow_provider_portkey.testing.script import Advance, Statuses
-from airflow_provider_portkey.testing.shapes import message_object, run_object, step_object
-from airflow_provider_portkey.testing.thread_routes import ThreadRoutes
-from airflow_provider_portkey.testing.world import World
+from airflow_provider_portkey.testing.resources.batches import Batch, Batches
+from airflow_provider_portkey.testing.resources.file_batches import FileBatch, FileBatches
+from airflow_provider_portkey.testing.resources.files import Files
+from airflow_provider_portkey.testing.resources.fine_tuning import FineTuningJob, FineTuningJobs
+from airflow_provider_portkey.testing.resources.log_exports import LogExport, LogExports
+from airflow_provider_portkey.testing.resources.responses import Response, Responses
+from airflow_provider_portkey.testing.resources.runs import Run, Runs
+from airflow_provider_portkey.testing.resources.threads import Threads
+from airflow_provider_portkey.testing.scenario import Job
+from airflow_provider_portkey.testing.store import Store
+
+P = ParamSpec("P")
+
+
+def _typed(add: Callable[..., dict[str, Any]], job_class: Callable[P, Job]) -> Callable[P, dict[str, Any]]:
+    """Give ``add`` the signature and the documentation of the job that it adds."""
+    return functools.update_wrapper(functools.partial(add), job_class)
 
 
 class PortkeyMockServer:
     """A local mock server for the provider behind Portkey: no key, no network, no token spent.
 
-    It speaks the Assistants API (threads, messages, runs, steps), responses, files and batches, fine-tuning
-    jobs, file batches of vector stores, and Portkey's own log exports, on 127.0.0.1, for as long as the
-    ``with`` block lasts::
+    It serves the Assistants API (threads, messages, runs, steps), responses, files and batches, fine-tuning jobs,
+    file batches of vector stores, and Portkey's own log exports, on 127.0.0.1, inside a ``with`` block::
 
         with PortkeyMockServer() as mock_server:
             mock_server.add_run(
@@ -36,23 +44,20 @@ class PortkeyMockServer:
             )
             os.environ["AIRFLOW_CONN_PORTKEY_DEFAULT"] = json.dumps(mock_server.connection())
 
-    A connection may name it directly, as if it were the gateway, or a gateway may stand in between. Unlike
-    a real provider it shows all steps of a run from the start, lets a thread have several runs at once, and
-    streams nothing.
+    A connection may name it directly, as if it were the gateway, or a gateway may be in between. Unlike a real
+    provider it shows all steps of a run from the start, allows several active runs of a thread, and does not stream.
 
-    Each kind of job but runs has a room of its own, which says what its ``add`` takes: :attr:`responses`,
-    :attr:`files`, :attr:`batches`, :attr:`log_exports`, :attr:`fine_tuning_jobs`, :attr:`file_batches`.
-    ``add_response``, ``add_file``, ``add_batch``, ``add_logs``, ``add_log_export``, ``add_fine_tuning_job``
-    and ``add_file_batch`` are short for them. :attr:`plan` says what jobs are to do that a caller will
-    create over HTTP.
+    Each kind of object is a resource: :attr:`runs`, :attr:`responses`, :attr:`files`, :attr:`batches`,
+    :attr:`log_exports`, :attr:`fine_tuning_jobs`, :attr:`file_batches`. ``add_run``, ``add_response`` and so on are
+    their ``add`` methods. :attr:`plan` declares the scenario of jobs that a client will create over HTTP.
 
     :param port: on 127.0.0.1; 0 for any free one.
     :param require_authorization: whether a request without ``Authorization`` gets a 401.
-    :param run_seconds: how long a run takes that is created over HTTP, in seconds; 0 for one that is
-        completed at once.
-    :param run_steps: how many steps such a run has.
-    :param job_seconds: the same for jobs of all other kinds; ``run_seconds`` where not given.
-    :param clock: tells the time, in seconds since the epoch; a test may give its own.
+    :param run_seconds: the duration of a run that is created over HTTP, in seconds; 0 for one that is completed at
+        once.
+    :param run_steps: the number of steps of such a run.
+    :param job_seconds: the duration of jobs of all other kinds; ``run_seconds`` where not given.
+    :param clock: returns the time, in seconds since the epoch; see :class:`.Clock`.
     """
 
     def __init__(
@@ -65,52 +70,54 @@ class PortkeyMockServer:
         job_seconds: float | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._clock = clock
-        self._lock = threading.RLock()
-        self._world = World()
-        self._faults = Faults()
-        self._gate = Gate(
-            "/v1",
+        self._store = store = Store(
             clock=clock,
-            lock=self._lock,
-            faults=self._faults,
-            admission=key_wanted if require_authorization else None,
+            run_seconds=run_seconds,
+            run_steps=run_steps,
+            job_seconds=run_seconds if job_seconds is None else job_seconds,
         )
-        self._storage_gate = Gate(
-            STORAGE,
-            clock=clock,
-            lock=self._lock,
-            faults=self._faults,
-            admission=no_key_wanted,
-            refuse=storage_refusal,
-        )
-        desk = Desk(clock=clock, lock=self._lock, job_seconds=run_seconds if job_seconds is None else job_seconds)
-        rooms = Building(desk, origin=lambda: self.url.removesuffix("/v1"))
-        self.plan = desk.plan
-        self.responses, self.add_response = rooms.responses, rooms.responses.add
-        self.files, self.add_file = rooms.files, rooms.files.add
-        self.batches, self.add_batch = rooms.batches, rooms.batches.add
-        self.log_exports, self.add_log_export = rooms.log_exports, rooms.log_exports.add
-        self.add_logs = rooms.log_exports.add_logs
-        self.fine_tuning_jobs, self.add_fine_tuning_job = rooms.fine_tuning_jobs, rooms.fine_tuning_jobs.add
-        self.file_batches, self.add_file_batch = rooms.file_batches, rooms.file_batches.add
-        threads = ThreadRoutes(
-            self._world, run_seconds=run_seconds, run_steps=run_steps, planned=lambda: desk.planned("runs")
-        )
+        self._faults = faults = Faults()
+        authorize = require_key if require_authorization else None
+        self._api = Api(prefix="/v1", store=store, faults=faults, authorize=authorize)
+        self._storage = Api(prefix=STORAGE, store=store, faults=faults, authorize=reject_key, error_response=xml_error)
+
+        threads = Threads(store)
+        self.runs = Runs(store, threads)
+        self.responses = Responses(store)
+        self.files = Files(store)
+        self.batches = Batches(store, self.files)
+        self.log_exports = LogExports(store, origin=lambda: self.url.removesuffix("/v1"))
+        self.fine_tuning_jobs = FineTuningJobs(store)
+        self.file_batches = FileBatches(store)
+        jobs = (self.runs, self.responses, self.batches, self.log_exports, self.fine_tuning_jobs, self.file_batches)
+
+        self.plan = store.plan
+        self.add_messages = threads.add_messages
+        self.add_run = _typed(self.runs.add, Run)
+        self.add_steps = self.runs.add_steps
+        self.set_run_statuses = self.runs.set_statuses
+        self.add_response = _typed(self.responses.add, Response)
+        self.add_file = self.files.add
+        self.add_batch = _typed(self.batches.add, Batch)
+        self.add_logs = self.log_exports.add_logs
+        self.add_log_export = _typed(self.log_exports.add, LogExport)
+        self.add_fine_tuning_job = _typed(self.fine_tuning_jobs.add, FineTuningJob)
+        self.add_file_batch = _typed(self.file_batches.add, FileBatch)
+
         control = control_routes(
             actions={
+                **{resource.name: resource.add for resource in jobs},
+                "files": self.files.add,
+                "logs": self.log_exports.add_logs,
+                "log_export_settings": self.log_exports.settings,
+                "set_run_statuses": self.runs.set_statuses,
+                "plans": store.plan,
                 "faults": self.fault,
-                "runs": self.add_run,
-                "set_run_statuses": self.set_run_statuses,
-                **rooms.actions(),
             },
             recorded={"requests": lambda: self.requests, "storage_requests": lambda: self.storage_requests},
         )
-        routes = chain(
-            self._gate.routes(chain(threads.table(), rooms.table())),
-            self._storage_gate.routes(rooms.storage_table()),
-            control,
-        )
+        api_routes = chain.from_iterable(resource.routes() for resource in (threads, self.files, *jobs))
+        routes = chain(self._api.routes(api_routes), self._storage.routes(self.log_exports.storage_routes()), control)
         self._server = LoopbackServer(build_app(routes), port=port)
 
     def __enter__(self) -> PortkeyMockServer:
@@ -119,6 +126,7 @@ class PortkeyMockServer:
 
     def __exit__(self, *exc_info: object) -> None:
         self._server.__exit__(*exc_info)
+        self._store.close()
 
     @property
     def url(self) -> str:
@@ -127,18 +135,22 @@ class PortkeyMockServer:
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """Every request below ``/v1`` so far, in the order of arrival."""
-        with self._lock:
-            return list(self._gate.requests)
+        """All requests below ``/v1`` so far, in the order of arrival."""
+        with self._store.lock:
+            return list(self._api.requests)
 
     @property
     def storage_requests(self) -> list[RecordedRequest]:
-        """Every request for a file by its signed URL so far, in the order of arrival."""
-        with self._lock:
-            return list(self._storage_gate.requests)
+        """All requests for a file by its signed URL so far, in the order of arrival."""
+        with self._store.lock:
+            return list(self._storage.requests)
+
+    def add_runs(self, *, thread_id: str, count: int, **run: Any) -> list[dict[str, Any]]:
+        """Start several equal runs; the parameters are those of ``add_run``."""
+        return [self.runs.add(thread_id=thread_id, **run) for _ in range(count)]
 
     def connection(self) -> dict[str, Any]:
-        """Give an Airflow connection to it, as ``AIRFLOW_CONN_PORTKEY_DEFAULT`` takes it in JSON."""
+        """Return an Airflow connection to it; its JSON is a value of ``AIRFLOW_CONN_PORTKEY_DEFAULT``."""
         return {
             "conn_type": "portkey",
             "host": self.url,
@@ -147,112 +159,18 @@ class PortkeyMockServer:
         }
 
     def fault(self, **fields: Any) -> Fault:
-        """Have something go wrong: the parameters are those of :class:`.Fault`.
+        """Inject a fault; the parameters are those of :class:`.Fault`.
 
-        Of several faults, the one set first strikes first. The fault comes back, and counts in ``struck``
-        how often it struck.
+        Of several faults, the first one strikes first.
+
+        :return: the fault, which counts in ``struck`` how often it struck.
         """
         fault = Fault(**fields)
-        with self._lock:
-            return self._faults.add(fault)
+        with self._store.lock:
+            self._faults.append(fault)
+        return fault
 
-    def add_run(
-        self,
-        *,
-        thread_id: str,
-        run_id: str | None = None,
-        statuses: Statuses = "completed",
-        steps: int | Iterable[Mapping[str, Any]] = 0,
-        advance: Advance = "time",
-        start: Start = "now",
-        created_at: int | None = None,
-        last_error: Mapping[str, Any] | None = None,
-        incomplete_reason: str = "max_completion_tokens",
-        tool_calls: Iterable[Mapping[str, Any]] | None = None,
-        further_tool_calls: Iterable[Iterable[Mapping[str, Any]]] = (),
-        fields: Mapping[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        """Start a run, and make its thread where there is none yet.
-
-        :param run_id: ``run_000001`` and so on where not given.
-        :param statuses: what it goes through: one status, or several, each with its seconds after the
-            start: ``[("queued", 0), ("completed", 4)]``. Words that the API does not know are fine.
-        :param steps: how many, or what each is; see :meth:`add_steps`.
-        :param advance: ``time`` moves by the clock; ``per_poll`` moves one status at each request for this
-            run, the first of which sees the first status.
-        :param start: whether its seconds count from now or from the first request for this run.
-        :param created_at: in seconds since the epoch; now where not given. The run's other moments count
-            from it.
-        :param last_error: what a failed run reports.
-        :param incomplete_reason: what an incomplete run reports.
-        :param tool_calls: what a run that requires action waits for.
-        :param further_tool_calls: what it waits for then, each time that outputs came, before it goes on with the
-            rest of its statuses.
-        :param fields: whatever is to appear in the run object instead of the generated values.
-        :return: the run's object.
-        :raises ValueError: for an id that the thread has already, and for a script that makes no sense.
-        """
-        with self._lock:
-            now = self._clock()
-            run = self._world.add_run(
-                self._world.add_thread(thread_id=thread_id, now=now),
-                now=now,
-                run_id=run_id,
-                statuses=statuses,
-                steps=steps,
-                advance=advance,
-                start=start,
-                created_at=created_at,
-                last_error=last_error,
-                incomplete_reason=incomplete_reason,
-                tool_calls=tool_calls,
-                further_tool_calls=further_tool_calls,
-                fields=fields,
-            )
-            run.script.settle(now)
-            return run_object(run)
-
-    def add_runs(self, *, thread_id: str, count: int, **run: Any) -> list[dict[str, Any]]:
-        """Start several runs that are alike; the parameters are those of :meth:`add_run`."""
-        return [self.add_run(thread_id=thread_id, **run) for _ in range(count)]
-
-    def set_run_statuses(self, *, thread_id: str, run_id: str, statuses: Statuses) -> dict[str, Any]:
-        """Give a run another way to go from now on: for a test that knows only later when a run is to end.
-
-        :param statuses: as of :meth:`add_run`, the seconds counted from now.
-        :return: the run's object.
-        :raises ValueError: for a script that makes no sense.
-        """
-        with self._lock:
-            run = self._world.run(thread_id, run_id)
-            run.script.replace(statuses, self._clock())
-            return run_object(run)
-
-    def add_steps(
-        self, *, thread_id: str, run_id: str, steps: int | Iterable[Mapping[str, Any]]
-    ) -> list[dict[str, Any]]:
-        """Put steps at the end of a run.
-
-        :param steps: how many, of alternating types, each ``message_creation`` with a message in the thread;
-            or for each step the fields of its object that are not to be generated, and ``text`` for the text
-            of its message.
-        :return: the objects of the new steps.
-        """
-        with self._lock:
-            run = self._world.run(thread_id, run_id)
-            return [step_object(step, run) for step in self._world.add_steps(run, steps)]
-
-    def add_messages(
-        self, *, thread_id: str, texts: Iterable[str], role: Literal["user", "assistant"] = "user"
-    ) -> list[dict[str, Any]]:
-        """Put messages at the end of a thread, and make the thread where there is none yet.
-
-        :return: the objects of the new messages.
-        """
-        with self._lock:
-            now = self._clock()
-            thread = self._world.add_thread(thread_id=thread_id, now=now)
-            return [
-                message_object(self._world.add_message(thread, created_at=int(now), content=text, role=role))
-                for text in texts
-            ]
+    def clear_faults(self) -> None:
+        """Remove all faults."""
+        with self._store.lock:
+            self._faults.clear()

@@ -156,7 +156,7 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
                 f"Batch {self.batch_id!r} is still {status}: wait for it with PortkeyBatchSensor before its output."
             )
         if status not in BATCH.success_statuses:
-            reason = BATCH.reason(batch)
+            reason = BATCH.error_message(batch)
             self.log.warning("Batch %r is %s%s", self.batch_id, status, f": {reason}" if reason else ".")
         return batch
 

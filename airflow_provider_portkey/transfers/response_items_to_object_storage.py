@@ -52,7 +52,7 @@ class PortkeyResponseItemsToObjectStorageOperator(BasePortkeyToObjectStorageOper
 
         response = self.hook.get_response(self.response_id)
         status = response.get("status")
-        if status not in RESPONSE.ended:
+        if status not in RESPONSE.terminal_statuses:
             self.log.warning("Response %r is still %s: later items will be missing.", self.response_id, status)
         about = {
             "response_id": self.response_id,

@@ -65,7 +65,7 @@ class PortkeyRunStepsToObjectStorageOperator(_BaseStepsTransfer):
 
         # Before the steps: a run with a terminal status adds no steps.
         run = self.hook.get_run(self.thread_id, self.run_id)
-        if run.get("status") not in RUN.ended:
+        if run.get("status") not in RUN.terminal_statuses:
             self.log.warning("Run %r is still %s: later steps will be missing.", self.run_id, run.get("status"))
         about = {
             "thread_id": self.thread_id,

@@ -1,8 +1,9 @@
 """
-Delivery of an event: the payload of an event notices when Airflow takes it.
+When an event of a trigger has really been sent.
 
-Airflow keeps an event that a trigger yields for up to a second before it sends the event to be stored. A state that is
-saved earlier loses the event if the triggerer stops in between; a state that is saved much later repeats the event.
+Airflow keeps an event that a trigger yields for up to a second before it sends the event off to be stored. A state that
+is written before that loses the event if the triggerer stops in between; one that is written long after repeats the
+event. So the payload itself notices when it is sent, and the state (``state.asset``) is written right after that.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from pydantic import BaseModel, PrivateAttr, model_serializer
 
 class TrackedPayload(BaseModel):
     """
-    The payload of an event, which is serialized when the event is sent to the process that stores events.
+    The payload of an event that notices when Airflow sends it to the process that stores events.
 
-    Airflow serializes an event at that point and not before; the plain content is stored.
+    Airflow serializes an event when it sends the event, and not before; what arrives is the plain content.
 
     :param content: The payload proper.
     """
@@ -27,7 +28,7 @@ class TrackedPayload(BaseModel):
 
     @model_serializer
     def leave(self) -> dict[str, Any]:
-        """Return the content, and note that it was sent."""
+        """Return the content, and note that the event was sent."""
         self._sent.set()
         return self.content
 
@@ -35,19 +36,19 @@ class TrackedPayload(BaseModel):
         return repr(self.content)
 
     def queued(self) -> None:
-        """Note, when the trigger is resumed, that Airflow has the event: earlier serializations were for a log."""
+        """Note that Airflow has the event, when the trigger is resumed: an earlier serialization, for a log, sent nothing."""
         self._sent.clear()
 
     @property
-    def is_away(self) -> bool:
+    def is_sent(self) -> bool:
         """Whether the event was sent."""
         return self._sent.is_set()
 
-    async def has_left(self, seconds: float) -> bool:
+    async def sent(self, seconds: float) -> bool:
         """
-        Wait until the event was sent, and return whether it was.
+        Wait until the event was sent.
 
-        :param seconds: Maximum wait.
+        :param seconds: Time-out.
         """
         try:
             async with asyncio.timeout(seconds):

@@ -1,4 +1,4 @@
-"""Asset events for the ends of a thread's runs, so that a DAG starts when a run has ended."""
+"""Asset events for the finished runs of a thread, so that a DAG starts when a run has finished."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import json
 import logging
-import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Iterable, Mapping
 from contextlib import aclosing
@@ -18,7 +17,7 @@ from airflow_provider_portkey.exceptions import (
     PortkeyPollingGaveUpError,
     PortkeyRequestError,
 )
-from airflow_provider_portkey.triggers.job import open_portkey, sleep_to_grid
+from airflow_provider_portkey.triggers.job import open_portkey
 
 try:
     from airflow.triggers.base import BaseEventTrigger, TriggerEvent
@@ -30,41 +29,41 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
-    from airflow_provider_portkey.polling.run_tracker import Look, Need, Run, RunTracker
+    from airflow_provider_portkey.client.aio import AsyncPortkeyClient
+    from airflow_provider_portkey.polling.run_tracker import Run, RunTracker, Scope, Snapshot
     from airflow_provider_portkey.state.asset import AssetState
 
 log = logging.getLogger(__name__)
 
-#: Events that are handed over together: a triggerer that is killed at that moment repeats so many at most.
-_TOGETHER = 10
-#: Seconds for an event to leave for the process that stores it; as a rule it is one.
-_HANDOVER_TIMEOUT = 60.0
+#: Events that are emitted together: a triggerer that is killed at that moment repeats so many at most.
+_EMITTED_TOGETHER = 10
+#: Seconds for an event to leave for the process that stores events; as a rule it takes one.
+_DELIVERY_TIMEOUT = 60.0
 
 
 class PortkeyRunEventTrigger(BaseEventTrigger):
     """
-    Watch a thread and send one event for each run that ends, its payload the run without its bulky fields.
+    Watch a thread and emit one event for each run that finishes, with the run without its excluded fields as payload.
 
-    For an ``AssetWatcher``. All arguments are plain values; equal ones make one trigger, whatever DAG they are in.
+    For an ``AssetWatcher``. All arguments are plain values; equal arguments make one trigger, whatever DAG they are in.
 
     :param thread_id: The thread.
-    :param statuses: Ends of interest: of ``completed``, ``failed``, ``cancelled``, ``expired`` and ``incomplete``;
-        ``None`` for all.
-    :param assistant_id: Runs of this assistant only.
-    :param metadata: Runs only whose metadata holds these pairs, with others or without.
+    :param statuses: Terminal statuses of interest: of ``completed``, ``failed``, ``cancelled``, ``expired`` and
+        ``incomplete``; ``None`` for all.
+    :param assistant_id: Only runs of this assistant.
+    :param metadata: Only runs whose metadata holds these pairs, with others or without.
     :param portkey_conn_id: The Airflow connection.
-    :param poll_interval: Seconds between two looks. Watchers of a thread with equal intervals share them (Airflow
-        3.3 and newer).
-    :param max_consecutive_failures: Looks that may fail in a row before it gives up; Airflow then starts it anew.
-    :param lookback: Seconds: at the very first start, runs that still go on and were created within them are watched
-        too. Runs that have ended by then are not told.
+    :param poll_interval: Seconds between two polls. Watchers of a thread with equal intervals share their polls
+        (Airflow 3.3 and newer).
+    :param max_consecutive_failures: Polls that may fail in a row before the trigger gives up; Airflow then starts it
+        again.
+    :param lookback: Seconds: at the very first start, active runs that were created within them are watched too. Runs
+        that have finished by then emit no event.
     :raises PortkeyInvalidArgumentError: naming the argument that is wrong.
     """
 
-    #: When the next look at a thread may be, after one that failed: Airflow starts a trigger that gave up anew within
-    #: a second. By monotonic seconds, for this process.
+    #: When the next poll of a thread may be, after one that failed: Airflow starts a trigger that gave up again within
+    #: a second. In monotonic seconds, for this process.
     _not_before: ClassVar[dict[Hashable, float]] = {}
 
     def __init__(
@@ -76,26 +75,26 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
         metadata: Mapping[str, str] | None = None,
         portkey_conn_id: str = "portkey_default",
         poll_interval: float = 60.0,
-        max_consecutive_failures: int = 10,
+        max_consecutive_failures: int = 5,
         lookback: float = 3600.0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        from airflow_provider_portkey.polling.poller import check_failures
+        from airflow_provider_portkey.parameters import validate_parameters
         from airflow_provider_portkey.validation import validate_id
 
         self.thread_id = validate_id("thread_id", thread_id)
-        self.statuses = _checked_statuses(statuses)
+        self.statuses = _validate_statuses(statuses)
         self.assistant_id = assistant_id if assistant_id is None else validate_id("assistant_id", assistant_id)
-        self.metadata = _checked_metadata(metadata)
+        self.metadata = _validate_metadata(metadata)
         self.portkey_conn_id = portkey_conn_id
-        self.poll_interval = _checked_seconds("poll_interval", poll_interval, least=0.1)
+        self.poll_interval = poll_interval
         self.max_consecutive_failures = max_consecutive_failures
-        check_failures(max_consecutive_failures)
-        self.lookback = _checked_seconds("lookback", lookback, least=0)
-        self._next_own_look = 0.0
+        self.lookback = lookback
+        validate_parameters(self, rendered=True)
+        self._next_own_poll = 0.0
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class and the arguments, always the same ones: Airflow knows the trigger by them."""
+        """Return the class and the arguments, always the same ones: Airflow identifies the trigger by them."""
         cls = type(self)
         return f"{cls.__module__}.{cls.__qualname__}", {
             "thread_id": self.thread_id,
@@ -109,67 +108,70 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
         }
 
     def shared_stream_key(self) -> Hashable:
-        """Return what watchers have in common that share their looks."""
+        """Return what watchers that share their polls have in common."""
         return _stream_key(self.serialize()[1])
 
     @classmethod
-    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncGenerator[Look | Exception]:
+    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncGenerator[Snapshot | Exception]:
         """
-        Look at a thread for ever, and yield what each look brought, or why it failed.
+        Poll a thread forever, and yield the snapshot of each poll, or why the poll failed.
 
-        :param kwargs: Arguments of one of the triggers that share it.
+        :param kwargs: Arguments of one of the triggers that share the stream.
         """
-        run_tracker, _ = await asyncio.to_thread(_load)
-        from airflow_provider_portkey.polling.drivers import read_look
+        await asyncio.to_thread(_load)
+        from airflow_provider_portkey.polling.drivers import sleep_to_grid
+        from airflow_provider_portkey.polling.run_tracker import LOOKBACK, Scope
 
         thread_id, interval = kwargs["thread_id"], kwargs["poll_interval"]
         await sleep_to_grid(cls._not_before.get(_stream_key(kwargs), 0.0) - time.monotonic())
-        need = run_tracker.Need(time.time() - run_tracker.LOOKBACK)
+        scope = Scope(time.time() - LOOKBACK)
         while True:
             try:
-                # Opened anew after each failure, so that a connection that was put right is noticed.
+                # Opened again after each failure, so that a connection that was put right is noticed.
                 async with open_portkey(kwargs["portkey_conn_id"]) as client:
                     while True:
-                        look = await read_look(client, thread_id, need)
-                        need = need.following(look)
-                        yield look
+                        snapshot = await _take_snapshot(client, thread_id, scope)
+                        scope = scope.following(snapshot)
+                        yield snapshot
                         await sleep_to_grid(interval)
             except Exception as error:
                 wait = cls._pause(kwargs, error)
-                log.warning("Look at the runs of thread %r failed, next one in %.1f s: %s", thread_id, wait, error)
+                log.warning("poll of the runs of thread %r failed, next poll in %.1f s: %s", thread_id, wait, error)
                 yield error
                 await sleep_to_grid(wait)
 
-    async def filter_shared_stream(self, shared_stream: AsyncIterator[Look | Exception]) -> AsyncIterator[TriggerEvent]:
+    async def filter_shared_stream(
+        self, shared_stream: AsyncIterator[Snapshot | Exception]
+    ) -> AsyncIterator[TriggerEvent]:
         """
-        Yield an event for each run of interest that ended and was not told before.
+        Yield an event for each run of interest that has finished and whose event was not emitted before.
 
         :param shared_stream: As of :meth:`open_shared_stream`.
-        :raises PortkeyPollingGaveUpError: After too many failures in a row, and at once after a refusal.
+        :raises PortkeyPollingGaveUpError: after too many consecutive failures, and at once after a refusal.
         """
-        watch, keeper = await self._begin()
+        tracker, state = await self._open_state()
         failures, restored = 0, False
         async for seen in shared_stream:
             now = time.time()
             try:
                 if not restored:
-                    await keeper.restore()
+                    await state.restore()
                     restored = True
-                need = watch.need(now)
-                look = await self._complete(seen, need)
-                if look is None:
+                scope = tracker.scope(now)
+                snapshot = await self._complete(seen, scope)
+                if snapshot is None:
                     continue
             except Exception as error:
                 failures += 1
                 await self._after_failure(error, failures, own=error is not seen)
                 continue
             failures = 0
-            if lost := sorted(need.open & look.gone):
-                self.log.warning("Runs of thread %r were gone before they ended: %s", self.thread_id, ", ".join(lost))
-            async with aclosing(self._tell(watch.observe(look, now), watch, keeper)) as events:
+            if lost := sorted(scope.pending & snapshot.gone):
+                self.log.warning("Runs of thread %r were deleted while active: %s", self.thread_id, ", ".join(lost))
+            async with aclosing(self._emit(tracker.observe(snapshot, now), tracker, state)) as events:
                 async for event in events:
                     yield event
-            await keeper.save()
+            await state.save()
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield the events where nothing is shared: on Airflow before 3.3, and in tests."""
@@ -177,71 +179,73 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
             async for event in self.filter_shared_stream(stream):
                 yield event
 
-    async def _tell(self, due: list[Run], watch: RunTracker, keeper: AssetState) -> AsyncGenerator[TriggerEvent]:
-        """Yield an event for each run, and keep in mind those that Airflow has stored."""
-        if self.trigger_id is None or not keeper.keeps:
-            # Whoever comes back for more has it; and without a store there is nothing to be in time for.
+    async def _emit(self, due: list[Run], tracker: RunTracker, state: AssetState) -> AsyncGenerator[TriggerEvent]:
+        """Yield an event for each run, and note those that Airflow has stored."""
+        if self.trigger_id is None or not state.has_store:
+            # A caller that comes back for more has the event; and without a store there is no deadline to meet.
             for run in due:
                 yield TriggerEvent(run)  # type: ignore[no-untyped-call]
-                watch.told(run)
-                await keeper.save()
+                tracker.emitted(run)
+                await state.save()
             return
         from airflow_provider_portkey.triggers.event_delivery import TrackedPayload
 
-        for start in range(0, len(due), _TOGETHER):
-            waiting = [TrackedPayload(content=run) for run in due[start : start + _TOGETHER]]
-            for parcel in waiting:
-                yield TriggerEvent(parcel)  # type: ignore[no-untyped-call]
-                parcel.queued()
+        for start in range(0, len(due), _EMITTED_TOGETHER):
+            waiting = [TrackedPayload(content=run) for run in due[start : start + _EMITTED_TOGETHER]]
+            for payload in waiting:
+                yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
+                payload.queued()
             while waiting:
-                if not await waiting[0].has_left(_HANDOVER_TIMEOUT):
-                    self.log.warning("Airflow did not take an event within %.0f s.", _HANDOVER_TIMEOUT)
+                if not await waiting[0].sent(_DELIVERY_TIMEOUT):
+                    self.log.warning("Airflow did not take an event within %.0f s.", _DELIVERY_TIMEOUT)
                     waiting[0].leave()
-                gone, before = [parcel for parcel in waiting if parcel.is_away], watch.to_dict()
-                for parcel in gone:
-                    watch.told(parcel.content)
-                waiting = [parcel for parcel in waiting if parcel not in gone]
+                gone, before = [payload for payload in waiting if payload.is_sent], tracker.to_dict()
+                for payload in gone:
+                    tracker.emitted(payload.content)
+                waiting = [payload for payload in waiting if payload not in gone]
                 try:
-                    await keeper.save()
+                    await state.save()
                 except asyncio.CancelledError:
                     # A triggerer that is about to stop takes events without storing them, and states with storing them.
-                    await keeper.take_back(before)
+                    await state.take_back(before)
                     raise
 
-    async def _begin(self) -> tuple[RunTracker, AssetState]:
-        run_tracker, asset = await asyncio.to_thread(_load)
-        watch = run_tracker.RunTracker(
-            statuses=self.statuses or run_tracker.ENDED,
+    async def _open_state(self) -> tuple[RunTracker, AssetState]:
+        await asyncio.to_thread(_load)
+        from airflow_provider_portkey.polling.run_tracker import TERMINAL_STATUSES, RunTracker
+        from airflow_provider_portkey.state.asset import AssetState
+
+        tracker = RunTracker(
+            statuses=self.statuses or TERMINAL_STATUSES,
             assistant_id=self.assistant_id,
             metadata=self.metadata,
             lookback=self.lookback,
         )
-        # What is watched, not how often: a changed interval goes on from the same state.
+        # What is watched, not how often: a changed interval continues from the same state.
         what = [self.portkey_conn_id, self.thread_id, self.statuses, self.assistant_id, self.metadata]
         key = f"portkey_run_events_{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]}"
-        return watch, asset.AssetState(watch, getattr(self, "asset_state_store", None), key, self.log)
+        return tracker, AssetState(tracker, getattr(self, "asset_state_store", None), key, self.log)
 
-    async def _complete(self, seen: Look | Exception, need: Need) -> Look | None:
+    async def _complete(self, seen: Snapshot | Exception, scope: Scope) -> Snapshot | None:
         """
-        Return a look with what it lacks of this watcher's own needs: after a restart they reach further back.
+        Return a snapshot, completed to this watcher's own scope: after a restart the scope reaches further back.
 
-        ``None`` where it lacks something and this watcher has only just looked by itself: looks that piled up while
-        events were handed over come all at once.
+        ``None`` where the snapshot does not cover the scope and this watcher has only just polled by itself: snapshots
+        that accumulated while events were emitted arrive all at once.
         """
         if isinstance(seen, Exception):
             raise seen
-        if need.is_met_by(seen):
+        if scope.is_covered_by(seen):
             return seen
-        if (now := time.monotonic()) < self._next_own_look:
+        if (now := time.monotonic()) < self._next_own_poll:
             return None
-        self._next_own_look = now + self.poll_interval / 2
-        from airflow_provider_portkey.polling.drivers import read_look
-
+        self._next_own_poll = now + self.poll_interval / 2
         async with open_portkey(self.portkey_conn_id) as client:
-            return await read_look(client, self.thread_id, need, seen)
+            return await _take_snapshot(client, self.thread_id, scope, seen)
 
     async def _after_failure(self, error: Exception, failures: int, *, own: bool) -> None:
-        """Give up where it is time to; else wait where the failure was this watcher's own and asks for it."""
+        """Give up at the limit; else pause where the failure was this watcher's own and asks for a pause."""
+        from airflow_provider_portkey.polling.drivers import sleep_to_grid
         from airflow_provider_portkey.polling.poller import is_final
 
         limit = self.max_consecutive_failures
@@ -249,18 +253,18 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
             isinstance(error, PortkeyRequestError) and is_final(error)
         )
         if refused or failures >= limit:
-            # Airflow starts it anew within a second.
+            # Airflow starts the trigger again within a second.
             self._pause(self.serialize()[1], error)
-            looks = "a look was refused" if refused else f"{failures} looks in a row failed"
-            message = f"Gave up watching the runs of thread {self.thread_id!r}: {looks}. Last: {error}"
+            polls = "a poll was refused" if refused else f"{failures} consecutive polls failed"
+            message = f"Gave up watching the runs of thread {self.thread_id!r}: {polls}. Last: {error}"
             raise PortkeyPollingGaveUpError(message) from error
         if own:
-            self.log.warning("Look failed (%d of %d in a row): %s", failures, limit, error)
+            self.log.warning("poll failed (%d of %d): %s", failures, limit, error)
             await sleep_to_grid(getattr(error, "retry_after", None) or 0)
 
     @classmethod
     def _pause(cls, kwargs: Mapping[str, Any], error: Exception) -> float:
-        """Return the seconds until the look after one that failed, and hold to them across a restart."""
+        """Return the seconds until the poll after one that failed, and keep the pause across a restart."""
         from airflow_provider_portkey.polling.poller import wait_after_failure
 
         wait, now = wait_after_failure(kwargs["poll_interval"], error), time.monotonic()
@@ -271,44 +275,45 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
         return wait
 
 
+async def _take_snapshot(
+    client: AsyncPortkeyClient, thread_id: str, scope: Scope, known: Snapshot | None = None
+) -> Snapshot:
+    from airflow_provider_portkey.polling.drivers import adrive
+    from airflow_provider_portkey.polling.run_tracker import plan_snapshot
+
+    return await adrive(plan_snapshot(thread_id, scope, known), client.get)
+
+
 def _stream_key(kwargs: Mapping[str, Any]) -> Hashable:
     return "portkey-runs", kwargs["portkey_conn_id"], kwargs["thread_id"], kwargs["poll_interval"]
 
 
-def _load() -> tuple[ModuleType, ModuleType]:
-    """Import what watching needs, in a thread: it would hold up the event loop."""
+def _load() -> None:
+    """Import what watching needs, in a thread: the imports would block the event loop."""
     from airflow_provider_portkey.polling import drivers, poller, run_tracker  # noqa: F401
-    from airflow_provider_portkey.state import asset
+    from airflow_provider_portkey.state import asset  # noqa: F401
     from airflow_provider_portkey.triggers import event_delivery  # noqa: F401
 
-    return run_tracker, asset
 
-
-def _checked_statuses(statuses: object) -> list[str] | None:
+def _validate_statuses(statuses: object) -> list[str] | None:
     if statuses is None:
         return None
-    from airflow_provider_portkey.polling.run_tracker import ENDED
+    from airflow_provider_portkey.polling.run_tracker import TERMINAL_STATUSES
 
-    ends = sorted(ENDED)
+    allowed = ", ".join(sorted(TERMINAL_STATUSES))
     if isinstance(statuses, str) or not isinstance(statuses, Iterable) or not (chosen := list(statuses)):
-        raise PortkeyInvalidArgumentError("statuses", statuses, f"a list of some of {', '.join(ends)}, or None for all")
-    if not all(status in ends for status in chosen):
-        raise PortkeyInvalidArgumentError("statuses", chosen, f"ends of runs only: {', '.join(ends)}")
+        raise PortkeyInvalidArgumentError("statuses", statuses, f"a list of some of {allowed}, or None for all")
+    if not all(status in TERMINAL_STATUSES for status in chosen):
+        raise PortkeyInvalidArgumentError("statuses", chosen, f"terminal statuses of runs only: {allowed}")
     # In one order, since Airflow compares triggers by their arguments.
     return sorted(set(chosen))
 
 
-def _checked_metadata(metadata: object) -> dict[str, str] | None:
+def _validate_metadata(metadata: object) -> dict[str, str] | None:
     if metadata is None:
         return None
     if not isinstance(metadata, Mapping) or not all(
         isinstance(part, str) for pair in metadata.items() for part in pair
     ):
-        raise PortkeyInvalidArgumentError("metadata", metadata, "pairs of text, or None")
+        raise PortkeyInvalidArgumentError("metadata", metadata, "pairs of strings, or None")
     return dict(sorted(metadata.items()))
-
-
-def _checked_seconds(field: str, value: Any, *, least: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < math.inf:
-        raise PortkeyInvalidArgumentError(field, value, f"seconds, at least {least:g}")
-    return float(value)

@@ -30,7 +30,7 @@ class RunSummary:
     @property
     def ended(self) -> bool:
         """Whether the status is terminal. An unknown status is not."""
-        return self.status in RUN.ended
+        return self.status in RUN.terminal_statuses
 
     @property
     def sort_key(self) -> tuple[float, str]:

@@ -1,4 +1,4 @@
-"""A mock server with a clock that a test moves, and a caller with a key."""
+"""A mock server with a clock that a test sets, and a client with a key."""
 
 from __future__ import annotations
 
@@ -8,14 +8,7 @@ from typing import Any
 import pytest
 import requests
 
-from airflow_provider_portkey.testing import PortkeyMockServer
-
-
-class Clock:
-    now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
+from airflow_provider_portkey.testing import Clock, PortkeyMockServer
 
 
 @pytest.fixture
@@ -25,25 +18,25 @@ def clock() -> Clock:
 
 @pytest.fixture
 def mock_server(clock: Clock) -> Iterator[PortkeyMockServer]:
-    with PortkeyMockServer(clock=clock, job_seconds=8) as mock_server:
+    with PortkeyMockServer(clock=clock, run_seconds=8, run_steps=3) as mock_server:
         yield mock_server
 
 
 @pytest.fixture
 def fetch(mock_server: PortkeyMockServer) -> Iterator[Callable[..., requests.Response]]:
-    """Call the mock server as a client with a key would, and give the answer as it came."""
+    """Send a request as a client with a key would, and return the response."""
     with requests.Session() as session:
-        session.headers["Authorization"] = "Bearer mock server"
+        session.headers["Authorization"] = "Bearer mock-key"
 
         def send(method: str, path: str, status: int = 200, **kwargs: Any) -> requests.Response:
-            answer = session.request(method, mock_server.url + path, timeout=5, **kwargs)
-            assert answer.status_code == status, answer.text
-            return answer
+            response = session.request(method, mock_server.url + path, timeout=5, **kwargs)
+            assert response.status_code == status, response.text
+            return response
 
         yield send
 
 
 @pytest.fixture
 def call(fetch: Callable[..., requests.Response]) -> Callable[..., Any]:
-    """The same, and give the JSON object of the answer."""
+    """The same, and return the JSON object of the response."""
     return lambda *args, **kwargs: fetch(*args, **kwargs).json()

@@ -1,4 +1,4 @@
-"""Jobs of every kind, scripted by another process: over the control endpoints, and by the command line."""
+"""Jobs of every kind, declared by another process over the control endpoints."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ import pytest
 import requests
 
 from airflow_provider_portkey.testing import PortkeyMockServer
-from airflow_provider_portkey.testing.__main__ import _add_demo_jobs
 
 
 @pytest.fixture
 def control(mock_server: PortkeyMockServer) -> Any:
     def post(name: str, status: int = 200, **body: Any) -> Any:
         url = f"{mock_server.url.removesuffix('/v1')}/_mock_server/{name}"
-        answer = requests.post(url, json=body, timeout=5)
-        assert answer.status_code == status, answer.text
-        return answer.json()
+        response = requests.post(url, json=body, timeout=5)
+        assert response.status_code == status, response.text
+        return response.json()
 
     return post
 
@@ -25,6 +24,7 @@ def control(mock_server: PortkeyMockServer) -> Any:
 @pytest.mark.parametrize(
     ("name", "body", "path"),
     [
+        ("runs", {"thread_id": "t", "run_id": "x", "fields": None}, "/threads/t/runs/x"),
         ("responses", {"response_id": "x", "statuses": [["failed", 0]]}, "/responses/x"),
         ("batches", {"batch_id": "x", "count": 5, "failing": {"request-000001": 429}}, "/batches/x"),
         ("log_exports", {"export_id": "x", "started": False}, "/logs/exports/x"),
@@ -55,9 +55,20 @@ def test_logs_plans_and_settings(mock_server: PortkeyMockServer, control: Any, c
     control("plans", status=400, kind="nonsense")
 
 
-def test_the_command_line_has_a_job_of_each_kind(mock_server: PortkeyMockServer, call: Any, clock: Any) -> None:
-    _add_demo_jobs(mock_server, seconds=4, start="first-poll")
-    paths = ("/responses/response_demo", "/batches/batch_demo", "/fine_tuning/jobs/job_demo")
-    assert [call("GET", path)["status"] for path in paths] == ["queued", "validating", "validating_files"]
-    clock.now += 4
-    assert [call("GET", path)["status"] for path in paths] == ["completed", "completed", "succeeded"]
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("faults", '{"stauts": 500}'),
+        ("faults", '{"times": 0}'),
+        ("faults", "nonsense"),
+        ("runs", "{}"),
+        ("runs", '{"thread_id": "t", "statuses": []}'),
+        ("set_run_statuses", '{"thread_id": "t", "run_id": "unknown", "statuses": "failed"}'),
+    ],
+)
+def test_an_invalid_action_is_rejected(mock_server: PortkeyMockServer, name: str, body: str) -> None:
+    url = f"{mock_server.url.removesuffix('/v1')}/_mock_server/{name}"
+    rejected = requests.post(url, data=body, timeout=5)
+    assert rejected.status_code in (400, 404)
+    assert rejected.json()["error"]["type"] == "invalid_request_error"
+    assert mock_server.requests == []

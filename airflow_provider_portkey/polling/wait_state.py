@@ -1,0 +1,47 @@
+"""The values of one wait, which travel from sensor to trigger to poller."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+#: Seconds between two polls where a trigger is not told otherwise; Airflow's default for a sensor's ``poke_interval``.
+DEFAULT_POLL_INTERVAL = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaitState:
+    """
+    One wait, as another process continues it: plain values, no secrets.
+
+    :param started_at: When the wait began, epoch seconds.
+    :param deadline: When the wait times out, epoch seconds: wall-clock time outlives a move to another process.
+    :param poll_interval: Seconds between two polls.
+    :param next_poll_at: When the next poll is due, epoch seconds.
+    :param max_consecutive_failures: Polls that may fail in a row before the wait is given up; ``None``: the wait is
+        not given up before the deadline, not even where a poll is refused for good.
+    :param on_requires_action: ``"fail"``, ``"wait"`` or ``"return"`` when the job requires action.
+    :param status: The job's last known status.
+    :param failures: Polls that have failed in a row.
+    :param progress: The job's last known progress, as the log shows it.
+    """
+
+    started_at: float
+    deadline: float
+    poll_interval: float = DEFAULT_POLL_INTERVAL
+    next_poll_at: float = 0.0
+    max_consecutive_failures: int | None = 5
+    on_requires_action: str = "fail"
+    status: str | None = None
+    failures: int = 0
+    progress: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, of which :meth:`from_dict` makes the state again."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> WaitState:
+        """Return the state that :meth:`to_dict` described."""
+        return cls(**data)
