@@ -78,25 +78,6 @@ def serve_list(requests_mock: Any) -> Callable[..., Any]:
     return serve
 
 
-class FakeStore:
-    """Airflow's task state store, or the asset state store of a task with one asset: JSON by key."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, str] = {}
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return json.loads(self.values[key]) if key in self.values else default
-
-    def set(self, key: str, value: Any) -> None:
-        self.values[key] = json.dumps(value)
-
-
-@pytest.fixture
-def fake_store() -> type[FakeStore]:
-    """The class of a state store in memory."""
-    return FakeStore
-
-
 @pytest.fixture
 def task_context() -> Callable[..., dict[str, Any]]:
     """Make the context of a task, with a task state store as on Airflow 3.3 and newer, or without one."""

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_portkey.state.task import TaskState
+from airflow_provider_portkey.state.task import WAIT_KEY, TaskState
+from airflow_provider_portkey.testing import TaskStateStore
 
 TI = SimpleNamespace(dag_id="dag", task_id="task", run_id="run", map_index=-1, max_tries=2, try_number=1)
 
@@ -33,8 +34,8 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return values
 
 
-def test_the_task_state_store_comes_first(fake_store: Any, variables: dict[str, str]) -> None:
-    store = fake_store()
+def test_the_task_state_store_comes_first(variables: dict[str, str]) -> None:
+    store = TaskStateStore()
     state = TaskState({"ti": TI, "task_state_store": store})  # type: ignore[typeddict-item, typeddict-unknown-key]
 
     assert state.read() == {}
@@ -57,12 +58,13 @@ def test_without_a_store_a_variable_has_the_state_until_it_is_cleared(variables:
     assert (state.read(), variables) == ({}, {})
 
 
-def test_each_map_index_has_its_own_variable(variables: dict[str, str]) -> None:
+def test_each_map_index_and_each_key_has_its_own_variable(variables: dict[str, str]) -> None:
     for index in (0, 1):
-        mapped = SimpleNamespace(**{**vars(TI), "map_index": index})
-        TaskState({"ti": mapped}).write({"index": index})  # type: ignore[typeddict-item]
+        context: Any = {"ti": SimpleNamespace(**{**vars(TI), "map_index": index})}
+        TaskState(context).write({"index": index})
+        TaskState(context, WAIT_KEY).write({"wait": index})
 
-    assert sorted(variables.values()) == ['{"index": 0}', '{"index": 1}']
+    assert sorted(variables.values()) == ['{"index": 0}', '{"index": 1}', '{"wait": 0}', '{"wait": 1}']
 
 
 def test_without_a_task_instance_nothing_is_kept(variables: dict[str, str]) -> None:
