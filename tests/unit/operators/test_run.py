@@ -14,16 +14,16 @@ from airflow.exceptions import AirflowRescheduleException
 from airflow.providers.common.compat.sdk import DAG, AirflowSkipException, BaseSensorOperator, TaskDeferred, Variable
 
 from airflow_provider_portkey.exceptions import (
-    PortkeyActionRequiredError,
-    PortkeyBadRequestError,
-    PortkeyInvalidArgumentError,
-    PortkeyPermissionDeniedError,
-    PortkeyRunFailedError,
+    PortkeyActionRequired,
+    PortkeyBadRequest,
+    PortkeyInvalidArgument,
+    PortkeyPermissionDenied,
+    PortkeyRunFailed,
     PortkeyServerError,
-    PortkeySubmissionUnknownError,
-    PortkeyToolCallFailedError,
-    PortkeyUnreachableError,
-    PortkeyWaitTimeoutError,
+    PortkeySubmissionUnknown,
+    PortkeyToolCallFailed,
+    PortkeyUnreachable,
+    PortkeyWaitTimeout,
 )
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
 from airflow_provider_portkey.operators.run import (
@@ -55,7 +55,7 @@ def mock_server(monkeypatch: pytest.MonkeyPatch):
         connection = mock_server.connection()
         connection["extra"]["max_retries"] = 0
         monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(connection))
-        monkeypatch.setattr("airflow_provider_portkey.tasks.wait.time.sleep", lambda seconds: None)
+        monkeypatch.setattr("airflow_provider_portkey.sensors.base.time.sleep", lambda seconds: None)
         for name in ("_orig_start_date", "_is_metadatabase_mysql"):  # of Airflow 2, which asks its database
             monkeypatch.setattr(f"{BaseSensorOperator.__module__}.{name}", lambda **_: None, raising=False)
         mock_server.add_messages(thread_id=THREAD, texts=["Why?"])
@@ -149,8 +149,8 @@ def test_a_run_is_started_on_a_thread_and_waited_for(mock_server, context, mode)
     assert (run["status"], run["thread_id"], run["usage"]["total_tokens"]) == ("completed", THREAD, 50)
     assert not {"instructions", "tools"} & run.keys()
     (body,) = posts(mock_server, "/runs")
-    idempotency_key = body["metadata"].pop("airflow_idempotency_key")
-    assert len(idempotency_key) == 32
+    marker = body["metadata"].pop("airflow_marker")
+    assert len(marker) == 32
     assert body == {"assistant_id": "asst_1", "temperature": 0.5, "metadata": {"team": "data"}, **choices}
     assert context.get("variables", {}) == {}
 
@@ -180,14 +180,14 @@ def test_without_waiting_the_run_is_returned_as_it_was_started(mock_server, cont
 def test_a_run_that_ends_badly_fails_with_its_reason(mock_server, context, mode):
     error = {"code": "rate_limit_exceeded", "message": "Slow down."}
     mock_server.plan("runs", statuses=["queued", "in_progress", "failed"], advance="per_poll", last_error=error)
-    with pytest.raises(PortkeyRunFailedError, match="Slow down"):
+    with pytest.raises(PortkeyRunFailed, match="Slow down"):
         carry_out(lambda: operator(mode), context)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_without_handlers_a_run_that_asks_fails_as_in_a_sensor(mock_server, context, mode):
     mock_server.plan("runs", statuses=["queued", "in_progress", "requires_action"], advance="per_poll")
-    with pytest.raises(PortkeyActionRequiredError):
+    with pytest.raises(PortkeyActionRequired):
         carry_out(lambda: operator(mode), context)
 
 
@@ -278,7 +278,7 @@ def test_a_call_that_cannot_be_answered_fails_with_its_tool_and_cancels_the_run(
         "not_json": lambda word: {word},
         "not_a_number": lambda word: float("nan"),
     }
-    with pytest.raises(PortkeyToolCallFailedError, match=why) as raised:
+    with pytest.raises(PortkeyToolCallFailed, match=why) as raised:
         carry_out(lambda: operator(mode, tool_handlers=handlers), context)
     assert (raised.value.tool, raised.value.call_id) == (asked["function"]["name"], "call_1")
     assert f"Tool {asked['function']['name']!r} (call_1)" in str(raised.value)
@@ -291,7 +291,7 @@ def test_a_call_that_cannot_be_answered_fails_with_its_tool_and_cancels_the_run(
 def test_no_handler_is_called_before_all_calls_are_found_to_be_right(mock_server, context):
     mock_server.plan("runs", statuses="requires_action", tool_calls=[call("call_1"), call("call_2", "unheard_of")])
     asked = []
-    with pytest.raises(PortkeyToolCallFailedError, match="unheard_of"):
+    with pytest.raises(PortkeyToolCallFailed, match="unheard_of"):
         operator(tool_handlers={"look_up": asked.append}).execute(context)
     assert asked == []
 
@@ -308,7 +308,7 @@ def test_no_handler_is_called_before_all_calls_are_found_to_be_right(mock_server
 )
 def test_what_is_no_call_of_a_function_fails_and_cancels_the_run(mock_server, context, required_action, named):
     mock_server.plan("runs", statuses="requires_action", fields={"required_action": required_action})
-    with pytest.raises(PortkeyToolCallFailedError, match=named):
+    with pytest.raises(PortkeyToolCallFailed, match=named):
         operator(tool_handlers={"look_up": str}).execute(context)
     assert len(posts(mock_server, "/cancel")) == 1
 
@@ -316,7 +316,7 @@ def test_what_is_no_call_of_a_function_fails_and_cancels_the_run(mock_server, co
 def test_a_cancel_that_fails_does_not_hide_the_tools_error(mock_server, context, caplog, capsys):
     mock_server.plan("runs", statuses="requires_action", tool_calls=[call("call_1", "broken")])
     mock_server.fault(status=500, path="*/cancel")
-    with pytest.raises(PortkeyToolCallFailedError, match="broken"):
+    with pytest.raises(PortkeyToolCallFailed, match="broken"):
         operator(tool_handlers={"broken": broken}).execute(context)
     assert "Cancelling run 'run_000001' (thread_id 'thread_1') failed" in caplog.text + capsys.readouterr().out
 
@@ -386,7 +386,7 @@ def test_an_earlier_run_is_told_from_those_of_others(mock_server, context, monke
     killing(monkeypatch, "create_run", done=True)
     with pytest.raises(Killed):
         operator().execute(context)
-    mock_server.add_run(thread_id=THREAD, fields={"metadata": {"airflow_idempotency_key": "another"}})
+    mock_server.add_run(thread_id=THREAD, fields={"metadata": {"airflow_marker": "another"}})
     mock_server.add_run(thread_id=THREAD, fields={"metadata": None})
     retry(context)
     assert operator().execute(context)["id"] == "run_000001"
@@ -409,7 +409,7 @@ def test_where_runs_cannot_be_listed_nobody_knows(mock_server, context, monkeypa
         operator().execute(context)
     retry(context)
     mock_server.fault(status=404, path="*/runs", method="GET", times=2)
-    with pytest.raises(PortkeySubmissionUnknownError, match="resubmit_unknown"):
+    with pytest.raises(PortkeySubmissionUnknown, match="resubmit_unknown"):
         operator().execute(context)
     assert operator(resubmit_unknown=True).execute(context)["id"] == "run_000002"
 
@@ -436,12 +436,14 @@ def test_a_thread_that_was_made_in_the_same_call_cannot_be_looked_for(mock_serve
         run = operator(thread={}, resubmit_unknown=True).execute(context)
         assert run["thread_id"] == "thread_000002"
     else:
-        with pytest.raises(PortkeySubmissionUnknownError):
+        with pytest.raises(PortkeySubmissionUnknown):
             operator(thread={}).execute(context)
     assert len(posts(mock_server, "/threads/runs")) == (2 if again else 1)
 
 
-def test_a_run_whose_thread_was_made_in_the_same_call_is_resumed_once_it_is_known(mock_server, context, monkeypatch):
+def test_a_run_whose_thread_was_made_in_the_same_call_is_resumed_once_it_is_known(
+    mock_server, context, monkeypatch
+):
     mock_server.plan("runs", statuses=["queued", "completed"], advance="per_poll")
     killing(monkeypatch, "get_job", done=False)
     with pytest.raises(Killed):
@@ -453,10 +455,10 @@ def test_a_run_whose_thread_was_made_in_the_same_call_is_resumed_once_it_is_know
 
 def test_a_refused_start_is_sent_again_and_a_broken_one_is_looked_for(mock_server, context):
     mock_server.fault(status=400, path="*/runs", method="POST")
-    with pytest.raises(PortkeyBadRequestError):
+    with pytest.raises(PortkeyBadRequest):
         operator().execute(context)
     mock_server.fault(disconnect=True, path="*/runs", method="POST")
-    with pytest.raises(PortkeyUnreachableError):
+    with pytest.raises(PortkeyUnreachable):
         operator().execute(context)
     assert operator().execute(context)["status"] == "completed"
     assert [one.method for one in mock_server.requests if one.path.endswith("/runs")] == ["POST", "POST", "GET", "POST"]
@@ -471,7 +473,7 @@ def test_an_answer_that_was_lost_is_no_failure_where_the_run_has_moved_on(mock_s
     assert len(posts(mock_server, SUBMIT)) == 1
 
 
-@pytest.mark.parametrize(("times", "ends"), [(2, None), (3, PortkeyUnreachableError)])
+@pytest.mark.parametrize(("times", "ends"), [(2, None), (3, PortkeyUnreachable)])
 def test_outputs_of_which_nobody_knows_are_sent_again_while_the_run_waits(mock_server, context, times, ends):
     mock_server.plan("runs", statuses="requires_action", tool_calls=[call("call_1")])
     mock_server.fault(disconnect=True, path="*" + SUBMIT, times=times)
@@ -492,7 +494,7 @@ def test_outputs_of_which_nobody_knows_are_sent_again_while_the_run_waits(mock_s
 def test_outputs_that_are_refused_while_the_run_waits_are_not_sent_again(mock_server, context):
     mock_server.plan("runs", statuses="requires_action", tool_calls=[call("call_1")])
     mock_server.fault(status=400, body={"error": {"message": "Too long."}}, path="*" + SUBMIT)
-    with pytest.raises(PortkeyBadRequestError, match="Too long"):
+    with pytest.raises(PortkeyBadRequest, match="Too long"):
         operator(tool_handlers={"look_up": lambda word: word}).execute(context)
     assert len(posts(mock_server, SUBMIT)) == 1
 
@@ -500,7 +502,7 @@ def test_outputs_that_are_refused_while_the_run_waits_are_not_sent_again(mock_se
 def test_outputs_that_may_not_be_sent_are_not_sent_again(mock_server, context):
     mock_server.plan("runs", statuses="requires_action", tool_calls=[call("call_1")])
     mock_server.fault(status=403, path="*" + SUBMIT)
-    with pytest.raises(PortkeyPermissionDeniedError):
+    with pytest.raises(PortkeyPermissionDenied):
         operator(tool_handlers={"look_up": lambda word: word}).execute(context)
     assert mock_server.requests[-1].path.endswith(SUBMIT)
 
@@ -513,7 +515,7 @@ def test_a_run_that_was_cancelled_while_a_handler_worked_ends_as_what_it_is(mock
         PortkeyHook().cancel_run(THREAD, "run_000001")
         return word
 
-    with pytest.raises(PortkeyRunFailedError, match="ended as cancelled"):
+    with pytest.raises(PortkeyRunFailed, match="ended as cancelled"):
         carry_out(lambda: operator(mode, tool_handlers={"look_up": look_up}), context)
 
 
@@ -523,7 +525,7 @@ class Clock:
     now = 1_800_000_000.0
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for module in ("tasks.wait", "operators.run", "triggers.job"):
+        for module in ("sensors.base", "operators.run", "triggers.job"):
             time = SimpleNamespace(time=lambda: self.now, sleep=lambda seconds: None)
             monkeypatch.setattr(f"airflow_provider_portkey.{module}.time", time)
 
@@ -541,7 +543,7 @@ def test_the_timeout_is_for_all_rounds_together(mock_server, context, mode, monk
         clock.now += 25
         return word
 
-    with pytest.raises(PortkeyWaitTimeoutError, match=r"timeout of 1 min 0 s\. The run was left as it is"):
+    with pytest.raises(PortkeyWaitTimeout, match=r"timeout of 1 min 0 s\. The run was left as it is"):
         carry_out(lambda: operator(mode, tool_handlers={"look_up": look_up}), context)
     assert len(asked) == 3
     assert posts(mock_server, "/cancel") == []
@@ -590,7 +592,7 @@ def test_a_kill_on_the_triggerer_cancels_the_run(mock_server, context):
         ({"additional_messages": "Hello"}, "additional_messages"),
         ({"tools": "search"}, "tools"),
         ({"metadata": "team=data"}, "metadata"),
-        ({"metadata": {"airflow_idempotency_key": "x"}}, "airflow_idempotency_key"),
+        ({"metadata": {"airflow_marker": "x"}}, "airflow_marker"),
         ({"metadata": {str(number): "" for number in range(16)}}, "at most 15 pairs"),
         ({"metadata": {"k" * 65: "v"}}, "64"),
         ({"metadata": {"": "v"}}, "64"),
@@ -605,7 +607,7 @@ def test_a_kill_on_the_triggerer_cancels_the_run(mock_server, context):
     ],
 )
 def test_a_wrong_argument_is_named_before_anything_is_sent(mock_server, context, wrong, named):
-    with pytest.raises(PortkeyInvalidArgumentError, match=named):
+    with pytest.raises(PortkeyInvalidArgument, match=named):
         operator(**wrong).execute(context)
     assert mock_server.requests == []
     assert operator().execute(context)["status"] == "completed"
@@ -631,12 +633,12 @@ def test_as_much_metadata_as_fits_is_sent(mock_server, context):
     ],
 )
 def test_arguments_that_cannot_go_together_are_named_while_the_dag_is_read(wrong, named):
-    with pytest.raises(PortkeyInvalidArgumentError, match=named):
+    with pytest.raises(PortkeyInvalidArgument, match=named):
         operator(**wrong)
 
 
 def test_both_ways_to_name_the_thread_are_one_too_many():
-    with pytest.raises(PortkeyInvalidArgumentError, match="exactly one"):
+    with pytest.raises(PortkeyInvalidArgument, match="exactly one"):
         PortkeyCreateRunOperator(task_id="ask", assistant_id="a", thread_id="t", thread={})
 
 
@@ -703,7 +705,7 @@ def test_a_run_that_ends_while_it_is_cancelled_is_no_failure(mock_server, contex
 def test_a_cancel_that_is_refused_while_the_run_goes_on_is_a_failure(mock_server, context):
     mock_server.add_run(thread_id=THREAD, run_id="run_1", statuses="in_progress")
     mock_server.fault(status=400, path="*/cancel")
-    with pytest.raises(PortkeyBadRequestError):
+    with pytest.raises(PortkeyBadRequest):
         PortkeyCancelRunOperator(task_id="stop", thread_id=THREAD, run_id="run_1").execute(context)
 
 
@@ -756,7 +758,7 @@ def test_outputs_are_handed_in(mock_server, context, outputs):
     ],
 )
 def test_what_are_no_outputs_is_refused_before_anything_is_sent(mock_server, context, outputs):
-    with pytest.raises(PortkeyInvalidArgumentError, match="tool_outputs") as raised:
+    with pytest.raises(PortkeyInvalidArgument, match="tool_outputs") as raised:
         submit(outputs).execute(context)
     assert "s3cret" not in str(raised.value)
     assert mock_server.requests == []
@@ -773,7 +775,7 @@ def test_what_are_no_outputs_is_refused_before_anything_is_sent(mock_server, con
 )
 def test_outputs_that_the_run_does_not_wait_for_are_refused(mock_server, context, status, outputs, waits):
     mock_server.add_run(thread_id=THREAD, run_id="run_1", statuses=status, tool_calls=[call("call_1")])
-    with pytest.raises(PortkeyInvalidArgumentError, match=waits):
+    with pytest.raises(PortkeyInvalidArgument, match=waits):
         submit(outputs).execute(context)
     assert posts(mock_server, SUBMIT) == []
 
@@ -802,5 +804,5 @@ def test_outputs_that_came_too_late_fail_with_the_runs_reason(mock_server, conte
         thread_id=THREAD, run_id="run_1", statuses=statuses, advance="per_poll", tool_calls=[call("call_1")]
     )
     mock_server.fault(status=400, path="*" + SUBMIT)
-    with pytest.raises(PortkeyRunFailedError, match=r"Run 'run_1' .* ended as expired"):
+    with pytest.raises(PortkeyRunFailed, match=r"Run 'run_1' .* ended as expired"):
         submit({"call_1": "x"}).execute(context)
