@@ -28,7 +28,7 @@ _CONNECTION_FIELDS = {
     },
     "provider_api_key": {
         "label": "Provider API Key",
-        "description": "The provider's own key, sent as Authorization: Bearer. Leave it empty if Portkey stores the key.",
+        "description": "The provider's own key, sent as Authorization: Bearer. Leave empty if Portkey stores the key.",
         "schema": {"type": _STRING, "format": "password"},
     },
     "custom_host": {

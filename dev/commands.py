@@ -21,7 +21,7 @@ STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STARTED_VARIABLE = "DEV_DEMO_STARTED"
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 

@@ -82,10 +82,12 @@ def serve_list(requests_mock: Any) -> Callable[..., Any]:
 def task_context() -> Callable[..., dict[str, Any]]:
     """Make the context of a task, with a task state store as on Airflow 3.3 and newer, or without one."""
 
+    from airflow_provider_portkey.testing import TaskStateStore
+
     def make(*, store: bool = True, **changes: Any) -> dict[str, Any]:
         values = {"dag_id": "dag", "task_id": "task", "run_id": "run", "map_index": -1, "try_number": 1, "max_tries": 2}
         ti = SimpleNamespace(**(values | changes), get_first_reschedule_date=lambda context: None)
-        return {"ti": ti, "task_state_store": FakeStore()} if store else {"ti": ti}
+        return {"ti": ti, "task_state_store": TaskStateStore()} if store else {"ti": ti}
 
     return make
 

@@ -149,7 +149,7 @@ def error_from_response(response: Response, settings: ConnectionSettings) -> Por
 
 
 def _refused_by(response: Response, parsed: Any) -> str | None:
-    """Errors of Portkey and its gateway have ``status`` or ``success``; those of a provider have an ``error`` object."""
+    """Errors of Portkey and its gateway have ``status`` or ``success``; those of a provider an ``error`` object."""
     if response.status < 400:
         return None
     if response.headers.get("x-portkey-gateway-exception") == "true" or response.status in (412, 446):

@@ -19,7 +19,7 @@ from urllib.parse import unquote_plus, urlencode, urlsplit
 from airflow_provider_portkey.client.base_url import DEFAULT_BASE_URL, normalise_base_url
 from airflow_provider_portkey.exceptions import PortkeyConnectionInvalidError
 
-#: Seconds to wait for a connection: long enough for lost SYN packets, which are sent again after 1 s, 3 s and 7 s (RFC 6298).
+#: Seconds to wait for a connection: enough for lost SYN packets, sent again after 1 s, 3 s and 7 s (RFC 6298).
 CONNECT_TIMEOUT = 10.0
 #: Seconds between two bytes of a response: twice the time of a slow list call of a hundred steps.
 READ_TIMEOUT = 60.0

@@ -98,11 +98,9 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
         with self._skipping():
             self._begin(context)
             self._poller = self._start(context)
-        if not self.deferrable:
-            return super().execute(context)
-        return self._poll_or_defer(context)
+        return self._poll_or_defer(context) if self.deferrable else super().execute(context)
 
-    def _poll_or_defer(self, context: Context) -> Any:
+    def _poll_or_defer(self, context: Context) -> Any:  # noqa: RET503 - defer() does not return
         """Return the job where it has finished, and continue to wait on the triggerer otherwise."""
         with self._skipping():
             outcome = self._poll()
