@@ -27,6 +27,10 @@ os.environ.update(
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-docs", action="store_true", help="write the pages that are made from the code")
+
+
 @pytest.fixture(scope="session")
 def airflow_home() -> str:
     """The temporary folder that Airflow takes for its home."""

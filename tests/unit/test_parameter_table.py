@@ -1,0 +1,91 @@
+"""docs/parameters.md is written from the code: ``python3 -m dev test tests/unit/test_parameter_table.py --update-docs``."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_portkey.get_provider_info import get_provider_info
+
+DOCS = Path(__file__).parents[2] / "docs" / "parameters.md"
+HEAD = """# Parameters
+
+Every parameter of every public class: one name, one meaning. The page is written from the code, and a test compares the two.
+"Templated" is what Airflow renders before the task runs. The parameters of Airflow's own operators and sensors come on top.
+
+| parameter | default | templated | classes |
+|---|---|---|---|
+"""
+#: Why a parameter has more than one default or is templated in some classes only.
+DIFFERENCES = {
+    "assistant_id": "a filter of an event trigger, which is not rendered",
+    "cancel_on_kill": "on where the task itself submits the job",
+    "input_path": "optional where the provider has the batch's own input file",
+    "max_consecutive_failures": "a trigger is not rendered",
+    "metadata": "a filter of an event trigger, which is not rendered",
+    "model": "optional where an assistant has one of its own",
+    "portkey_conn_id": "a trigger is not rendered",
+    "thread_id": "optional where a run may create its thread; a trigger is not rendered",
+    "wait_for_completion": "cancelling takes effect at once, creating takes a while",
+}
+
+
+def public_classes() -> Iterator[type]:
+    info = get_provider_info()
+    modules = [module for kind in ("sensors", "operators") for module in info[kind][0]["python-modules"]]
+    modules += [transfer["python-module"] for transfer in info["transfers"]]
+    modules.append("airflow_provider_portkey.triggers.run_event")
+    for module in modules:
+        for name, found in sorted(vars(importlib.import_module(module)).items()):
+            if inspect.isclass(found) and found.__module__ == module and name.startswith("Portkey"):
+                yield found
+
+
+def parameters_of(cls: type) -> dict[str, inspect.Parameter]:
+    """The parameters of a constructor, those that it hands to its bases in this package included."""
+    found: dict[str, inspect.Parameter] = {}
+    for base in cls.__mro__:
+        if base.__module__.startswith("airflow_provider_portkey") and "__init__" in vars(base):
+            signature = inspect.signature(vars(base)["__init__"])
+            for name, parameter in signature.parameters.items():
+                if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                    found.setdefault(name, parameter)
+    return found
+
+
+def shown(default: Any) -> str:
+    return "required" if default is inspect.Parameter.empty else f"`{default!r}`"
+
+
+def table() -> dict[str, dict[tuple[str, bool], list[str]]]:
+    """Parameter to default and templated to the classes."""
+    rows: dict[str, dict[tuple[str, bool], list[str]]] = defaultdict(lambda: defaultdict(list))
+    for cls in public_classes():
+        templated = set(getattr(cls, "template_fields", ()))
+        for name, parameter in parameters_of(cls).items():
+            rows[name][shown(parameter.default), name in templated].append(cls.__name__)
+    return rows
+
+
+def page() -> str:
+    lines = []
+    for name, variants in sorted(table().items()):
+        for (default, templated), classes in sorted(variants.items(), key=lambda item: (-len(item[1]), item[0])):
+            lines.append(f"| `{name}` | {default} | {'yes' if templated else 'no'} | {', '.join(sorted(classes))} |\n")
+    return HEAD + "".join(lines)
+
+
+def test_the_page_is_what_the_code_says(request: pytest.FixtureRequest) -> None:
+    if request.config.getoption("--update-docs"):
+        DOCS.write_text(page())
+    assert DOCS.read_text() == page()
+
+
+def test_a_parameter_is_the_same_in_every_class() -> None:
+    assert {name for name, variants in table().items() if len(variants) > 1} == set(DIFFERENCES)
