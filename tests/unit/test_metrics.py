@@ -147,6 +147,6 @@ def test_a_wait_for_many_runs_counts_each_once(
 
 def test_a_run_that_a_task_starts_itself_counts(mock_server: PortkeyMockServer, counted: list[Any], work: Any) -> None:
     mock_server.add_run(thread_id="t", run_id="r", statuses="completed")
-    _, run = work(PortkeyCreateRunOperator(task_id="ask", assistant_id="a", thread_id="t", poke_interval=0))
+    _, run = work(PortkeyCreateRunOperator(task_id="start", assistant_id="a", thread_id="t", poke_interval=0))
 
     assert counted == [("portkey.run.tokens", run["usage"]["total_tokens"], {"status": "completed"})]

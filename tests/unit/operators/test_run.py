@@ -86,7 +86,7 @@ def test_without_handlers_a_run_that_requires_action_can_be_returned(mock_server
     assert run["required_action"]["type"] == "submit_tool_outputs"
 
 
-def test_an_earlier_run_is_told_from_those_of_others(mock_server, context, operator, retry, killing, posts):
+def test_an_earlier_run_is_distinguished_from_other_runs(mock_server, context, operator, retry, killing, posts):
     killing(PortkeyHook, "create_run", done=True)
     with pytest.raises(SystemExit):
         operator().execute(context)
@@ -180,10 +180,10 @@ def test_a_retry_has_the_whole_timeout_again(mock_server, context, operator, ret
     assert operator().execute(context)["status"] == "completed"
 
 
-@pytest.mark.parametrize(("asked", "cancels"), [(True, 1), (False, 0)])
-def test_a_kill_cancels_the_run_that_the_task_started(mock_server, context, asked, cancels, operator, posts):
+@pytest.mark.parametrize(("requested", "cancels"), [(True, 1), (False, 0)])
+def test_a_kill_cancels_the_run_that_the_task_started(mock_server, context, requested, cancels, operator, posts):
     mock_server.plan("runs", statuses="in_progress")
-    one = operator(wait_for_completion=False, cancel_on_kill=asked)
+    one = operator(wait_for_completion=False, cancel_on_kill=requested)
     one.on_kill()
     assert mock_server.requests == []
     one.execute(context)
@@ -260,7 +260,7 @@ def test_arguments_that_exclude_each_other_are_named_when_the_dag_is_parsed(wron
 
 def test_both_ways_to_name_the_thread_are_one_too_many():
     with pytest.raises(PortkeyInvalidArgumentError, match="exactly one"):
-        PortkeyCreateRunOperator(task_id="ask", assistant_id="a", thread_id="t", thread={})
+        PortkeyCreateRunOperator(task_id="start", assistant_id="a", thread_id="t", thread={})
 
 
 def test_a_run_is_cancelled(mock_server, context, mode, carry_out, posts):
@@ -270,9 +270,9 @@ def test_a_run_is_cancelled(mock_server, context, mode, carry_out, posts):
         how |= {"mode": "reschedule" if mode == "reschedule" else "poke", "deferrable": mode == "deferred"}
         return PortkeyCancelRunOperator(task_id="stop", thread_id=THREAD, run_id="run_1", poke_interval=0, **how)
 
-    asked = carry_out(make, context)
-    assert asked["status"] == "cancelling"
-    assert not {"instructions", "tools"} & asked.keys()
+    requested = carry_out(make, context)
+    assert requested["status"] == "cancelling"
+    assert not {"instructions", "tools"} & requested.keys()
     assert carry_out(lambda: make(wait_for_completion=True), context)["status"] == "cancelled"
     assert carry_out(lambda: make(wait_for_completion=True), context)["status"] == "cancelled"
     assert len(posts("/cancel")) == 1
