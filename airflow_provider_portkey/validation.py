@@ -57,8 +57,9 @@ def real_number(
         number = _number(value, float, optional=optional)
         if number is None and optional:
             return None
-        if type(number) in (int, float) and math.isfinite(number) and (maximum is None or number <= maximum):
-            if number > minimum or (number == minimum and not above):
+        if type(number) in (int, float) and math.isfinite(number):
+            low_enough = maximum is None or number <= maximum
+            if low_enough and (number > minimum or (number == minimum and not above)):
                 return number
         raise PortkeyInvalidArgumentError(field, value, expected)
 

@@ -1,4 +1,4 @@
-"""What every task of this provider has: a connection, a hook that sends the trace id of its try, and a link to the trace."""
+"""The base of every task: the connection, a hook that sends the trace id of the try, and a link to the trace."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_portkey.hooks.portkey import PortkeyHook
 
-#: Bytes of JSON that XCom takes by default: what a 64 kB column of a metadata database holds with room to spare.
+#: Bytes of JSON for XCom by default: three quarters of a 64 kB column of a metadata database.
 XCOM_MAX_BYTES = 49_152
 
 
@@ -41,7 +41,7 @@ class PortkeyTaskMixin:
         """
         Check the rendered parameters, and send the trace id of this try with every request from here on.
 
-        The first thing that a task does in each of its processes.
+        A task does this first in each of its processes.
 
         :raises PortkeyInvalidArgumentError: naming the parameter that is wrong.
         """

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowException, TaskDeferred
 
 from airflow_provider_portkey.client.sync import PortkeyClient
 from airflow_provider_portkey.exceptions import (
@@ -304,3 +304,32 @@ def test_a_cancel_that_is_refused_while_the_run_is_active_is_a_failure(mock_serv
     mock_server.fault(status=400, path="*/cancel")
     with pytest.raises(PortkeyBadRequestError):
         PortkeyCancelRunOperator(task_id="stop", thread_id=THREAD, run_id="run_1").execute(context)
+
+
+def test_a_deferred_cancel_shares_the_polls_of_its_thread(mock_server, context):
+    mock_server.add_run(thread_id=THREAD, run_id="run_1", statuses="in_progress")
+    with pytest.raises(TaskDeferred) as deferred:
+        PortkeyCancelRunOperator(
+            task_id="stop", thread_id=THREAD, run_id="run_1", wait_for_completion=True, deferrable=True
+        ).execute(context)
+    classpath, arguments = deferred.value.trigger.serialize()
+    assert classpath == "airflow_provider_portkey.triggers.run.PortkeyRunTrigger"
+    assert (arguments["thread_id"], arguments["run_id"]) == (THREAD, "run_1")
+    assert arguments["wait_state"]["on_requires_action"] == "wait"
+    # The response to the cancel request is the first poll.
+    assert [one.method for one in mock_server.requests] == ["GET", "POST"]
+
+
+def test_a_resumed_task_requests_its_run_once(mock_server, context, operator, killing, retry):
+    mock_server.plan("runs", statuses=["queued", "completed"], advance="per_poll")
+    killing(PortkeyClient, "get", done=False)
+    with pytest.raises(SystemExit):
+        operator().execute(context)
+    retry()
+    assert operator().execute(context)["status"] == "completed"
+    assert [one.method for one in mock_server.requests] == ["POST", "GET"]
+
+
+def test_a_cancel_has_no_policy_for_required_actions():
+    with pytest.raises((TypeError, AirflowException), match="on_requires_action"):
+        PortkeyCancelRunOperator(task_id="stop", thread_id=THREAD, run_id="run_1", on_requires_action="fail")

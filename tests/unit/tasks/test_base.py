@@ -117,6 +117,25 @@ def test_a_file_below_the_dags_folder_becomes_the_prompt(
     assert response.request_body()["input"] == 'Say "why".'
 
 
+def test_a_literal_string_is_no_file(task_context: Callable[..., dict[str, Any]]) -> None:
+    try:
+        from airflow.sdk import literal
+    except ImportError:  # Airflow 2
+        from airflow.utils.template import literal
+
+    with DAG("literal", schedule=None):
+        run = PortkeyCreateRunOperator(
+            task_id="run",
+            assistant_id="a",
+            thread_id="t",
+            instructions=literal("Read report.md"),
+            metadata={"file": literal("report.json")},
+        )
+    run.render_template_fields(task_context())
+    body = run._body("key")
+    assert (body["instructions"], body["metadata"]["file"]) == ("Read report.md", "report.json")
+
+
 def test_json_strings_are_sent_as_what_they_hold() -> None:
     values = {
         "tools": [{"type": "code_interpreter"}],
@@ -166,7 +185,7 @@ class Reference:
 def test_a_template_is_checked_after_rendering_only(template: Any, task_context: Callable[..., dict[str, Any]]) -> None:
     operator = PortkeyResponseItemsOperator(task_id="items", response_id="r", max_bytes=template)
     operator.max_bytes = "0"  # type: ignore[assignment]
-    with pytest.raises(PortkeyInvalidArgumentError, match="^max_bytes='0'"):
+    with pytest.raises(PortkeyInvalidArgumentError, match=r"^max_bytes='0'"):
         operator._begin(task_context())
     operator.max_bytes = "2000"  # type: ignore[assignment]
     operator._begin(task_context())
@@ -184,7 +203,7 @@ def test_the_output_of_a_task_may_be_any_parameter() -> None:
 
 @pytest.mark.parametrize("wrong", [0, -1, True, "x", 1.5, None])
 def test_a_literal_is_checked_when_the_dag_is_parsed(wrong: Any) -> None:
-    with pytest.raises(PortkeyInvalidArgumentError, match="^max_bytes="):
+    with pytest.raises(PortkeyInvalidArgumentError, match=r"^max_bytes="):
         PortkeyResponseItemsOperator(task_id="items", response_id="r", max_bytes=wrong)
 
 
