@@ -182,7 +182,7 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
             task_state.clear_count,
             task_state.try_number,
         )
-        if not (self.reschedule and not self.deferrable and of_this_try and known.get("ids")):
+        if not (self._is_polled_by_processes and of_this_try and known.get("ids")):
             return False
         self._submitted = dict(known["ids"])
         return True

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException, TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException, TaskDeferred
 
 from airflow_provider_portkey.client.sync import PortkeyClient
 from airflow_provider_portkey.exceptions import (
@@ -333,3 +333,15 @@ def test_a_resumed_task_requests_its_run_once(mock_server, context, operator, ki
 def test_a_cancel_has_no_policy_for_required_actions():
     with pytest.raises((TypeError, AirflowException), match="on_requires_action"):
         PortkeyCancelRunOperator(task_id="stop", thread_id=THREAD, run_id="run_1", on_requires_action="fail")
+
+
+@pytest.mark.parametrize(
+    ("choice", "raised"), [({}, PortkeyInvalidArgumentError), ({"soft_fail": True}, AirflowSkipException)]
+)
+def test_a_cancel_with_a_value_that_is_wrong_after_rendering_sends_nothing(mock_server, context, choice, raised):
+    stop = PortkeyCancelRunOperator(
+        task_id="stop", thread_id=THREAD, run_id="run_1", max_consecutive_failures="{{ params.limit }}", **choice
+    )
+    with pytest.raises(raised, match="max_consecutive_failures"):
+        stop.execute(context)
+    assert mock_server.requests == []
