@@ -1,12 +1,51 @@
-"""What can go wrong, one class per thing that happened.
+"""
+The exceptions of this provider, one class for each cause.
 
-The base class decides what Airflow does with a task: a job that ended badly is an
-``AirflowFailException`` (no retry, ``soft_fail`` skips), a wait that ran out of time an
-``AirflowSensorTimeout`` (the same), everything else an ``AirflowException`` (Airflow retries).
+* PortkeyError
+  - PortkeyInvalidArgumentError (fail)
+  - PortkeyConnectionInvalidError
+  + PortkeyRequestError
+    - PortkeyBadRequestError
+    - PortkeyAuthenticationError
+    - PortkeyPermissionDeniedError
+    - PortkeyNotFoundError
+    - PortkeyBudgetExceededError
+    - PortkeyGuardrailDeniedError
+    - PortkeyRedirectedError
+    - PortkeyUnexpectedResponseError
+    - PortkeyRateLimitedError
+    - PortkeyRequestTimeoutError
+    - PortkeyServerError
+    - PortkeyUnreachableError
+  - PortkeyPaginationError
+  + PortkeyRemoteJobFailedError (fail)
+    - PortkeyRunFailedError (fail)
+    - PortkeyRunsFailedError (fail)
+    - PortkeyActionRequiredError (fail)
+  - PortkeyToolCallFailedError (fail)
+  - PortkeyWaitTimeoutError (timeout)
+  - PortkeyPollingGaveUpError
+  - PortkeyEventInvalidError
+  - PortkeySubmissionUnknownError (fail)
+  - PortkeyWindowTooFullError (fail)
+  - PortkeyRowsMismatchError
+  - PortkeyXComTooLargeError (fail)
+  - PortkeyDestinationExistsError (fail)
+  - PortkeyBatchInputInvalidError (fail)
+  - PortkeyLineInvalidError (fail)
+  - PortkeyRemoteJobNotFinishedError
+  - PortkeyBatchRequestsFailedError (fail)
+  - PortkeyThreadsFailedError
+  - PortkeyExportConflictError
+
+The base class decides what Airflow does with the task. ``(fail)`` is an ``AirflowFailException``: no retry, and
+``soft_fail`` skips. ``(timeout)`` is an ``AirflowSensorTimeout``: the same. Every other class is a plain
+``AirflowException``: Airflow retries.
 """
 
 from __future__ import annotations
 
+import copyreg
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSensorTimeout
@@ -16,18 +55,24 @@ if TYPE_CHECKING:
 
 
 class PortkeyError(AirflowException):
-    """Base of every error that this provider raises."""
+    """Base of every exception that this provider raises."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without the constructor, which may require more than the message.
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
 
 class PortkeyInvalidArgumentError(PortkeyError, AirflowFailException, ValueError):
-    """A value was refused before anything was sent; the message names the field, the value and what is right."""
+    """
+    A value was refused before any request was sent.
+
+    :param field: Name of the parameter.
+    :param value: The refused value.
+    :param expected: What would be right.
+    """
 
     def __init__(self, field: str, value: object, expected: str) -> None:
         super().__init__(f"{field}={value!r} is not valid: expected {expected}.")
-        self._made_of = (field, value, expected)
-
-    def __reduce__(self) -> tuple[type[PortkeyInvalidArgumentError], tuple[str, object, str]]:
-        return type(self), self._made_of
 
 
 class PortkeyConnectionInvalidError(PortkeyError, ValueError):
@@ -36,19 +81,18 @@ class PortkeyConnectionInvalidError(PortkeyError, ValueError):
 
 class PortkeyRequestError(PortkeyError):
     """
-    A request got no answer, or an answer that is an error.
+    A request failed: no response, or a response that is an error.
 
-    :param message: The sentence for the log, already cleaned of secrets.
-    :param server_message: What the answer itself said, or why there was none, cleaned as well.
-    :param status_code: HTTP status of the answer, ``None`` where there was none.
-    :param refused_by: ``"portkey"``, ``"provider"``, or ``None`` where it cannot be told.
-    :param trace_id: Portkey's trace id, to be looked up in its dashboard; the one that was sent where the answer
-        has none.
+    :param message: The sentence for the log, with secrets redacted.
+    :param server_message: The server's own message, or the reason why there is no response, with secrets redacted.
+    :param status_code: HTTP status of the response, ``None`` without a response.
+    :param refused_by: ``"portkey"``, ``"provider"``, or ``None`` where the response does not tell.
+    :param trace_id: Portkey's trace id of the response, otherwise the one that was sent.
     :param request_id: The provider's request id.
-    :param retry_after: Seconds that the answer asked to wait, ``None`` where it did not.
+    :param retry_after: Seconds to wait that the response named, ``None`` where it named none.
     """
 
-    #: Whether the same request may succeed a moment later.
+    #: Whether the same request may succeed later.
     transient = False
 
     def __init__(
@@ -72,24 +116,24 @@ class PortkeyRequestError(PortkeyError):
 
     @property
     def safe_to_retry(self) -> bool:
-        """Whether a POST that ended so cannot have had its effect: it was refused, not broken off."""
+        """Whether a POST that failed so cannot have taken effect: the server refused it."""
         return self.status_code is not None and 300 <= self.status_code < 500 and self.status_code != 408
 
 
 class PortkeyBadRequestError(PortkeyRequestError):
-    """The request itself was refused (400, 422 and every other 4xx without a class of its own)."""
+    """400, 422 and every other 4xx without a class of its own: the request itself was refused."""
 
 
 class PortkeyAuthenticationError(PortkeyRequestError):
-    """401: a key is wrong; ``refused_by`` says whose."""
+    """401: an API key is wrong; ``refused_by`` says whose."""
 
 
 class PortkeyPermissionDeniedError(PortkeyRequestError):
-    """403: the key is right and lacks a scope."""
+    """403: the API key is valid and lacks a scope."""
 
 
 class PortkeyNotFoundError(PortkeyRequestError):
-    """404 or 410: no such thing, or the provider has retired this API."""
+    """404 or 410: no such resource, or the provider has retired this API."""
 
 
 class PortkeyBudgetExceededError(PortkeyRequestError):
@@ -101,11 +145,11 @@ class PortkeyGuardrailDeniedError(PortkeyRequestError):
 
 
 class PortkeyRedirectedError(PortkeyRequestError):
-    """3xx: a redirect, which is never followed because the keys would travel with it."""
+    """3xx: a redirect, which is never followed because the API keys would be sent along."""
 
 
 class PortkeyUnexpectedResponseError(PortkeyRequestError):
-    """A 2xx answer that is not the JSON that was asked for (a proxy's login page, say)."""
+    """A 2xx response that is not the expected JSON, such as a proxy's login page."""
 
 
 class PortkeyRateLimitedError(PortkeyRequestError):
@@ -115,7 +159,7 @@ class PortkeyRateLimitedError(PortkeyRequestError):
 
 
 class PortkeyRequestTimeoutError(PortkeyRequestError):
-    """408: the gateway gave up waiting for the provider."""
+    """408: the provider was too slow for the gateway."""
 
     transient = True
 
@@ -128,9 +172,9 @@ class PortkeyServerError(PortkeyRequestError):
 
 class PortkeyUnreachableError(PortkeyRequestError):
     """
-    No whole answer: the connection was refused, broken, or too slow.
+    No complete response: the connection was refused, broken or too slow.
 
-    :param request_sent: False where the request surely never reached the server.
+    :param request_sent: ``False`` where the request cannot have reached the server.
     """
 
     transient = True
@@ -143,7 +187,7 @@ class PortkeyUnreachableError(PortkeyRequestError):
 
     @property
     def safe_to_retry(self) -> bool:
-        """Whether it never reached the server."""
+        """Whether the request cannot have reached the server."""
         return not self.request_sent
 
 
@@ -160,7 +204,7 @@ _ERROR_OF_STATUS: dict[int, type[PortkeyRequestError]] = {
 
 
 def error_for_status(status_code: int) -> type[PortkeyRequestError]:
-    """Return the class of the error that an HTTP status stands for."""
+    """Return the exception class for an HTTP status."""
     if status_code in _ERROR_OF_STATUS:
         return _ERROR_OF_STATUS[status_code]
     if status_code < 300:
@@ -171,15 +215,15 @@ def error_for_status(status_code: int) -> type[PortkeyRequestError]:
 
 
 class PortkeyPaginationError(PortkeyError):
-    """A list repeated a cursor or an item: following it would never end, or count things twice."""
+    """A list repeated a cursor or an item: reading on would never end, or yield items twice."""
 
 
 class PortkeyRemoteJobFailedError(PortkeyError, AirflowFailException):
     """
-    The job that was waited for ended badly.
+    The remote job failed; base of the exceptions for single kinds of jobs.
 
-    :param status: The status it ended with.
-    :param job: The job as Portkey last showed it, without its bulky fields.
+    :param status: The job's last status.
+    :param job: The job's last state, without its excluded fields.
     """
 
     def __init__(self, message: str, *, status: str | None = None, job: Mapping[str, Any] | None = None) -> None:
@@ -189,23 +233,23 @@ class PortkeyRemoteJobFailedError(PortkeyError, AirflowFailException):
 
 
 class PortkeyRunFailedError(PortkeyRemoteJobFailedError):
-    """The run ended as ``failed``, ``cancelled``, ``expired`` or ``incomplete``."""
+    """The run's terminal status is ``failed``, ``cancelled``, ``expired`` or ``incomplete``."""
 
 
 class PortkeyRunsFailedError(PortkeyRemoteJobFailedError):
-    """More of a thread's runs ended badly than the wait allows; ``job`` is the account that XCom would hold."""
+    """More of a thread's runs failed than ``max_failed_runs`` allows; ``job`` is the summary of all of them."""
 
 
 class PortkeyActionRequiredError(PortkeyRemoteJobFailedError):
-    """The job stopped to wait for its caller, and the task was told to fail then."""
+    """The job requires action, and ``on_requires_action`` is ``"fail"``."""
 
 
 class PortkeyToolCallFailedError(PortkeyError, AirflowFailException):
     """
-    A run waits for something that its task could not answer.
+    A run requires a tool output that the task could not provide.
 
-    :param tool: The name of the function that the run called; the kind of the call where it is no function.
-    :param call_id: The call.
+    :param tool: Name of the function that the run called; type of the call where it is no function.
+    :param call_id: Id of the tool call.
     """
 
     def __init__(self, message: str, *, tool: str | None = None, call_id: str | None = None) -> None:
@@ -215,43 +259,43 @@ class PortkeyToolCallFailedError(PortkeyError, AirflowFailException):
 
 
 class PortkeyWaitTimeoutError(PortkeyError, AirflowSensorTimeout):
-    """The job had not ended by the deadline; it was left running."""
+    """The job had no terminal status by the deadline; the job was not cancelled."""
 
 
 class PortkeyPollingGaveUpError(PortkeyError):
-    """Too many looks in a row failed. How the job itself is doing is unknown: it was left running."""
+    """Too many consecutive polls failed; the job's own status is unknown, and the job was not cancelled."""
 
 
 class PortkeyEventInvalidError(PortkeyError):
-    """A trigger event is not one that this provider sends."""
+    """A trigger event has a shape that this provider does not send."""
 
 
 class PortkeySubmissionUnknownError(PortkeyError, AirflowFailException):
-    """A job may have been submitted or not, and nobody can tell: a person has to look."""
+    """Whether a job was submitted is unknown and cannot be requested; a person has to check Portkey's logs."""
 
 
 class PortkeyWindowTooFullError(PortkeyError, AirflowFailException):
-    """More logs lie in the shortest window there is than one export holds."""
+    """The shortest possible window has more logs than one log export can hold."""
 
 
 class PortkeyRowsMismatchError(PortkeyError):
-    """There are more or fewer rows than Portkey had counted before; a retry counts anew."""
+    """The number of rows differs from Portkey's earlier count; a retry counts again."""
 
 
 class PortkeyXComTooLargeError(PortkeyError, AirflowFailException):
-    """The rows are larger than the operator's limit for XCom."""
+    """The rows are larger than ``max_bytes``, the operator's limit for XCom."""
 
 
 class PortkeyDestinationExistsError(PortkeyError, AirflowFailException):
-    """The destination is there already and ``overwrite`` is off."""
+    """The destination exists and ``overwrite`` is off."""
 
 
 class PortkeyBatchInputInvalidError(PortkeyError, AirflowFailException):
     """
-    A batch's input has lines that the provider would refuse; nothing was sent.
+    A batch's input has lines that the provider would refuse; no request was sent.
 
-    :param problems: What is wrong, the first twenty bad lines.
-    :param bad_lines: How many lines are bad.
+    :param problems: One sentence for each of the first invalid lines.
+    :param bad_lines: Number of invalid lines.
     """
 
     def __init__(self, message: str, *, problems: Sequence[str] = (), bad_lines: int = 0) -> None:
@@ -261,18 +305,18 @@ class PortkeyBatchInputInvalidError(PortkeyError, AirflowFailException):
 
 
 class PortkeyLineInvalidError(PortkeyError, AirflowFailException):
-    """A line of a batch's file is no JSON object; the message names the file and the line's number."""
+    """A line of a batch file is no JSON object; the message names the file and the line number."""
 
 
 class PortkeyRemoteJobNotFinishedError(PortkeyError):
-    """The results of a job were asked for while it still goes on."""
+    """The results of a job were requested while the job has no terminal status."""
 
 
 class PortkeyBatchRequestsFailedError(PortkeyError, AirflowFailException):
     """
-    More of a batch's requests than the task accepts failed or have no outcome; the files have landed all the same.
+    More of a batch's requests failed or have no outcome than the task accepts; the files are written nevertheless.
 
-    :param manifest: The export's manifest, with the counts and with where the files are.
+    :param manifest: The export's manifest, with the counts and the paths of the files.
     """
 
     def __init__(self, message: str, *, manifest: Mapping[str, Any]) -> None:
@@ -282,9 +326,9 @@ class PortkeyBatchRequestsFailedError(PortkeyError, AirflowFailException):
 
 class PortkeyThreadsFailedError(PortkeyError):
     """
-    Some of the threads of an export failed; the files of all others have landed.
+    Some threads of an export failed; the files of all other threads are written.
 
-    :param manifest: The export's manifest, with the counts, and with the first of the threads that failed.
+    :param manifest: The export's manifest, with the counts and the first failed threads.
     """
 
     def __init__(self, message: str, *, manifest: Mapping[str, Any]) -> None:
@@ -293,4 +337,4 @@ class PortkeyThreadsFailedError(PortkeyError):
 
 
 class PortkeyExportConflictError(PortkeyError):
-    """Another export stands at the same place: of another window, of another task, or one that goes on just now."""
+    """Another export uses the same path: one of another window or task, or one that is active now."""

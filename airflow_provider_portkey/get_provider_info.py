@@ -1,51 +1,51 @@
-"""The card that Airflow reads: what this package brings, and the connection form. It imports nothing."""
+"""The provider's metadata: its modules, the connection form and the settings. This module imports nothing."""
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # "imports nothing" includes typing
+TYPE_CHECKING = False  # typing is an import, too
 if TYPE_CHECKING:
     from typing import Any
 
-_TEXT = ["string", "null"]
+_STRING = ["string", "null"]
 
-#: The form's own fields. Keys have hyphens where Airflow wants hyphens: a misspelt one is ignored without a word.
+#: The form's own fields. Airflow ignores keys with underscores in place of hyphens without a warning.
 _CONNECTION_FIELDS = {
     "provider": {
         "label": "Provider",
-        "description": "Which provider serves the requests: a slug of your Portkey workspace (@openai-prod) "
+        "description": "The provider of the requests: a slug of your Portkey workspace (@openai-prod) "
         "or a provider's name (openai) together with its own key below.",
-        "schema": {"type": _TEXT},
+        "schema": {"type": _STRING},
     },
     "virtual_key": {
         "label": "Virtual Key",
-        "description": "The older way to name the provider. Leave it empty where you use Provider or Config.",
-        "schema": {"type": _TEXT, "format": "password"},
+        "description": "The older way to name the provider. Leave it empty if you use Provider or Config.",
+        "schema": {"type": _STRING, "format": "password"},
     },
     "config": {
         "label": "Config",
-        "description": "A config of your Portkey workspace: its slug (pc-prod-1a2b) or the config itself as JSON.",
-        "schema": {"type": _TEXT},
+        "description": "A config of your Portkey workspace: its slug (pc-prod-1a2b) or its JSON.",
+        "schema": {"type": _STRING},
     },
     "provider_api_key": {
         "label": "Provider API Key",
-        "description": "The provider's own key, sent as Authorization: Bearer. Leave it empty where Portkey keeps it.",
-        "schema": {"type": _TEXT, "format": "password"},
+        "description": "The provider's own key, sent as Authorization: Bearer. Leave empty if Portkey stores the key.",
+        "schema": {"type": _STRING, "format": "password"},
     },
     "custom_host": {
         "label": "Custom Host",
         "description": "URL of a provider that you host yourself, such as http://models.internal:8000/v1.",
-        "schema": {"type": _TEXT},
+        "schema": {"type": _STRING},
     },
     "metadata": {
         "label": "Metadata",
         "description": 'Sent with every request, to filter logs and costs by, such as {"team": "data"}. '
-        "Values are text of at most 128 characters.",
+        "Values are strings of at most 128 characters.",
         "schema": {"type": ["object", "null"]},
     },
     "headers": {
         "label": "Headers",
         "description": 'More headers for every request, such as {"x-portkey-azure-resource-name": "prod"}. '
-        "They win over those made from the other fields.",
+        "They replace headers of the same name from the other fields.",
         "schema": {"type": ["object", "null"]},
     },
     "query": {
@@ -55,23 +55,23 @@ _CONNECTION_FIELDS = {
     },
     "connect_timeout": {
         "label": "Connect Timeout",
-        "description": "Seconds to wait for a connection (10 where empty).",
+        "description": "Seconds to wait for a connection (default 10).",
         "schema": {"type": ["number", "null"], "minimum": 0.1, "maximum": 3600},
     },
     "read_timeout": {
         "label": "Read Timeout",
-        "description": "Seconds to wait for an answer (60 where empty).",
+        "description": "Seconds to wait for data of a response (default 60).",
         "schema": {"type": ["number", "null"], "minimum": 0.1, "maximum": 3600},
     },
     "max_retries": {
         "label": "Retries",
-        "description": "Tries after the first one where a request may succeed a moment later (4 where empty).",
+        "description": "Attempts after the first one for a request that may succeed later (default 4).",
         "schema": {"type": ["integer", "null"], "minimum": 0, "maximum": 20},
     },
     "verify": {
         "label": "Verify TLS",
-        "description": "true (where empty), false, or the path of a CA bundle.",
-        "schema": {"type": _TEXT},
+        "description": "true (default), false, or the path of a CA bundle.",
+        "schema": {"type": _STRING},
     },
 }
 
@@ -86,7 +86,7 @@ def get_provider_info() -> dict[str, Any]:
         "package-name": "airflow-provider-portkey",
         "name": _INTEGRATION,
         "description": "`Portkey <https://portkey.ai>`__ AI gateway: "
-        "wait for runs, responses, batches and other jobs, export what they made.",
+        "wait for runs, responses, batches and other jobs, export their results.",
         "integrations": [
             {"integration-name": _INTEGRATION, "external-doc-url": "https://portkey.ai/docs", "tags": ["ai"]},
             {
@@ -129,13 +129,13 @@ def get_provider_info() -> dict[str, Any]:
                 "description": "Options of the Portkey provider.",
                 "options": {
                     "trace_url": {
-                        "description": "The page of Portkey's dashboard that a task's link opens, with {trace_id} "
-                        "where the trace id goes; empty for no link. Where it is not set, "
+                        "description": "URL of a task's link to Portkey's dashboard; {trace_id} is replaced by the "
+                        "trace id, and an empty URL means no link. Default: "
                         "https://app.portkey.ai/logs?trace_id={trace_id}.",
                         "version_added": "0.1.0",
                         "type": "string",
                         "example": "https://portkey.example.com/logs?trace_id={trace_id}",
-                        # None, not the URL: Airflow fills braces in a default with names of its own, and fails.
+                        # None, not the URL: Airflow replaces braces in a default by names of its own, and fails.
                         "default": None,
                     },
                 },

@@ -1,10 +1,10 @@
-"""Class attributes that are imported at their first use, so that a DAG file does not pay for them."""
+"""Class attributes whose values are imported at the first use, so that parsing a DAG file stays cheap."""
 
 from __future__ import annotations
 
 from importlib import import_module
 
-TYPE_CHECKING = False  # typing itself costs a DAG file time
+TYPE_CHECKING = False  # importing typing costs parse time
 if TYPE_CHECKING:
     from typing import Any
 

@@ -1,4 +1,4 @@
-"""What jobs used, as Airflow metrics."""
+"""The tokens of jobs as Airflow metrics."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ if TYPE_CHECKING:
     from airflow_provider_portkey.jobs.spec import JobSpec
 
 
-def count_tokens(job: JobSpec, answer: Mapping[str, Any]) -> None:
+def count_tokens(spec: JobSpec, job: Mapping[str, Any]) -> None:
     """
-    Add the tokens of a job that has ended to its kind's metric, tagged with the status that it ended with.
+    Add a job's tokens to the metric of its kind, tagged with the job's terminal status.
 
-    :param job: Names the metric; where it names none, nothing is counted.
-    :param answer: The job as Portkey showed it last, or a summary of many with their ``tokens_by_status``.
+    :param spec: The kind of job; without a ``metric`` nothing is counted.
+    :param job: The job's last state, or a summary of several jobs with ``tokens_by_status``.
     """
-    if job.metric is None:
+    if spec.metric is None:
         return
     from airflow.providers.common.compat.sdk import Stats
 
-    for status, tokens in _tokens_by_status(job, answer).items():
-        Stats.incr(job.metric, count=tokens, tags={"status": status})
+    for status, tokens in _tokens_by_status(spec, job).items():
+        Stats.incr(spec.metric, count=tokens, tags={"status": status})
 
 
-def _tokens_by_status(job: JobSpec, answer: Mapping[str, Any]) -> Mapping[str, int]:
-    if isinstance(of_many := answer.get("tokens_by_status"), Mapping):
-        return of_many
-    status, usage = answer.get("status"), answer.get("usage")
+def _tokens_by_status(spec: JobSpec, job: Mapping[str, Any]) -> Mapping[str, int]:
+    if isinstance(summed := job.get("tokens_by_status"), Mapping):
+        return summed
+    status, usage = job.get("status"), job.get("usage")
     tokens = usage.get("total_tokens") if isinstance(usage, Mapping) else None
-    if status not in job.terminal_statuses or not isinstance(tokens, int):
+    if status not in spec.terminal_statuses or not isinstance(tokens, int):
         return {}
     return {str(status): tokens}

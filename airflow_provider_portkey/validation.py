@@ -57,9 +57,9 @@ def real_number(
         number = _number(value, float, optional=optional)
         if number is None and optional:
             return None
-        if type(number) in (int, float) and math.isfinite(number):
-            low_enough = maximum is None or number <= maximum
-            if low_enough and (number > minimum or (number == minimum and not above)):
+        if type(number) in (int, float) and math.isfinite(number) and (maximum is None or number <= maximum):
+            within = number > minimum if above else number >= minimum
+            if within:
                 return number
         raise PortkeyInvalidArgumentError(field, value, expected)
 
@@ -104,8 +104,7 @@ def validate_id(field: str, value: object) -> str:
 
 def iter_ids(field: str, value: object) -> Iterable[str]:
     """
-    Return an iterable over ids in any of the forms in which a template or XCom hands over a list; each is checked
-    as it is taken.
+    Return an iterable over ids, each checked as it is taken, in any form that a template or XCom gives a list.
 
     :param value: An iterable of ids; or a string: JSON, a list as Python writes it (what a template renders without
         ``| tojson``), or ids separated by commas or white space.

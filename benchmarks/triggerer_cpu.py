@@ -10,6 +10,8 @@ import resource
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from typing import Any
 
 import requests
 
@@ -17,55 +19,57 @@ POLL_INTERVAL = 10.0
 
 
 async def _wait_for_all(options: argparse.Namespace, threads: int) -> tuple[float, float, int]:
-    """Return the CPU seconds after the first round of looks, the time when it was over, and the looks since."""
+    """Return the CPU seconds after the first round of polls, the time when it was over, and the polls since."""
+    from airflow_provider_portkey.polling.wait_state import WaitState
     from airflow_provider_portkey.triggers.run import PortkeyRunTrigger, PortkeyThreadRunsTrigger
 
-    looks = 0
+    polls = 0
 
-    class One(PortkeyRunTrigger):
-        async def _answer(self, *args):
-            nonlocal looks
-            answer = await super()._answer(*args)
-            looks += 1
-            return answer
+    def count_polls(trigger: Any, runs: int) -> Any:
+        new_poller = trigger._new_poller
 
-    class Many(PortkeyThreadRunsTrigger):
-        async def _look(self, *args):
-            nonlocal looks
-            outcome = await super()._look(*args)
-            looks += len(self.run_ids)
-            return outcome
+        def counted(state: WaitState) -> Any:
+            poller = new_poller(state)
+            on_response = poller.on_response
+
+            def count(*arguments: Any) -> Any:
+                nonlocal polls
+                polls += runs
+                return on_response(*arguments)
+
+            poller.on_response = count
+            return poller
+
+        trigger._new_poller = counted
+        return trigger
 
     started = time.time()
-    wait = {"deadline": started + options.seconds, "poll_interval": POLL_INTERVAL}
+    wait = WaitState(started_at=started, deadline=started + options.seconds, poll_interval=POLL_INTERVAL)
     if options.together:
         run_ids = [f"run_{number}" for number in range(options.waits)]
-        triggers = [Many(thread_id="thread_0", run_ids=run_ids, **wait)]
+        group = PortkeyThreadRunsTrigger(thread_id="thread_0", run_ids=run_ids, wait_state=wait.to_dict())
+        triggers = [count_polls(group, len(run_ids))]
     else:
-        triggers = [
-            One(
-                thread_id=f"thread_{number % threads}",
-                run_id=f"run_{number}",
-                next_look=started + 1 + POLL_INTERVAL * number / options.waits,
-                **wait,
-            )
-            for number in range(options.waits)
-        ]
+        triggers = []
+        for number in range(options.waits):
+            state = replace(wait, next_poll_at=started + 1 + POLL_INTERVAL * number / options.waits)
+            ids = {"thread_id": f"thread_{number % threads}", "run_id": f"run_{number}"}
+            triggers.append(count_polls(PortkeyRunTrigger(**ids, wait_state=state.to_dict()), 1))
     waiting = asyncio.gather(*(anext(trigger.run()) for trigger in triggers))
-    await asyncio.sleep(started + 1 + POLL_INTERVAL - time.time())  # each has looked once: the start is behind them
-    before, since, looks = time.process_time(), time.time(), 0
+    await asyncio.sleep(started + 1 + POLL_INTERVAL - time.time())  # each has polled once: the start is over
+    before, since, polls = time.process_time(), time.time(), 0
     events = await waiting
-    ends = {event.payload["reason"] for event in events}
-    if ends != {"timed_out"}:
-        raise SystemExit(f"The waits should all have come to their deadline, not to {ends}.")
-    return time.process_time() - before, since, looks
+    reasons = {event.payload["reason"] for event in events}
+    if reasons != {"timed_out"}:
+        raise SystemExit(f"The waits should all have timed out; their reasons are {reasons}.")
+    return time.process_time() - before, since, polls
 
 
 def main() -> None:
-    """Start the mock server, wait for runs that do not end, and print the cost of a look."""
+    """Start the mock server, wait for runs that do not finish, and print the cost of a poll."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--waits", type=int, default=1000, help="how many runs are waited for, each by a trigger")
-    parser.add_argument("--seconds", type=float, default=40.0, help=f"how long; a look every {POLL_INTERVAL:.0f} s")
+    parser.add_argument("--seconds", type=float, default=40.0, help=f"how long; a poll every {POLL_INTERVAL:.0f} s")
     parser.add_argument(
         "--threads", type=int, help="over how many threads the runs spread; each has its own if not given"
     )
@@ -85,14 +89,14 @@ def main() -> None:
         os.environ["AIRFLOW_CONN_PORTKEY_DEFAULT"] = json.dumps(
             {"conn_type": "portkey", "host": url, "password": "mock-server", "extra": extra}
         )
-        cpu, since, looks = asyncio.run(_wait_for_all(options, threads))
+        cpu, since, polls = asyncio.run(_wait_for_all(options, threads))
         recorded = requests.get(f"{control}/requests", timeout=60).json()
         sent = sum(request["time"] >= since for request in recorded)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         how = "by one trigger" if options.together else f"by {options.waits} triggers"
         print(
-            f"{options.waits} runs on {threads} threads waited for {how}: {looks} looks at a run, "
-            f"{1000 * cpu / looks:.3f} ms of CPU a look, {sent * options.waits / looks:.1f} requests to look at all, "
+            f"{options.waits} runs on {threads} threads waited for {how}: {polls} polls of a run, "
+            f"{1000 * cpu / polls:.3f} ms of CPU a poll, {sent * options.waits / polls:.1f} requests to poll all, "
             f"peak memory {peak:.0f} MB"
         )
     finally:

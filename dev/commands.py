@@ -1,57 +1,81 @@
-"""The command line: ``python3 -m dev demo | test | lock``."""
+"""The command line: ``python3 -m dev demo | test | lint | typecheck | build | lock``."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from dev import environment
-from dev.phases import PhaseFailed
+from dev import environments
+from dev.steps import StepFailedError
+from dev.waiting import DEFAULT_TIMEOUT
 
 #: What ends a command early, leaving nothing behind.
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: Carries the time at which the demo began into its environment.
+STARTED_VARIABLE = "DEV_DEMO_STARTED"
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python3 -m dev", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python3 -m dev", description="The demo, the tests and the checks of this repository."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
 
     demo = commands.add_parser("demo", help="a real Portkey gateway and a real Airflow run the example DAG")
     demo.add_argument("--keep", action="store_true", help="leave it all running, with the UI, until Ctrl-C")
     demo.add_argument("--folder", type=Path, default=Path(".demo"), help="for Airflow's files, the logs and the export")
+    text = "seconds that one wait may last although everything lives and moves (default: %(default)s)"
+    demo.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT, help=text)
 
     test = commands.add_parser(
         "test",
         allow_abbrev=False,
         help="run the tests; every other argument goes to pytest",
-        usage="%(prog)s [--airflow LINE] [arguments of pytest]",
+        usage="%(prog)s [--airflow VERSION] [arguments of pytest]",
     )
     test.add_argument(
         "--airflow",
-        choices=environment.AIRFLOW_LINES,
-        default=environment.CURRENT_LINE,
-        help="the line of Airflow to test on (default: %(default)s)",
+        choices=environments.AIRFLOW_VERSIONS,
+        default=environments.CURRENT_VERSION,
+        help="the version of Airflow to test on (default: %(default)s)",
     )
 
-    commands.add_parser("lock", help="resolve requirements/*.in and dev/node/package.json again")
+    for session in ("lint", "typecheck", "build", "lock"):
+        commands.add_parser(session, help=f"the session {session} of nox, see noxfile.py")
     return parser
 
 
-def run(arguments: Sequence[str]) -> int:
-    """
-    Do one command.
+def _dispatch(options: argparse.Namespace, arguments: Sequence[str], rest: Sequence[str]) -> int:
+    if options.command == "test":
+        environments.enter(environments.for_tests(options.airflow), ["pytest", *rest])
+    if options.command != "demo":
+        if options.command != "lock":
+            environments.prepare(environments.for_tests())
+        environments.run_nox(options.command)
+    if options.folder.exists() and not options.folder.is_dir():
+        raise StepFailedError(f"--folder {options.folder} is a file, not a folder.")
+    environment = environments.for_demo()
+    if not (environment.is_active() and environment.is_current()):
+        os.environ[STARTED_VARIABLE] = str(time.time())
+        environments.enter(environment, ["dev", *arguments])
+    # Only the environment holds what this imports.
+    from dev import demo
 
-    :param arguments: Of the command line, without the program.
-    :return: The exit code.
-    """
+    return demo.main(folder=options.folder, keep=options.keep, timeout=options.timeout)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Do one command of the command line, and return its exit code."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     if rest and options.command != "test":
@@ -60,21 +84,8 @@ def run(arguments: Sequence[str]) -> int:
     for number in STOPS:
         signal.signal(number, _interrupt)
     try:
-        # Each of these imports what only its environment holds.
-        if options.command == "lock":
-            from dev import lock
-
-            return lock.main()
-        if options.command == "test":
-            environment.enter(environment.for_tests(options.airflow), arguments)
-            from dev import suite
-
-            suite.run(rest)
-        environment.enter(environment.for_demo(), arguments)
-        from dev import demo
-
-        return demo.main(folder=options.folder, keep=options.keep)
-    except PhaseFailed as failed:
+        return _dispatch(options, arguments, rest)
+    except StepFailedError as failed:
         print(failed.report(), file=sys.stderr)
         return 1
     except KeyboardInterrupt:

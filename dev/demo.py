@@ -3,112 +3,98 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
 from dev import demo_portkey
-from dev.commands import STOPS
-from dev.demo_report import print_report, read_steps
-from dev.demo_run import DAG_ID, EXPORTS, run_dag
-from dev.environment import SECONDS_VARIABLE
-from dev.phases import PhaseFailed, phase
-from dev.places import EXAMPLE_DAGS
+from dev.commands import STARTED_VARIABLE, STOPS
+from dev.demo_run import DAG_ID, EXPORT_TASK, print_report, run_dag
+from dev.paths import EXAMPLE_DAGS
 from dev.standalone import USERNAME, Standalone
+from dev.steps import StepFailedError, step
 
 
-def main(*, folder: Path, keep: bool) -> int:
+def main(*, folder: Path, keep: bool, timeout: float) -> int:
     """
     Run the demo.
 
     :param folder: For everything it writes.
     :param keep: Leave it all running afterwards, until Ctrl-C.
+    :param timeout: Seconds that one wait may last although everything lives and moves.
     :return: The exit code.
-    :raises PhaseFailed: A part failed; nothing is left running.
     """
-    began = time.monotonic() - float(os.environ.pop(SECONDS_VARIABLE, "0"))
+    started = float(os.environ.pop(STARTED_VARIABLE, time.time()))
     folder = folder.resolve()
-    with _own(folder):
-        running = ExitStack()
+    with _own(folder), ExitStack() as running:
         try:
-            _run(folder, running, keep=keep)
+            _run(folder, running, keep=keep, timeout=timeout)
         finally:
             # A second Ctrl-C must not leave anything behind.
             for number in STOPS:
                 signal.signal(number, signal.SIG_IGN)
-            with phase("stopping"):
+            with step("stopping"):
                 running.close()
-    if not keep:
-        print(f"Done in {time.monotonic() - began:.0f} s.")
+    print(f"Done in {time.time() - started:.0f} s.")
     return 0
 
 
-def _run(folder: Path, running: ExitStack, *, keep: bool) -> None:
+def _run(folder: Path, running: ExitStack, *, keep: bool, timeout: float) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
-    target = demo_portkey.hosted()
-    hosted = target is not None
     print(f"Demo in {folder}")
-    if target is None:
-        target = demo_portkey.local(folder, running)
-    airflow = Standalone(
-        folder / "airflow",
-        dags_folder=EXAMPLE_DAGS,
-        connections={"portkey_default": target.connection},
-        # All examples are there to be looked at with --keep; only the one that is shown runs.
-        settings={"AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True"},
-    )
+    target = demo_portkey.hosted() or demo_portkey.local(folder, running, timeout=timeout)
+    # All examples can be opened with --keep; only the one that is shown runs.
+    settings = {"AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True"}
+    airflow = Standalone(folder / "airflow", dags_folder=EXAMPLE_DAGS, settings=settings, timeout=timeout)
     running.callback(airflow.stop)
-    with phase("Airflow"):
+    with step("Airflow"):
         airflow.start()
-    with phase(f"DAG {DAG_ID}"):
+        # In the database rather than in the environment, so that the UI shows it, in the form.
+        fields = {**target.connection, "extra": json.dumps(target.connection["extra"])}
+        airflow.api.call("POST", "/connections", {"connection_id": "portkey_default", **fields})
+    with step(f"DAG {DAG_ID}"):
         airflow.wait_for_dag(DAG_ID)
-    print(f"  run {target.run_id}, from {target.description}")
+    print(f"  run {target.run_id}, from {target.description}", flush=True)
     path = folder / "steps.jsonl"
-    with phase("DAG run", live=True):
-        seen = run_dag(airflow, target, path, hosted=hosted, console=console)
-        manifest = airflow.api.xcom(DAG_ID, seen.dag_run_id, EXPORTS)
-        rows = read_steps(manifest, path)
-    print_report(console, seen=seen, manifest=manifest, rows=rows, path=path)
+    with step("DAG run", live=True):
+        observed = run_dag(airflow, target, path, console=console)
+        manifest = airflow.api.xcom(DAG_ID, observed.dag_run_id, EXPORT_TASK)
+    print_report(console, observed=observed, manifest=manifest, path=path)
     if keep:
         print(f"\nAirflow's UI: {airflow.url}  user: {USERNAME}  password: {airflow.password}")
         print("Ctrl-C stops everything.", flush=True)
-        _until_interrupted(airflow.check, target.check)
-
-
-def _until_interrupted(*checks: Callable[[], None]) -> None:
-    try:
-        while True:
-            for check in checks:
-                check()
-            time.sleep(1)
-    except KeyboardInterrupt:
-        print()
+        with step("running", live=True):
+            while True:
+                airflow.check()
+                target.check()
+                time.sleep(1)
 
 
 @contextmanager
 def _own(folder: Path) -> Iterator[None]:
-    """
-    Empty the folder of an earlier demo, and keep a second one out of it.
-
-    :raises PhaseFailed: It is somebody else's, or in use.
-    """
+    """Empty the folder of an earlier demo, and keep a second one out of it."""
     mark = folder / "portkey-demo.lock"
     if folder.exists() and not mark.exists() and any(folder.iterdir()):
-        raise PhaseFailed(f"{folder} is not empty and was not made by this demo: give another --folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    with mark.open("a") as lock:
+        raise StepFailedError(f"{folder} is not empty and was not made by this demo: give another --folder.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = mark.open("a")
+    except OSError as error:
+        raise StepFailedError(f"{folder} cannot be written to: {error.strerror}.") from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise PhaseFailed(f"another demo runs in {folder}: stop it, or give another --folder") from error
+            raise StepFailedError(f"another demo runs in {folder}: stop it, or give another --folder.") from error
         shutil.rmtree(folder / "airflow", ignore_errors=True)
-        for log in (*folder.glob("*.log"), *folder.glob("steps.*")):
-            log.unlink()
+        for file in (*folder.glob("*.log"), *folder.glob("steps.*")):
+            file.unlink()
         yield

@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
-import contextlib
+import base64
 import json
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
+import requests
 
 from dev.airflow_api import AirflowApi
-from dev.phases import PhaseFailed
-from dev.places import clean_environ
-from dev.processes import Child, free_ports
+from dev.paths import clean_environ
+from dev.processes import Child, cpu_seconds, free_ports
+from dev.steps import StepFailedError
+from dev.waiting import DEFAULT_TIMEOUT
+
+T = TypeVar("T")
+Tasks = dict[str, dict[str, Any]]
 
 USERNAME = "admin"
-#: The parts whose heartbeat Airflow's health answer shows.
-_HEARTBEATS = ("scheduler", "dag_processor", "triggerer")
+#: Subcommand of ``airflow``, with which its lines in the log begin, to the part's name.
+PARTS = {
+    "api-server": "API server",
+    "scheduler": "scheduler",
+    "dag-processor": "DAG processor",
+    "triggerer": "triggerer",
+    "metadatabase": "metadata database",
+}
+AIRFLOW = Path(sys.prefix) / "bin" / "airflow"
+#: States in which a DAG run stays.
+TERMINAL_STATES = frozenset({"success", "failed"})
 
 
-class Standalone:
+class Standalone(Child):
     """
-    A running Airflow, as a context manager: database, API server, scheduler, DAG processor and triggerer.
+    A running Airflow: database, API server, scheduler, DAG processor and triggerer.
 
     :param folder: For everything it writes; its ``AIRFLOW_HOME``.
     :param dags_folder: The DAG files.
     :param connections: Connection id to its fields, as of Airflow's JSON form; they travel in the environment only.
     :param settings: More environment variables (``AIRFLOW__SECTION__OPTION``), stronger than those set here.
+    :param timeout: Seconds that a wait may last although everything lives and moves.
     """
+
+    # Each poll is work for the API server, which may have little time.
+    poll_interval = 0.5
 
     def __init__(
         self,
@@ -40,24 +57,20 @@ class Standalone:
         dags_folder: Path,
         connections: Mapping[str, Mapping[str, Any]] | None = None,
         settings: Mapping[str, str] | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
         self.folder = folder.resolve()
         self._dags_folder = dags_folder.resolve()
         port, *log_ports = free_ports(3)
         self.url = f"http://127.0.0.1:{port}"
         self.api = AirflowApi(self.url)
-        self.log = self.folder / "standalone.log"
         env = _environ(self.folder, self._dags_folder, self.url, log_ports)
-        env.update({f"AIRFLOW_CONN_{name.upper()}": json.dumps(fields) for name, fields in (connections or {}).items()})
-        env.update(settings or {})
-        self._env = env
-        self._child = Child("Airflow", [_airflow(), "standalone"], log=self.log, env=env, cwd=self.folder)
-        self._more: list[Child] = []
-
-    @property
-    def pid(self) -> int:
-        """The id of the parent process."""
-        return self._child.pid
+        env |= {f"AIRFLOW_CONN_{name.upper()}": json.dumps(fields) for name, fields in (connections or {}).items()}
+        env |= settings or {}
+        log = self.folder / "standalone.log"
+        super().__init__("Airflow", [AIRFLOW, "standalone"], log=log, env=env, cwd=self.folder, timeout=timeout)
+        #: The parts that have been seen to run, and should.
+        self.expected: set[str] = set()
 
     @property
     def password(self) -> str:
@@ -65,138 +78,130 @@ class Standalone:
         file = self.folder / "simple_auth_manager_passwords.json.generated"
         return str(json.loads(file.read_text().splitlines()[0])[USERNAME])
 
-    def start(self, *, seconds: float = 180.0) -> None:
-        """
-        Start it, and wait until every part is healthy.
-
-        :param seconds: How long that may take.
-        :raises PhaseFailed: It ended, or was not healthy in time.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._child.start()
+    def start(self) -> None:
+        """Start it, and wait until every part is healthy."""
+        super().start()
         try:
-            self._child.wait_for(
-                self.is_healthy, seconds=seconds, what="healthy scheduler, DAG processor and triggerer"
-            )
+            self.wait_for(lambda: not self._unhealthy(self._health()), "complete start")
             # The execution API is set up at its first request: six seconds that the first task would pay.
-            self._child.wait_for(lambda: self.api.try_get("/execution/health"), seconds=60, what="execution API")
+            self.wait_for(lambda: self.api.try_get("/execution/health"), "execution API")
             self.api.login(USERNAME, self.password)
         except BaseException:
             self.stop()
             raise
 
-    def is_healthy(self) -> bool:
-        """Tell whether the database answers and every part has had a heartbeat lately."""
-        return all(status == "healthy" for status in self.health().values())
+    def _health(self) -> Any:
+        return self.api.try_get("/monitor/health")
 
-    def health(self) -> dict[str, str | None]:
-        """Return the status of ``metadatabase``, ``scheduler``, ``dag_processor`` and ``triggerer``."""
-        answer = self.api.try_get("/monitor/health") or {}
-        return {part: (answer.get(part) or {}).get("status") for part in ("metadatabase", *_HEARTBEATS)}
+    def _unhealthy(self, health: Any) -> list[str]:
+        """Return the parts that are not healthy, as named in :data:`PARTS`."""
+        if health is None:
+            return ["api-server"]
+        status = {part: (health.get(part.replace("-", "_")) or {}).get("status") for part in PARTS}
+        return [part for part in PARTS if part != "api-server" and status[part] != "healthy"]
 
-    def wait_for_dag(self, dag_id: str, *, seconds: float = 90.0) -> None:
-        """
-        Wait until a DAG has been parsed.
+    def check(self) -> None:
+        """Make sure that every part still runs, else raise ``StepFailedError``."""
+        super().check()
+        found = {part for part in PARTS if self.processes_of(part)}
+        for part in self.expected - found:
+            # Twice, for a process changes its title while it starts.
+            if not self.processes_of(part):
+                raise self.part_error(part, f"Airflow's {PARTS[part]} has ended.")
+        self.expected |= found
 
-        :param dag_id: The DAG.
-        :param seconds: How long at most.
-        :raises PhaseFailed: It was not there in time, or its file could not be imported.
-        """
+    def evidence(self) -> object:
+        """Return what changes while there is progress: of the parts that are not healthy, else all heartbeats."""
+        health = self._health()
+        unhealthy = self._unhealthy(health)
+        if "metadatabase" in unhealthy or health is None:
+            return health, super().evidence()
+        self.check()
+        lines = self.log_text().splitlines() if unhealthy else []
+        sizes = [sum(line.startswith(part) for line in lines) for part in unhealthy]
+        return health if not unhealthy else (sizes, [cpu_seconds(self.processes_of(part)) for part in unhealthy])
+
+    def wait_for(self, condition: Callable[[], T | None], what: str, *, timeout: float | None = None) -> T:
+        """As of any child; that Airflow does not respond to the condition counts as not yet."""
+        return super().wait_for(lambda: _attempt(condition), what, timeout=timeout)
+
+    def unhealthy_error(self, message: str) -> StepFailedError:
+        """Return the error for a wait that has failed: it names the parts that are not healthy."""
+        unhealthy = self._unhealthy(self._health())
+        if not unhealthy:
+            return StepFailedError(f"{message}, though every part of Airflow is healthy.", self.log)
+        names = " and ".join(PARTS[part] for part in unhealthy)
+        verb = "are" if len(unhealthy) > 1 else "is"
+        return self.part_error(unhealthy[0], f"Airflow's {names} {verb} not healthy: {message}.")
+
+    def part_error(self, part: str, message: str) -> StepFailedError:
+        """Return an error with the log of a part."""
+        return StepFailedError(message, self.log, part=part)
+
+    def wait_for_dag(self, dag_id: str) -> None:
+        """Wait until a DAG has been parsed; an error in its file ends the wait."""
 
         def parsed() -> bool:
             if self.api.try_get(f"/dags/{dag_id}/details") is not None:
                 return True
-            for name, trace in self.api.import_errors().items():
-                file = self._dags_folder / name
+            for error in self.api.get("/importErrors")["import_errors"]:
+                file = self._dags_folder / error["filename"]
                 if file.is_file() and dag_id in file.read_text():
-                    raise PhaseFailed(f"{name} could not be imported:\n{trace}", self.log)
+                    raise StepFailedError(f"{file.name} could not be imported:\n{error['stack_trace']}")
             return False
 
-        self._child.wait_for(parsed, seconds=seconds, what=f"DAG {dag_id}")
+        self.wait_for(parsed, f"DAG {dag_id}")
 
-    def check(self) -> None:
+    def wait_for_run(
+        self,
+        dag_id: str,
+        run_id: str,
+        *,
+        on_poll: Callable[[str, Tasks], object] = lambda state, tasks: None,
+        timeout: float | None = None,
+    ) -> str:
         """
-        Make sure that it still runs.
+        Wait until a DAG run has ended.
 
-        :raises PhaseFailed: It does not.
+        :param dag_id: The DAG.
+        :param run_id: The DAG run.
+        :param on_poll: Called at each poll with the run's state and its task instances; may raise.
+        :param timeout: As of :meth:`wait_for`.
+        :return: The run's terminal state.
         """
-        self._child.check()
+        states: dict[str, str] = {}
+
+        def terminal() -> str | None:
+            state = str(self.api.get(f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
+            tasks = self.api.task_instances(dag_id, run_id)
+            states.update({name: task["state"] for name, task in tasks.items()})
+            on_poll(state, tasks)
+            return state if state in TERMINAL_STATES else None
+
+        try:
+            return self.wait_for(terminal, f"end of DAG run {run_id}", timeout=timeout)
+        except StepFailedError as failed:
+            failed.add_note(f"The states of its tasks: {states}.")
+            raise
 
     def processes_of(self, component: str) -> list[psutil.Process]:
         """
         Return the processes of one part, parents first.
 
-        :param component: ``scheduler``, ``dag-processor``, ``api-server``, ``triggerer``, ``executor`` for what
-            starts tasks, or ``task`` for the tasks that run.
+        :param component: One of :data:`PARTS`, ``executor`` for what starts tasks, or ``task`` for the tasks that run.
         """
-        everything = [psutil.Process(each.pid) for each in self._more if each.alive]
-        everything += [process for each in (self._child, *self._more) for process in each.descendants()]
-        return [process for process in everything if _component_of(process) == component]
-
-    def pid_of(self, component: str) -> int:
-        """
-        Return the id of the topmost process of one part, to kill it for instance.
-
-        :param component: As of :meth:`processes_of`.
-        :raises LookupError: There is none.
-        """
-        found = self.processes_of(component)
-        if not found:
-            raise LookupError(f"no process of {component}")
-        return found[0].pid
-
-    def kill(self, component: str) -> None:
-        """
-        Kill all processes of one part without a warning, as a crash of its machine would.
-
-        :param component: As of :meth:`processes_of`.
-        :raises LookupError: There is none.
-        """
-        found = self.processes_of(component)
-        if not found:
-            raise LookupError(f"no process of {component}")
-        # The log server that the part started stays behind otherwise.
-        family = {each for process in found for each in (process, *process.children(recursive=True))}
-        for process in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        self._child.wait_for(lambda: not any(map(_runs, family)), seconds=10, what=f"end of {component}")
-
-    def start_component(self, component: str) -> Child:
-        """
-        Start one more process of a part, say after the first was killed: standalone restarts none.
-
-        :param component: The subcommand of ``airflow``.
-        :return: The process; stopped together with the rest.
-        """
-        # A second one of a kind needs a log server port of its own, in case the first is still there.
-        ports = [str(port) for port in free_ports(2)]
-        names = ("AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT", "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT")
-        env = {**self._env, **dict(zip(names, ports, strict=True))}
-        log = self.folder / f"{component}-{len(self._more) + 2}.log"
-        child = Child(f"Airflow {component}", [_airflow(), component], log=log, env=env, cwd=self.folder)
-        child.start()
-        self._more.append(child)
-        return child
-
-    def stop(self) -> None:
-        """Stop it, and every part that was started by hand."""
-        for child in self._more:
-            child.stop(grace=10)
-        self._child.stop(grace=20)
-
-    def __enter__(self) -> Standalone:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+        return [process for process in self.family() if component_of(process) == component]
 
 
-def _airflow() -> Path:
-    return Path(sys.prefix) / "bin" / "airflow"
+def _attempt(condition: Callable[[], T | None]) -> T | None:
+    try:
+        return condition()
+    except requests.HTTPError as error:
+        if error.response.status_code < 500:
+            raise
+    except (requests.ConnectionError, requests.Timeout):
+        pass
+    return None
 
 
 def _environ(folder: Path, dags_folder: Path, url: str, log_ports: list[int]) -> dict[str, str]:
@@ -218,7 +223,7 @@ def _environ(folder: Path, dags_folder: Path, url: str, log_ports: list[int]) ->
         "CORE__DAGS_FOLDER": str(dags_folder),
         "CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
         "CORE__EXECUTOR": "LocalExecutor",
-        "CORE__FERNET_KEY": "",
+        "CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__PARALLELISM": "4",
         "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USERNAME}:admin",
@@ -238,15 +243,7 @@ def _environ(folder: Path, dags_folder: Path, url: str, log_ports: list[int]) ->
     return env
 
 
-def _runs(process: psutil.Process) -> bool:
-    """Standalone does not ask after its children: one that was killed stays in the table as a zombie."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _component_of(process: psutil.Process) -> str | None:
+def component_of(process: psutil.Process) -> str | None:
     """Read it from the command line (``airflow scheduler``), or from the title that Airflow gives a process."""
     try:
         words = " ".join(process.cmdline()).split()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, Param
 
-from airflow_provider_portkey.jobs.spec import JobSpec
+from airflow_provider_portkey.jobs import JobSpec
 from airflow_provider_portkey.sensors.job import PortkeyCustomJobSensor
 
 FILE_BATCH = JobSpec(

@@ -78,33 +78,16 @@ def serve_list(requests_mock: Any) -> Callable[..., Any]:
     return serve
 
 
-class FakeStore:
-    """Airflow's task state store, or the asset state store of a task with one asset: JSON by key."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, str] = {}
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return json.loads(self.values[key]) if key in self.values else default
-
-    def set(self, key: str, value: Any) -> None:
-        self.values[key] = json.dumps(value)
-
-
-@pytest.fixture
-def fake_store() -> type[FakeStore]:
-    """The class of a state store in memory."""
-    return FakeStore
-
-
 @pytest.fixture
 def task_context() -> Callable[..., dict[str, Any]]:
     """Make the context of a task, with a task state store as on Airflow 3.3 and newer, or without one."""
 
+    from airflow_provider_portkey.testing import TaskStateStore
+
     def make(*, store: bool = True, **changes: Any) -> dict[str, Any]:
         values = {"dag_id": "dag", "task_id": "task", "run_id": "run", "map_index": -1, "try_number": 1, "max_tries": 2}
         ti = SimpleNamespace(**(values | changes), get_first_reschedule_date=lambda context: None)
-        return {"ti": ti, "task_state_store": FakeStore()} if store else {"ti": ti}
+        return {"ti": ti, "task_state_store": TaskStateStore()} if store else {"ti": ti}
 
     return make
 

@@ -50,8 +50,9 @@ def open_batch_input(
     path: ObjectStoragePath, *, endpoint: str, max_requests: int | None = None
 ) -> Iterator[BatchInput]:
     """
-    Open the input of a batch and check every line. A remote file is copied to a temporary file of this machine first,
-    so that the checked content is the uploaded content.
+    Open the input of a batch and check every line.
+
+    A remote file is copied to a temporary file of this machine first, so that the checked content is the uploaded one.
 
     :param endpoint: The endpoint of the batch.
     :param max_requests: Limit of requests, ``None`` for no limit.

@@ -1,4 +1,13 @@
-"""Portkey over HTTP for the event loop: one ``aiohttp`` session for all who use the same connection on it."""
+"""
+The triggerer's transport: Portkey over ``aiohttp``.
+
+All clients with equal settings on one event loop share one session: :func:`open_client` keeps it in ``_SHARED`` and
+closes it with the last client.
+
+It only sends. What a response means is decided in ``responses.py``, whether and when to retry in ``retries.py``, the
+next page in ``pagination.py``, paths in ``paths.py``, URL, headers and time-outs in ``settings.py``; likewise for the
+worker's transport, ``sync.py``.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +15,13 @@ import asyncio
 import logging
 import os
 import weakref
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from airflow_provider_portkey.client.paths import expand_path
-from airflow_provider_portkey.client.responses import MAX_BODY_BYTES, Response, read_response, unreachable_error
+from airflow_provider_portkey.client.responses import Response, check_body_size, read_response, unreachable_error
 from airflow_provider_portkey.client.retries import retry_arguments
 from airflow_provider_portkey.client.settings import TRACE_HEADER
 from airflow_provider_portkey.exceptions import PortkeyConnectionInvalidError
@@ -29,7 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Connections that all waits of one triggerer on one Portkey connection share.
+#: TCP connections of a session, for all waits of a triggerer on one Airflow connection.
 _MAX_CONNECTIONS = 100
 
 
@@ -46,46 +53,45 @@ _SHARED: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[ConnectionSet
 
 class AsyncPortkeyClient:
     """
-    Sends requests to Portkey from an event loop; got from :func:`open_client`.
+    Sends requests to Portkey from an event loop; returned by :func:`open_client`.
 
-    :param settings: Where to send and what to send with each request.
-    :param session: The session that all clients with these settings share on this loop, whatever their trace ids.
+    :param settings: The settings of the connection.
+    :param session: The shared session; the trace id is not part of it.
     """
 
     def __init__(self, settings: ConnectionSettings, session: aiohttp.ClientSession) -> None:
         self.settings = settings
         self._session = session
         self._headers = {TRACE_HEADER: settings.trace_id} if settings.trace_id else {}
-        self._query = _query_string(settings.query)
 
     @property
     def pool(self) -> object:
-        """What clients with equal settings on one loop have in common, whatever their trace ids."""
+        """Key of what clients with equal settings on one loop share, whatever their trace ids."""
         return self._session
 
     async def get(self, path: str, ids: Mapping[str, str], query: Query | None = None) -> dict[str, Any]:
         """
-        GET a JSON object, in one try: whoever waits on the event loop looks again anyway.
+        GET a JSON object in one attempt: on the event loop each GET is a poll, and the poller decides about the next.
 
-        :param path: Below the base URL, with ``{name}`` where an id goes.
-        :param ids: The ids by name; each stays within its own path segment.
-        :param query: Added to the connection's own.
-        :raises PortkeyRequestError: its subclass that fits what happened.
+        :param path: Path template below the base URL, with ``{name}`` for each id.
+        :param ids: The ids by name.
+        :param query: Query parameters in addition to the connection's.
+        :raises PortkeyRequestError: the subclass for the failure.
         """
         return read_response(await self._send("GET", expand_path(path, ids), None, query), self.settings)
 
     async def post(self, path: str, ids: Mapping[str, str]) -> dict[str, Any]:
         """
-        POST an empty JSON object; sent again only where it was surely not carried out.
+        POST an empty JSON object; retried only where it cannot have taken effect.
 
-        :raises PortkeyRequestError: its subclass that fits what happened.
+        :raises PortkeyRequestError: the subclass for the failure.
         """
         from tenacity import AsyncRetrying
 
-        filled = expand_path(path, ids)
+        expanded = expand_path(path, ids)
 
         async def attempt() -> dict[str, Any]:
-            return read_response(await self._send("POST", filled, b"{}"), self.settings)
+            return read_response(await self._send("POST", expanded, b"{}"), self.settings)
 
         retrying = AsyncRetrying(**retry_arguments(max_retries=self.settings.max_retries, idempotent=False, log=log))
         return await retrying(attempt)
@@ -94,9 +100,8 @@ class AsyncPortkeyClient:
         import aiohttp
         from yarl import URL
 
-        search = _query_string((*self.settings.query, *query)) if query else self._query
-        # As it is: a library that quotes or resolves it once more could let an id out of its segment.
-        url = URL(f"{self.settings.base_url}{path}{search}", encoded=True)
+        # Encoded already: quoting or resolving the URL once more could move an id out of its segment.
+        url = URL(self.settings.url(path, query or ()), encoded=True)
         try:
             async with self._session.request(
                 method,
@@ -106,15 +111,14 @@ class AsyncPortkeyClient:
                 allow_redirects=False,
             ) as response:
                 content = bytearray()
-                async for piece in response.content.iter_any():
-                    content += piece
-                    if len(content) > MAX_BODY_BYTES:
-                        raise unreachable_error(method, path, f"more than {MAX_BODY_BYTES} bytes came", self.settings)
+                async for chunk in response.content.iter_any():
+                    content += chunk
+                    check_body_size(len(content), method, path, self.settings)
                 return Response(method, path, response.status, response.headers, bytes(content))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             sent = not isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError))
             reason = f"{type(error).__name__}: {error}".removesuffix(": ")
-            # Without the cause: its text would show the query, and with it what the connection adds to it.
+            # Without the cause: its message would show the query, which may hold secrets.
             raise unreachable_error(method, path, reason, self.settings, request_sent=sent) from None
 
 
@@ -123,14 +127,14 @@ async def open_client(
     settings: ConnectionSettings, *, trace_id: str | None = None
 ) -> AsyncIterator[AsyncPortkeyClient]:
     """
-    Open a client on the running loop's shared session; the last one who leaves closes the session.
+    Open a client on the running loop's shared session; the last client closes the session.
 
     :param settings: Equal settings share a session.
-    :param trace_id: Goes with every request of this client, unless the connection itself has one.
+    :param trace_id: Sent with every request of this client; the connection's own trace id wins.
     """
     on_this_loop = _SHARED.setdefault(asyncio.get_running_loop(), {})
     if settings not in on_this_loop:
-        # A task, not a session: whoever comes while it is being opened waits for the same one.
+        # A task, not a session: clients that open meanwhile await the same session.
         on_this_loop[settings] = _Shared(asyncio.create_task(_open_session(settings)))
     shared = on_this_loop[settings]
     shared.users += 1
@@ -144,14 +148,14 @@ async def open_client(
 
 
 async def _open_session(settings: ConnectionSettings) -> aiohttp.ClientSession:
-    tls = await asyncio.to_thread(_tls_context, settings)  # imports aiohttp and reads files
+    tls, proxy = await asyncio.to_thread(lambda: (_tls_context(settings), _proxy(settings.base_url)))
 
     import aiohttp
 
     return aiohttp.ClientSession(
         headers=list(settings.headers),
         connector=aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, ssl=tls),
-        proxy=_proxy(settings.base_url),
+        proxy=proxy,
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(
             total=settings.attempt_timeout,
@@ -162,10 +166,10 @@ async def _open_session(settings: ConnectionSettings) -> aiohttp.ClientSession:
 
 
 def _tls_context(settings: ConnectionSettings) -> ssl.SSLContext | bool:
-    """Trust whom ``requests`` would trust, so that a worker and the triggerer agree."""
+    """Return the CA bundle that ``requests`` would take, so that workers and the triggerer agree."""
     import ssl
 
-    import aiohttp  # noqa: F401
+    import aiohttp  # noqa: F401  # in this thread, not on the event loop
     import certifi
 
     verify = settings.verify
@@ -180,11 +184,9 @@ def _tls_context(settings: ConnectionSettings) -> ssl.SSLContext | bool:
         raise PortkeyConnectionInvalidError(f"The CA bundle {bundle!r} cannot be used: {error}.") from error
 
 
-def _query_string(pairs: Sequence[tuple[str, str]]) -> str:
-    return f"?{urlencode(pairs)}" if pairs else ""
-
-
 def _proxy(base_url: str) -> str | None:
-    """Return the environment's proxy; not by aiohttp's ``trust_env``, which would also read ``.netrc``."""
-    url = urlsplit(base_url)
-    return None if proxy_bypass(url.hostname or "") else getproxies().get(url.scheme)
+    """Return the proxy that ``requests`` would take; aiohttp's ``trust_env`` would read ``.netrc``, too."""
+    from requests.utils import get_environ_proxies, select_proxy
+
+    proxy: str | None = select_proxy(base_url, get_environ_proxies(base_url))
+    return proxy

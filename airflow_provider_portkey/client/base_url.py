@@ -1,4 +1,4 @@
-"""From what people write as a host to the one base URL that requests are built on."""
+"""The base URL of all requests, from the forms in which users write a host."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ def normalise_base_url(host: str, port: int | None = None, path: str | None = No
     """
     Return the base URL, with scheme, without a trailing slash, ending in ``/v1``.
 
-    Without a scheme, ``http`` is taken for a loopback host and ``https`` for every other.
+    The default scheme is ``http`` for a loopback host and ``https`` for every other host.
 
     :param host: Host name or URL, with or without ``/v1``.
     :param port: Completes a URL that names no port.
     :param path: Completes a URL that has no path (the path of a connection URI).
-    :raises ValueError: where it is no http(s) URL, or carries settings, a query or a fragment.
+    :raises ValueError: for a URL that is not http(s), or has user name, password, query or fragment.
     """
-    text = host.strip()
-    if "://" not in text:
-        text = f"{'http' if _names_loopback(text) else 'https'}://{text}"
+    given = host.strip()
+    if "://" not in given:
+        given = f"{'http' if _names_loopback(given) else 'https'}://{given}"
     try:
-        url = urlsplit(text)
+        url = urlsplit(given)
         _ = url.port
     except ValueError:
         raise ValueError("an http or https URL with a host and, if any, a port from 1 to 65535") from None
@@ -34,7 +34,7 @@ def normalise_base_url(host: str, port: int | None = None, path: str | None = No
         raise ValueError("a URL without user name and password: the Portkey API key belongs in the password field")
     if url.query or url.fragment:
         raise ValueError("a URL without '?' and '#': query parameters belong in the field 'query'")
-    if any(character.isspace() or not character.isprintable() for character in text):
+    if any(character.isspace() or not character.isprintable() for character in given):
         raise ValueError("a URL without white space")
     netloc = url.netloc if url.port or not port else f"{url.netloc}:{port}"
     segments = (url.path.strip("/") or (path or "").strip("/")).split("/")
@@ -43,6 +43,6 @@ def normalise_base_url(host: str, port: int | None = None, path: str | None = No
     return "/".join([f"{url.scheme}://{netloc}", *filter(None, segments), "v1"])
 
 
-def _names_loopback(text: str) -> bool:
-    name = text.lower().split("/", maxsplit=1)[0].removeprefix("[")
+def _names_loopback(host: str) -> bool:
+    name = host.lower().split("/", maxsplit=1)[0].removeprefix("[")
     return any(name == own or name.startswith((f"{own}:", f"{own}]")) for own in _LOOPBACK)

@@ -1,4 +1,4 @@
-"""Ids become path segments, and can become nothing else."""
+"""Path templates: an id fills one segment of a path and can become nothing else."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _PLACEHOLDER = re.compile(r"{(\w+)}")
 
 def expand_path(template: str, ids: Mapping[str, object]) -> str:
     """
-    Fill the ids into a path such as ``/threads/{thread_id}/runs``, each quoted with nothing left safe.
+    Return a path such as ``/threads/{thread_id}/runs`` with its ids, each percent-encoded without exceptions.
 
-    :raises PortkeyInvalidArgumentError: for an id that is no text, empty, ``.`` or ``..``.
+    :raises PortkeyInvalidArgumentError: for an id that is no string, empty, ``.`` or ``..``.
     """
     return _PLACEHOLDER.sub(lambda match: quote(validate_id(match[1], ids[match[1]]), safe=""), template)

@@ -1,4 +1,8 @@
-"""Is an answer what was asked for? If not, what happened, who refused, and what to do: decided here once."""
+"""
+What a response means: a JSON object, or which error, refused by whom, with which advice.
+
+Decided here for both transports, for downloads too. ``exceptions.error_for_status`` has the class for each status.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +19,12 @@ from airflow_provider_portkey.exceptions import PortkeyRequestError, PortkeyUnre
 if TYPE_CHECKING:
     from airflow_provider_portkey.client.settings import ConnectionSettings
 
-#: Bytes of one answer that are read. A page of a hundred steps with code interpreter output has some 5 MB.
+#: Longest body in bytes. A page of a hundred steps with code interpreter output has some 5 MB.
 MAX_BODY_BYTES = 64 * 1024 * 1024
-#: Characters of an answer that an error shows.
-_SHOWN = 300
-#: Characters of a message that an error repeats.
-_LONGEST_SAID = 1_000
+#: Characters of a body without a message that an error shows.
+_MAX_BODY_SHOWN = 300
+#: Characters of a server's message that an error shows.
+_MAX_MESSAGE_SHOWN = 1_000
 
 _PORTKEY = "portkey"
 _PROVIDER = "provider"
@@ -46,12 +50,13 @@ _RETIRED = (
 @dataclass(frozen=True)
 class Response:
     """
-    One HTTP answer, whoever fetched it.
+    One HTTP response, whichever transport received it.
 
-    :param method: Of the request.
-    :param path: Of the request, below the base URL, without its query.
-    :param headers: Of the answer; keys are looked up without regard to case.
-    :param body: Whole and decompressed.
+    :param method: The request's method.
+    :param path: The request's path below the base URL, without the query.
+    :param status: HTTP status.
+    :param headers: The response's headers, case-insensitive.
+    :param body: Complete and decompressed.
     """
 
     method: str
@@ -61,25 +66,40 @@ class Response:
     body: bytes
 
 
-def read_response(answer: Response, settings: ConnectionSettings) -> dict[str, Any]:
+def read_response(response: Response, settings: ConnectionSettings) -> dict[str, Any]:
     """
-    Return the JSON object of a good answer.
+    Return the JSON object of a successful response.
 
-    :raises PortkeyRequestError: the subclass that the status stands for; ``PortkeyUnexpectedResponseError`` where
-        the status is good and the body is not a JSON object.
+    :raises PortkeyRequestError: the subclass for the status; ``PortkeyUnexpectedResponseError`` for a 2xx whose body is
+        no JSON object.
     """
-    parsed = _parse(answer.body)
-    if 200 <= answer.status < 300 and isinstance(parsed, dict):
+    parsed = _parse(response.body)
+    if 200 <= response.status < 300 and isinstance(parsed, dict):
         return parsed
-    raise error_from_response(answer, settings)
+    raise error_from_response(response, settings)
+
+
+def check_body_size(size: int, method: str, path: str, settings: ConnectionSettings) -> None:
+    """
+    Check the bytes of a body that are read so far.
+
+    :raises PortkeyUnreachableError: above :data:`MAX_BODY_BYTES`; the rest is not read.
+    """
+    if size > MAX_BODY_BYTES:
+        raise unreachable_error(method, path, f"the body has more than {MAX_BODY_BYTES} bytes", settings)
 
 
 def unreachable_error(
     method: str, path: str, reason: object, settings: ConnectionSettings, *, request_sent: bool = True
 ) -> PortkeyUnreachableError:
-    """Return the error for a request that got no whole answer; ``request_sent`` is false where it surely did not leave."""
+    """
+    Return the error for a request without a complete response.
+
+    :param reason: Why there is none.
+    :param request_sent: ``False`` where the request cannot have reached the server.
+    """
     message = (
-        f"{method} {path} got no answer from {settings.base_url}: {reason}. "
+        f"{method} {path} got no complete response from {settings.base_url}: {reason}. "
         "Check the connection's host and port, and that the gateway is up."
     )
     return PortkeyUnreachableError(
@@ -97,76 +117,76 @@ def _parse(body: bytes) -> Any:
         return None
 
 
-def error_from_response(answer: Response, settings: ConnectionSettings) -> PortkeyRequestError:
-    """Return the error that an answer means which is not what was asked for."""
-    parsed = _parse(answer.body)
-    refused_by = _refused_by(answer, parsed)
-    trace_id = answer.headers.get(TRACE_HEADER) or settings.trace_id
-    request_id = answer.headers.get("x-request-id") or None
+def error_from_response(response: Response, settings: ConnectionSettings) -> PortkeyRequestError:
+    """Return the error for a response that is not the expected one."""
+    parsed = _parse(response.body)
+    refused_by = _refused_by(response, parsed)
+    trace_id = response.headers.get(TRACE_HEADER) or settings.trace_id
+    request_id = response.headers.get("x-request-id") or None
     traces = [
         f"{name} {value}"
         for name, value in (
             ("trace id", trace_id),
             ("request id", request_id),
-            ("gateway retries", answer.headers.get("x-portkey-retry-attempt-count")),
+            ("gateway retries", response.headers.get("x-portkey-retry-attempt-count")),
         )
         if value and value != "0"
     ]
-    said = settings.redact(_said(answer, parsed, settings))[:_LONGEST_SAID].rstrip(".")
-    what = f"{answer.method} {answer.path}: {_what_happened(answer, said, refused_by)}"
-    message = f"{what} ({', '.join(traces)})." if traces else f"{what}."
-    if advice := _advice(answer, refused_by):
+    server_message = settings.redact(_server_message(response, parsed, settings))[:_MAX_MESSAGE_SHOWN].rstrip(".")
+    summary = f"{response.method} {response.path}: {_summary(response, server_message, refused_by)}"
+    message = f"{summary} ({', '.join(traces)})." if traces else f"{summary}."
+    if advice := _advice(response, refused_by):
         message = f"{message} {advice}"
-    return error_for_status(answer.status)(
+    return error_for_status(response.status)(
         settings.redact(message),
-        server_message=said,
-        status_code=answer.status,
+        server_message=server_message,
+        status_code=response.status,
         refused_by=refused_by,
         trace_id=trace_id,
         request_id=request_id,
-        retry_after=read_retry_after(answer.headers, time.time()),
+        retry_after=read_retry_after(response.headers, time.time()),
     )
 
 
-def _refused_by(answer: Response, parsed: Any) -> str | None:
-    """Portkey and its gateway say ``status`` or ``success``; a provider's refusal is an ``error`` object."""
-    if answer.status < 400:
+def _refused_by(response: Response, parsed: Any) -> str | None:
+    """Errors of Portkey and its gateway have ``status`` or ``success``; those of a provider an ``error`` object."""
+    if response.status < 400:
         return None
-    if answer.headers.get("x-portkey-gateway-exception") == "true" or answer.status in (412, 446):
+    if response.headers.get("x-portkey-gateway-exception") == "true" or response.status in (412, 446):
         return _PORTKEY
     if isinstance(parsed, dict):
         if parsed.get("status") == "failure" or parsed.get("success") is False:
             return _PORTKEY
         if isinstance(error := parsed.get("error"), dict):
-            return _PORTKEY if answer.status == 408 and error.get("type") == "timeout_error" else _PROVIDER
+            return _PORTKEY if response.status == 408 and error.get("type") == "timeout_error" else _PROVIDER
         if "error" in parsed:
             return _PROVIDER
-    return _PORTKEY if _is_fetch_failure(answer) else None
+    return _PORTKEY if _is_fetch_failure(response) else None
 
 
-def _is_fetch_failure(answer: Response) -> bool:
-    """The gateway's own words, as plain text, where it could not reach the provider."""
-    return answer.status == 500 and answer.body.startswith(b"Message: ")
+def _is_fetch_failure(response: Response) -> bool:
+    """Return whether the gateway could not reach the provider, which it reports as plain text."""
+    return response.status == 500 and response.body.startswith(b"Message: ")
 
 
-def _what_happened(answer: Response, said: str, refused_by: str | None) -> str:
+def _summary(response: Response, server_message: str, refused_by: str | None) -> str:
     who = {_PORTKEY: "Portkey", _PROVIDER: "the provider behind Portkey"}.get(refused_by or "", "the server")
-    if 200 <= answer.status < 300:
-        kind = answer.headers.get("content-type") or "no content type"
-        return f"answered {answer.status} with something that is not a JSON object ({kind}): {said}"
-    if 300 <= answer.status < 400:
-        return f"answered {answer.status}, {said}"
-    if _is_fetch_failure(answer):
-        return f"the gateway could not reach the provider ({answer.status}): {said}"
-    verb = "failed" if answer.status >= 500 else "refused"
-    return f"{who} {verb} ({answer.status}): {said}"
+    if 200 <= response.status < 300:
+        kind = response.headers.get("content-type") or "no content type"
+        return f"the server returned {response.status} with a body that is no JSON object ({kind}): {server_message}"
+    if 300 <= response.status < 400:
+        return f"the server returned {response.status}, {server_message}"
+    if _is_fetch_failure(response):
+        return f"the gateway could not reach the provider ({response.status}): {server_message}"
+    verb = "failed" if response.status >= 500 else "refused"
+    return f"{who} {verb} ({response.status}): {server_message}"
 
 
-def _said(answer: Response, parsed: Any, settings: ConnectionSettings) -> str:
-    if 300 <= answer.status < 400:
-        target = (answer.headers.get("location") or "").split("?")[0]
-        return f"a redirect to {target!r}, which is not followed: the keys would go with it"
-    return _message_in(parsed) or _beginning(answer.body, settings)
+def _server_message(response: Response, parsed: Any, settings: ConnectionSettings) -> str:
+    if 300 <= response.status < 400:
+        target = (response.headers.get("location") or "").split("?")[0]
+        return f"a redirect to {target!r}, which is not followed: the API keys would be sent along"
+    return _message_in(parsed) or _beginning(response.body, settings)
 
 
 def _message_in(parsed: Any) -> str:
@@ -182,14 +202,14 @@ def _message_in(parsed: Any) -> str:
 
 
 def _beginning(body: bytes, settings: ConnectionSettings) -> str:
-    # Cleaned before it is cut: half a secret could not be recognised any more.
-    text = " ".join(settings.redact(body.decode("utf-8", "replace")).split())
-    return repr(text[:_SHOWN]) if text else "an empty body"
+    # Redacted before it is cut: half a secret could not be recognised.
+    beginning = " ".join(settings.redact(body.decode("utf-8", "replace")).split())
+    return repr(beginning[:_MAX_BODY_SHOWN]) if beginning else "an empty body"
 
 
-def _advice(answer: Response, refused_by: str | None) -> str:
-    if answer.status in (404, 410) and answer.path.startswith("/threads"):
+def _advice(response: Response, refused_by: str | None) -> str:
+    if response.status in (404, 410) and response.path.startswith("/threads"):
         return _RETIRED
-    if 200 <= answer.status < 400:
+    if 200 <= response.status < 400:
         return "Check the connection's host: it should be a Portkey gateway, ending in /v1."
-    return _ADVICE.get((answer.status, refused_by)) or _ADVICE.get((answer.status, None)) or ""
+    return _ADVICE.get((response.status, refused_by)) or _ADVICE.get((response.status, None)) or ""

@@ -1,4 +1,9 @@
-"""What a connection says, checked once and frozen: where to send, which headers, how long to wait."""
+"""
+The settings of a connection, checked once and frozen: base URL, headers, query, time-outs, TLS, secrets.
+
+Proxies and CA bundles of the environment are those of ``requests``: ``sync.py`` leaves them to ``requests``, and
+``aio.py`` follows it in ``_proxy`` and ``_tls_context``.
+"""
 
 from __future__ import annotations
 
@@ -6,34 +11,37 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import unquote_plus, urlencode, urlsplit
 
 from airflow_provider_portkey.client.base_url import DEFAULT_BASE_URL, normalise_base_url
 from airflow_provider_portkey.exceptions import PortkeyConnectionInvalidError
 
-#: Seconds to wait for a connection: a gateway that has not answered SYN by then is unreachable_error.
+#: Seconds to wait for a connection: enough for lost SYN packets, sent again after 1 s, 3 s and 7 s (RFC 6298).
 CONNECT_TIMEOUT = 10.0
-#: Seconds between two bytes of an answer: twice what a slow list call of a hundred steps needs.
+#: Seconds between two bytes of a response: twice the time of a slow list call of a hundred steps.
 READ_TIMEOUT = 60.0
-#: Tries after the first one. The vendor's SDK has 1, OpenAI's 2; a nightly job can afford more.
+#: Attempts after the first one. The vendor's SDK has 1, OpenAI's 2; a nightly job can afford more.
 MAX_RETRIES = 4
 
 #: Groups requests in Portkey's logs.
 TRACE_HEADER = "x-portkey-trace-id"
 
-#: A header that every Assistants call needs; Portkey's reference sends it with each.
+#: Every Assistants call needs this header; Portkey's reference sends it with each call.
 _ASSISTANTS_BETA = {"OpenAI-Beta": "assistants=v2"}
 #: Portkey's limit for a metadata value.
 _METADATA_MAX_CHARACTERS = 128
 #: RFC 9110, section 5.6.2.
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SECRET_NAME = re.compile(r"(?<!port)key|token|secret|passw|auth|credential|cookie|signature|virtual", re.IGNORECASE)
-#: Shorter texts are words that logs are full of; Airflow's own masking has the same floor.
+#: Shorter strings are common words of logs; Airflow's own masking has the same limit.
 _SHORTEST_SECRET = 5
+#: Shorter parameters of a signed URL are no secrets, and may be words of a message.
+_SHORTEST_URL_SECRET = 8
 
-#: The form's text fields that are sent as one header each.
+#: The form's fields that are sent as one header each.
 _HEADER_OF_FIELD = {
     "provider": "x-portkey-provider",
     "virtual_key": "x-portkey-virtual-key",
@@ -44,16 +52,16 @@ _HEADER_OF_FIELD = {
 @dataclass(frozen=True, repr=False)
 class ConnectionSettings:
     """
-    All that a request needs from a connection. Hashable, so that equal connections share a session.
+    The settings of a connection that requests need. Hashable, so that equal connections share a session.
 
     :param base_url: Ends in ``/v1``.
-    :param headers: Pairs that go with every request.
-    :param query: Pairs that go with every request.
+    :param headers: Names and values, sent with every request.
+    :param query: Names and values, sent with every request.
     :param connect_timeout: Seconds.
-    :param read_timeout: Seconds between two pieces of an answer.
-    :param max_retries: Tries after the first one.
+    :param read_timeout: Seconds between two chunks of a response.
+    :param max_retries: Attempts after the first one.
     :param verify: ``True``, ``False``, or the path of a CA bundle.
-    :param secrets: Every value that must appear in no log and no error.
+    :param secrets: Values that no log and no error may show.
     """
 
     base_url: str
@@ -70,26 +78,43 @@ class ConnectionSettings:
 
     @property
     def trace_id(self) -> str | None:
-        """The trace id that goes with every request."""
+        """The trace id that is sent with every request."""
         return next((value for name, value in self.headers if name.lower() == TRACE_HEADER), None)
 
     def with_trace_id(self, trace_id: str | None) -> ConnectionSettings:
-        """Return settings that send a trace id, unless the connection itself has one."""
+        """Return settings with a trace id; the connection's own trace id wins."""
         if trace_id is None or self.trace_id is not None:
             return self
         return replace(self, headers=(*self.headers, (TRACE_HEADER, trace_id)))
 
     @property
     def attempt_timeout(self) -> float:
-        """Seconds that one try may take as a whole, however slowly its answer drips."""
+        """Seconds that one attempt may take as a whole, however slow the response is."""
         return self.connect_timeout + self.read_timeout
 
-    def redact(self, text: str) -> str:
-        """Return the text with every secret taken out, also where it stands quoted as JSON."""
+    def url(self, path: str, query: Sequence[tuple[str, str]] = ()) -> str:
+        """Return the URL of a request: the base URL, the path, the connection's query, the request's query."""
+        pairs = (*self.query, *query)
+        return f"{self.base_url}{path}" + (f"?{urlencode(pairs)}" if pairs else "")
+
+    def redact(self, message: str) -> str:
+        """Return the message with every secret replaced, also in its JSON form."""
         for secret in self.secrets:
             for form in (secret, json.dumps(secret)[1:-1]):
-                text = text.replace(form, "***")
-        return text
+                message = message.replace(form, "***")
+        return message
+
+    def for_signed_url(self, url: str) -> ConnectionSettings:
+        """Return settings for a store: without headers and query, and with the secrets of the signed URL added."""
+        parts = urlsplit(url)
+        origin = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+        # As in the URL and decoded: a store's error may repeat either form.
+        values = [pair.partition("=")[2] for pair in parts.query.split("&")]
+        signed = {
+            form for value in values for form in (value, unquote_plus(value)) if len(form) >= _SHORTEST_URL_SECRET
+        }
+        secrets = {*self.secrets, *signed, *filter(None, (parts.query, parts.password))}
+        return replace(self, base_url=origin, headers=(), query=(), secrets=_longest_first(secrets))
 
 
 def read_settings(
@@ -101,15 +126,15 @@ def read_settings(
     extra: Mapping[str, Any] | None = None,
 ) -> ConnectionSettings:
     """
-    Check the fields of a connection and freeze them.
+    Check the fields of a connection and return its settings.
 
     :param host: Base URL, with or without scheme and ``/v1``.
-    :param port: Completes a base URL that names none.
-    :param path: Completes a base URL that has none.
+    :param port: Completes a base URL without a port.
+    :param path: Completes a base URL without a path.
     :param api_key: The Portkey API key.
-    :param extra: The form's other fields; numbers and booleans may be text, JSON may be parsed or text.
-    :raises PortkeyConnectionInvalidError: naming every field that is wrong, what it holds unless it is secret,
-        and what would be right.
+    :param extra: The form's other fields; numbers, booleans and JSON may be strings.
+    :raises PortkeyConnectionInvalidError: naming every field that is wrong, the expected value, and the field's own
+        value unless it may be secret.
     """
     fields = _Fields(extra or {})
     base_url = fields.take("host", host or DEFAULT_BASE_URL, lambda value: normalise_base_url(value, port, path))
@@ -143,7 +168,7 @@ def read_settings(
 
 
 class _Fields:
-    """Takes fields one by one and remembers what was wrong, so that one error can name them all."""
+    """Reads fields one by one and collects the wrong ones, so that one error names all of them."""
 
     def __init__(self, extra: Mapping[str, Any]) -> None:
         self._extra = extra
@@ -162,7 +187,7 @@ class _Fields:
             return read(value)
         except ValueError as error:
             may_hold_secret = secret or name in ("headers", "query") or any(mark in str(value) for mark in "@?")
-            self._wrong[name] = f"expected {error}" + ("" if may_hold_secret else f" (it holds {value!r})")
+            self._wrong[name] = f"expected {error}" + ("" if may_hold_secret else f" (the value is {value!r})")
             return None
 
     def raise_wrong(self) -> None:
@@ -176,17 +201,17 @@ def _or(value: Any, default: Any) -> Any:
 
 
 def _header_value(value: Any) -> str:
-    text = str(value).strip()
-    if not text.isprintable() or not text.isascii():
+    stripped = str(value).strip()
+    if not stripped.isprintable() or not stripped.isascii():
         raise ValueError("printable ASCII characters on one line")
-    return text
+    return stripped
 
 
 def _custom_host(value: Any) -> str:
-    text = _header_value(value)
-    if not text.startswith(("http://", "https://")):
+    string = _header_value(value)
+    if not string.startswith(("http://", "https://")):
         raise ValueError("an http or https URL such as http://localhost:1234/v1")
-    return text.rstrip("/")  # the gateway would put a second slash behind the first
+    return string.rstrip("/")  # the gateway would add a second slash
 
 
 _READER_OF_FIELD: dict[str, Callable[[Any], str]] = {"custom_host": _custom_host}
@@ -212,7 +237,7 @@ def _config(value: Any) -> str:
 def _metadata(value: Any) -> dict[str, str]:
     for name, entry in (metadata := _json_object(value)).items():
         if not isinstance(entry, str) or len(entry) > _METADATA_MAX_CHARACTERS:
-            raise ValueError(f"text of at most {_METADATA_MAX_CHARACTERS} characters as the value of {name!r}")
+            raise ValueError(f"a string of at most {_METADATA_MAX_CHARACTERS} characters as the value of {name!r}")
     return metadata
 
 
@@ -220,22 +245,23 @@ def _headers(value: Any) -> dict[str, str]:
     headers = _json_object(value)
     for name, entry in headers.items():
         if not _HEADER_NAME.fullmatch(name):
-            raise ValueError(f"a header's name in place of {name!r}")
+            raise ValueError(f"the name of a header in place of {name!r}")
         if not isinstance(entry, str) or not entry.isprintable() or not entry.isascii():
-            raise ValueError(f"printable ASCII text on one line as the value of {name!r}")
+            raise ValueError(f"printable ASCII characters on one line as the value of {name!r}")
     return {name: entry.strip() for name, entry in headers.items()}
 
 
 def _query(value: Any) -> Iterator[tuple[str, str]]:
     pairs = []
     for name, entry in _json_object(value).items():
-        for one in entry if isinstance(entry, list) else [entry]:
-            if isinstance(one, (dict, list)) or one is None:
-                raise ValueError(f"text, a number, a boolean or a list of these as the value of {name!r}")
-            pairs.append((name, one if isinstance(one, str) else json.dumps(one)))
+        for value_ in entry if isinstance(entry, list) else [entry]:
+            if isinstance(value_, (dict, list)) or value_ is None:
+                raise ValueError(f"a string, a number, a boolean or a list of these as the value of {name!r}")
+            pairs.append((name, value_ if isinstance(value_, str) else json.dumps(value_)))
     return iter(pairs)
 
 
+# Not the rules of validation.py: their errors show the value, and name one parameter only.
 def _seconds(value: Any) -> float:
     try:
         seconds = float(value)
@@ -247,32 +273,37 @@ def _seconds(value: Any) -> float:
 
 
 def _count(value: Any) -> int:
-    text = str(value)
-    if isinstance(value, bool) or not text.isdecimal() or int(text) > 20:
+    string = str(value)
+    if isinstance(value, bool) or not string.isdecimal() or int(string) > 20:
         raise ValueError("a whole number from 0 to 20")
-    return int(text)
+    return int(string)
 
 
 def _verify(value: Any) -> bool | str:
     if isinstance(value, bool):
         return value
-    text = str(value)
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    if not os.path.exists(text):
+    string = str(value)
+    if string.lower() in ("true", "false"):
+        return string.lower() == "true"
+    if not os.path.exists(string):
         raise ValueError("true, false, or the path of a CA bundle that exists")
-    return text
+    return string
 
 
-def _secrets(settings: list[Any], *named: Mapping[str, Any] | None) -> tuple[str, ...]:
-    found = {*_secrets_in(settings, is_secret=True), *_secrets_in(list(named))}
-    return tuple(sorted((text for text in found if len(text) >= _SHORTEST_SECRET), key=len, reverse=True))
+def _secrets(credentials: list[Any], *named: Mapping[str, Any] | None) -> tuple[str, ...]:
+    found = {*_secrets_in(credentials, is_secret=True), *_secrets_in(list(named))}
+    return _longest_first(secret for secret in found if len(secret) >= _SHORTEST_SECRET)
+
+
+def _longest_first(secrets: Iterable[str]) -> tuple[str, ...]:
+    """Return the secrets in the order in which to redact them: one may be a part of another."""
+    return tuple(sorted(secrets, key=len, reverse=True))
 
 
 def _secrets_in(value: Any, *, is_secret: bool = False) -> Iterator[str]:
-    """Yield the texts that are settings, or stand below a name that sounds like one."""
+    """Yield the strings that are secret themselves or by a name above them."""
     if isinstance(value, str) and value.startswith(("{", "[")):
-        with contextlib.suppress(ValueError):  # text that only looks like JSON is a text
+        with contextlib.suppress(ValueError):  # not every string that begins so is JSON
             value = json.loads(value)
     if isinstance(value, Mapping):
         for name, entry in value.items():
@@ -281,6 +312,6 @@ def _secrets_in(value: Any, *, is_secret: bool = False) -> Iterator[str]:
         for entry in value:
             yield from _secrets_in(entry, is_secret=is_secret)
     elif is_secret and isinstance(value, (str, int, float)):
-        text = str(value).strip()
-        yield text
-        yield text.removeprefix("Bearer ")
+        secret = str(value).strip()
+        yield secret
+        yield secret.removeprefix("Bearer ")

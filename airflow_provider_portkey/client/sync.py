@@ -1,4 +1,10 @@
-"""Portkey over HTTP for workers: one pooled ``requests`` session, which is loaded at the first request."""
+"""
+The worker's transport: Portkey over one pooled ``requests`` session, which is imported at the first request.
+
+It only sends. What a response means is decided in ``responses.py``, whether and when to retry in ``retries.py``, the
+next page in ``pagination.py``, paths in ``paths.py``, URL, headers and time-outs in ``settings.py``; likewise for the
+triggerer's transport, ``aio.py``.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider_portkey.client.downloads import iter_download
 from airflow_provider_portkey.client.paths import expand_path
-from airflow_provider_portkey.client.responses import MAX_BODY_BYTES, Response, read_response, unreachable_error
+from airflow_provider_portkey.client.responses import Response, check_body_size, read_response, unreachable_error
 from airflow_provider_portkey.client.retries import retry_arguments
 from airflow_provider_portkey.client.uploads import MultipartFile, with_upload_timeouts
 
@@ -23,15 +29,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Bytes read at once, so that a slow answer is noticed between two pieces.
-_PIECE = 64 * 1024
+#: Bytes read at once: the deadline of an attempt is checked after each chunk.
+_CHUNK = 64 * 1024
 
 
 class PortkeyClient:
     """
-    Sends requests to Portkey and returns the JSON objects that it answers. Several threads may use it at once.
+    Sends requests to Portkey and returns the JSON objects of its responses. Thread-safe.
 
-    :param settings: Where to send and what to send with each request.
+    :param settings: The settings of the connection.
     """
 
     def __init__(self, settings: ConnectionSettings) -> None:
@@ -45,29 +51,28 @@ class PortkeyClient:
         """
         GET a JSON object.
 
-        :param path: Below the base URL, with ``{name}`` where an id goes.
-        :param ids: The ids by name; each stays within its own path segment.
-        :param query: Added to the connection's own.
-        :param max_retries: In place of the connection's own.
-        :raises PortkeyRequestError: its subclass that fits what happened.
+        :param path: Path template below the base URL, with ``{name}`` for each id.
+        :param ids: The ids by name.
+        :param query: Query parameters in addition to the connection's.
+        :param max_retries: Instead of the connection's number; a poll is one attempt (``0``).
+        :raises PortkeyRequestError: the subclass for the failure.
         """
         return self._call("GET", expand_path(path, ids), query, None, max_retries)
 
     def post(self, path: str, ids: Mapping[str, str], body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """
-        POST a JSON object (``{}`` for none: the gateway fails on an empty body) and return the answer.
+        POST a JSON object and return that of the response; retried only where it cannot have taken effect.
 
-        It is sent again only where it was surely not carried out.
-
-        :raises PortkeyRequestError: its subclass that fits what happened.
+        :param body: ``{}`` by default: the gateway fails on an empty body.
+        :raises PortkeyRequestError: the subclass for the failure.
         """
         return self._call("POST", expand_path(path, ids), None, json.dumps(body or {}).encode(), None)
 
     def put(self, path: str, ids: Mapping[str, str], body: Mapping[str, Any]) -> dict[str, Any]:
         """
-        PUT a JSON object and return the answer; it is sent again like a GET, because twice is as good as once.
+        PUT a JSON object and return that of the response; idempotent, so retried like a GET.
 
-        :raises PortkeyRequestError: its subclass that fits what happened.
+        :raises PortkeyRequestError: the subclass for the failure.
         """
         return self._call("PUT", expand_path(path, ids), None, json.dumps(body).encode(), None)
 
@@ -81,41 +86,32 @@ class PortkeyClient:
         fields: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """
-        POST a file of any length as a form, piece by piece, and return the answer.
-
-        It is sent again, from its start, only where it was surely not carried out.
+        POST a file of any length as a streamed form; retried, from its start, like every POST.
 
         :param file: Open for reading, seekable.
-        :param filename: What the provider calls it.
+        :param filename: The provider's name for the file.
         :param fields: The form's other fields.
-        :raises PortkeyRequestError: its subclass that fits what happened.
+        :raises PortkeyRequestError: the subclass for the failure.
         """
-        filled = expand_path(path, ids)
-        # With a session of its own: a session knows one time for the head of every answer.
+        expanded = expand_path(path, ids)
+        # A session of its own: a session has one time-out for the head of every response.
         client = PortkeyClient(with_upload_timeouts(self.settings))
         try:
-            return client._call("POST", filled, None, MultipartFile(file, filename=filename, fields=fields), None)
+            return client._call("POST", expanded, None, MultipartFile(file, filename=filename, fields=fields), None)
         finally:
             client.close()
 
     def download(self, path: str, ids: Mapping[str, str]) -> Iterator[bytes]:
         """
-        GET an answer of any length, piece by piece; what was cut is resumed.
+        GET a body of any length in chunks; an interrupted download is resumed.
 
-        :raises PortkeyRequestError: its subclass that fits what happened.
+        :raises PortkeyRequestError: the subclass for the failure.
         """
-        filled = expand_path(path, ids)
-        settings = self.settings
-        return iter_download(
-            self._session,
-            settings.base_url + filled,
-            name=filled,
-            settings=settings,
-            query=list(settings.query),
-        )
+        expanded = expand_path(path, ids)
+        return iter_download(self._session, self.settings.url(expanded), name=expanded, settings=self.settings)
 
     def close(self) -> None:
-        """Close the pooled connections; the client opens new ones when it is used again."""
+        """Close the pooled connections; a later request opens new ones."""
         with self._lock:
             opened, self._opened = self._opened, None
         if opened is not None:
@@ -123,7 +119,7 @@ class PortkeyClient:
 
     @property
     def _session(self) -> requests.Session:
-        from airflow_provider_portkey.client.sessions import new_session
+        from airflow_provider_portkey.client.requests_session import new_session
 
         with self._lock:
             if self._opened is None:
@@ -154,8 +150,7 @@ class PortkeyClient:
         try:
             with self._session.request(
                 method,
-                settings.base_url + path,
-                params=[*settings.query, *(query or ())],
+                settings.url(path, query or ()),
                 data=body,
                 headers=_content_type(body),
                 timeout=(settings.connect_timeout, settings.read_timeout),
@@ -163,22 +158,20 @@ class PortkeyClient:
                 verify=settings.verify,
                 stream=True,
             ) as response:
-                if isinstance(body, MultipartFile):  # sending it has taken its own time
+                if isinstance(body, MultipartFile):  # the time to send the file does not count
                     deadline = time.monotonic() + settings.attempt_timeout
                 content = bytearray()
-                while piece := response.raw.read1(_PIECE, decode_content=True):
-                    content += piece
-                    if len(content) > MAX_BODY_BYTES:
-                        raise unreachable_error(method, path, f"more than {MAX_BODY_BYTES} bytes came", settings)
+                while chunk := response.raw.read1(_CHUNK, decode_content=True):
+                    content += chunk
+                    check_body_size(len(content), method, path, settings)
                     if time.monotonic() > deadline:
-                        reason = f"not whole after {settings.attempt_timeout:g} s"
+                        reason = f"not complete after {settings.attempt_timeout:g} s"
                         raise unreachable_error(method, path, reason, settings)
                 return Response(method, path, response.status_code, response.headers, bytes(content))
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            # Without the cause: its text would show the query, and with it what the connection adds to it.
-            raise unreachable_error(
-                method, path, _reason(error), settings, request_sent=not _never_left(error)
-            ) from None
+            # Without the cause: its message would show the query, which may hold secrets.
+            sent = not _is_connect_failure(error)
+            raise unreachable_error(method, path, _reason(error), settings, request_sent=sent) from None
 
 
 def _content_type(body: bytes | MultipartFile | None) -> dict[str, str] | None:
@@ -188,17 +181,17 @@ def _content_type(body: bytes | MultipartFile | None) -> dict[str, str] | None:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the innermost reason; ``requests`` wraps it in the text of a whole URL."""
+    """Return the innermost reason; ``requests`` wraps the reason in a message with the URL."""
     inner = error
     while (deeper := getattr(inner, "reason", None) or (inner.args[0] if inner.args else None)) and isinstance(
         deeper, BaseException
     ):
         inner = deeper
-    text = str(inner).rpartition(": ")[2] if type(inner).__module__.startswith("urllib3") else str(inner)
-    return f"{type(inner).__name__}: {text}"
+    message = str(inner).rpartition(": ")[2] if type(inner).__module__.startswith("urllib3") else str(inner)
+    return f"{type(inner).__name__}: {message}"
 
 
-def _never_left(error: BaseException) -> bool:
+def _is_connect_failure(error: BaseException) -> bool:
     import requests
     import urllib3
 

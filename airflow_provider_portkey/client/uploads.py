@@ -1,4 +1,4 @@
-"""A file on its way as ``multipart/form-data``: streamed, of a length that is known, and from the start again."""
+"""A file as a ``multipart/form-data`` body: streamed, with a known length, and repeatable."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from typing import BinaryIO
 from airflow_provider_portkey.client.settings import ConnectionSettings
 from airflow_provider_portkey.exceptions import PortkeyError
 
-#: Seconds that the connection may take no byte: a gateway that passes a file on stops reading while the provider
-#: is slow. It bounds the connecting as well, which ``urllib3`` does not tell apart.
+#: Seconds without progress while the file is sent: a gateway that forwards it stops reading while the provider is
+#: slow. Bounds connecting as well, which ``urllib3`` does not distinguish.
 STALL_TIMEOUT = 60.0
-#: Seconds until the answer: some gateways only begin to send the file on when they have all of it.
-ANSWER_TIMEOUT = 600.0
+#: Seconds until the response: some gateways forward the file only when they have all of it.
+RESPONSE_TIMEOUT = 600.0
 #: Bytes that are read and sent at once.
-_PIECE = 128 * 1024
+_CHUNK = 128 * 1024
 
 
 def with_upload_timeouts(settings: ConnectionSettings) -> ConnectionSettings:
-    """Return settings with time-outs that a large file on a slow way keeps to."""
+    """Return settings with time-outs for a large file on a slow connection; longer ones of the connection stay."""
     return dataclasses.replace(
         settings,
         connect_timeout=max(settings.connect_timeout, STALL_TIMEOUT),
-        read_timeout=max(settings.read_timeout, ANSWER_TIMEOUT),
+        read_timeout=max(settings.read_timeout, RESPONSE_TIMEOUT),
     )
 
 
 class MultipartFile:
     """
-    The body of a request that uploads one file. Each iteration sends the file from its start.
+    The body of a request that uploads one file. Each iteration yields the file from its start.
 
     :param file: Open for reading, seekable.
-    :param filename: What the provider calls it.
-    :param fields: The form's other fields, which go before it.
-    :param size: Bytes of the file, measured where not given.
+    :param filename: The provider's name for the file.
+    :param fields: The form's other fields, before the file.
+    :param size: Bytes of the file; measured by default.
     """
 
     def __init__(
@@ -65,19 +65,19 @@ class MultipartFile:
         """
         Yield the body.
 
-        :raises PortkeyError: where the file is no longer as long as was announced; the server cannot take it then.
+        :raises PortkeyError: where the file has changed its length since the headers announced it.
         """
         yield self._head
         self._file.seek(0)
-        left = self.size
-        while left and (piece := self._file.read(min(_PIECE, left))):
-            left -= len(piece)
-            yield piece
-        if left or self._file.read(1):
+        remaining = self.size
+        while remaining and (chunk := self._file.read(min(_CHUNK, remaining))):
+            remaining -= len(chunk)
+            yield chunk
+        if remaining or self._file.read(1):
             raise PortkeyError(f"{self._name} no longer has the {self.size} bytes that were to be uploaded.")
         yield self._tail
 
 
 def _quoted(name: str) -> str:
-    """Escape a name the way that browsers do (WHATWG HTML, multipart/form-data)."""
+    """Escape a name as browsers do (WHATWG HTML, multipart/form-data)."""
     return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")

@@ -1,4 +1,4 @@
-"""An Airflow connection becomes a Portkey client."""
+"""The base of the hook: the connection's settings, the client, and the calls that every kind of job has."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 class BasePortkeyHook(BaseHook):
     """
-    Hold the connection and the client, and know the calls that every kind of job has.
+    Base of :class:`PortkeyHook`.
 
-    The connection is looked up at the first use, never here, so that a hook can be made while a DAG is parsed.
+    The constructor does not read the connection, so that a hook can be constructed while a DAG is parsed.
 
     :param portkey_conn_id: The Airflow connection of type ``portkey``.
-    :param trace_id: Goes with every request to Portkey, unless the connection itself has one.
+    :param trace_id: Sent with every request to Portkey; the connection's own trace id wins.
     """
 
     def __init__(self, portkey_conn_id: str = "portkey_default", *, trace_id: str | None = None, **kwargs: Any) -> None:
@@ -38,24 +38,24 @@ class BasePortkeyHook(BaseHook):
     @cached_property
     def settings(self) -> ConnectionSettings:
         """
-        The connection's fields, checked; every credential among them is masked in Airflow's logs from here on.
+        The connection's settings, checked; every credential is masked in Airflow's logs from now on.
 
         :raises PortkeyConnectionInvalidError: naming every field that is wrong.
         """
         return to_settings(self.get_connection(self.portkey_conn_id))
 
     async def aget_settings(self) -> ConnectionSettings:
-        """Return :attr:`settings`, read in one step off the event loop, which works on every Airflow from 2.11."""
+        """Return :attr:`settings` within an event loop; read in one thread, which works on every Airflow from 2.11."""
         from asgiref.sync import sync_to_async
 
         return await sync_to_async(lambda: self.settings)()
 
     def uri_of(self, path: str, ids: Mapping[str, object]) -> str:
-        """Return how lineage calls what is at a path: ``portkey://``, the host, and the path with its ids."""
+        """Return the URI of a path for lineage: ``portkey://``, host and port, and the path with its ids."""
         return f"portkey://{urlsplit(self.settings.base_url).netloc}{expand_path(path, ids)}"
 
     def get_conn(self) -> PortkeyClient:
-        """Return the client, with one pooled session for the life of the hook."""
+        """Return the client; its pooled session is the hook's."""
         return self._client
 
     @cached_property
@@ -63,26 +63,26 @@ class BasePortkeyHook(BaseHook):
         return PortkeyClient(self.settings.with_trace_id(self.trace_id))
 
     def test_connection(self) -> tuple[bool, str]:
-        """Return whether Portkey takes the settings, and one sentence about what was found."""
+        """Return whether the connection works, and one sentence about the result."""
         return check_connection(lambda: self.settings)
 
     def get_job(self, job: JobSpec, ids: Mapping[str, str], *, max_retries: int | None = None) -> dict[str, Any]:
         """
         Return one job as Portkey sent it.
 
-        :param job: Which kind.
-        :param ids: Which one.
-        :param max_retries: In place of the connection's own.
-        :raises PortkeyRequestError: its subclass that fits what happened.
+        :param job: The kind of job.
+        :param ids: The job's ids by name.
+        :param max_retries: Instead of the connection's number; a poll is one attempt (``0``).
+        :raises PortkeyRequestError: the subclass for the failure.
         """
         return self._client.get(job.path, ids, max_retries=max_retries)
 
     def create_job(self, job: JobSpec, body: Mapping[str, Any]) -> dict[str, Any]:
         """
-        Make a new job and return it. It is sent again only where it was surely not carried out.
+        Create a job and return it; retried only where the request cannot have taken effect.
 
-        :raises ValueError: for a kind that cannot be made so.
-        :raises PortkeyRequestError: its subclass that fits what happened.
+        :raises ValueError: for a kind without ``create_path``.
+        :raises PortkeyRequestError: the subclass for the failure.
         """
         if job.create_path is None:
             raise ValueError(f"A {job.kind} cannot be created.")
@@ -90,10 +90,10 @@ class BasePortkeyHook(BaseHook):
 
     def cancel_job(self, job: JobSpec, ids: Mapping[str, str]) -> dict[str, Any]:
         """
-        Ask Portkey to cancel a job and return the job.
+        Cancel a job and return it.
 
-        :raises ValueError: for a kind that cannot be cancelled.
-        :raises PortkeyRequestError: its subclass that fits what happened.
+        :raises ValueError: for a kind without ``cancel_path``.
+        :raises PortkeyRequestError: the subclass for the failure.
         """
         if job.cancel_path is None:
             raise ValueError(f"A {job.kind} cannot be cancelled.")
@@ -114,22 +114,22 @@ class BasePortkeyHook(BaseHook):
         query: Query | None = None,
     ) -> Iterator[Item]:
         """
-        Return an iterator over any of Portkey's lists that keeps one page in task_state.
+        Return a lazy iterator over any of Portkey's lists; one page at a time is in memory.
 
-        :param path: Below the base URL, with ``{name}`` where an id goes.
-        :param ids: The ids by name; a bad one is refused now, not at the first item.
-        :param page_size: Items asked for at once, 1 to 100.
+        :param path: Path template below the base URL, with ``{name}`` for each id.
+        :param ids: The ids by name.
+        :param page_size: Items for each request, 1 to 100.
         :param order: ``"asc"`` or ``"desc"``, by the time of creation.
-        :param ordered: False for a list that takes no order.
-        :param after: Start behind the item with this id.
-        :param include: Names of further fields to ask for.
-        :param max_items: Stop after so many.
-        :param on_page: Called with the number of items of each page that came.
+        :param ordered: ``False`` for a list without the parameter ``order``.
+        :param after: Start after the item with this id.
+        :param include: Names of additional fields.
+        :param max_items: Stop after this number of items.
+        :param on_page: Called with the number of items of each page.
         :param query: Further query parameters.
-        :raises PortkeyInvalidArgumentError: at the call, naming what is wrong.
+        :raises PortkeyInvalidArgumentError: at the call, naming the wrong parameter.
         :raises PortkeyPaginationError: while iterating, where the server repeats a cursor or an item.
         """
-        expand_path(path, ids)
+        expand_path(path, ids)  # refuses an invalid id at the call, not at the first item
         return iter_items(
             lambda page: self._client.get(path, ids, [*page, *(query or ())]),
             page_size=page_size,

@@ -1,4 +1,4 @@
-"""The calls of batches and of their input and output files."""
+"""The calls of batches and of their files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class BatchesMixin(BasePortkeyHook):
     """One method for each call on a batch or on a file."""
 
     def create_batch(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Create a batch from an uploaded file and return the batch; retried only where that is safe."""
+        """Create a batch from an uploaded file and return it; retried as in :meth:`create_job`."""
         return self.create_job(BATCH, body)
 
     def get_batch(self, batch_id: str) -> dict[str, Any]:
@@ -25,7 +25,7 @@ class BatchesMixin(BasePortkeyHook):
         return self.get_job(BATCH, {"batch_id": batch_id})
 
     def cancel_batch(self, batch_id: str) -> dict[str, Any]:
-        """Request the cancellation of a batch and return the batch, as a rule with status ``cancelling``."""
+        """Cancel a batch and return it, usually with status ``cancelling``."""
         return self.cancel_job(BATCH, {"batch_id": batch_id})
 
     def iter_batches(
@@ -36,23 +36,23 @@ class BatchesMixin(BasePortkeyHook):
         max_items: int | None = None,
         on_page: Callable[[int], None] | None = None,
     ) -> Iterator[Item]:
-        """Return an iterator over the batches, newest first: the list takes no order."""
+        """Return an iterator over the batches, newest first: the list has no parameter ``order``."""
         return self.iter_list(
             "/batches", {}, page_size=page_size, ordered=False, after=after, max_items=max_items, on_page=on_page
         )
 
     def upload_batch_file(self, file: BinaryIO, *, filename: str) -> dict[str, Any]:
         """
-        Upload the input of a batch as a stream and return the file's object; retried only where that is safe.
+        Upload the input of a batch as a stream and return the file object; retried as in :meth:`create_job`.
 
         :param file: Open for reading, seekable.
-        :param filename: The name of the file at the provider.
-        :raises PortkeyRequestError: where the upload failed.
+        :param filename: The provider's name for the file.
+        :raises PortkeyRequestError: the subclass for the failure.
         """
         return self.get_conn().upload(_FILES, {}, file, filename=filename, fields={"purpose": "batch"})
 
     def get_file(self, file_id: str) -> dict[str, Any]:
-        """Return one file's object: its name, size and purpose."""
+        """Return one file object: name, size and purpose."""
         return self.get_conn().get(_FILE, {"file_id": file_id})
 
     def iter_batch_files(self, *, max_items: int | None = None) -> Iterator[Item]:
@@ -61,18 +61,18 @@ class BatchesMixin(BasePortkeyHook):
 
     def iter_file_content(self, file_id: str) -> Iterator[bytes]:
         """
-        Return an iterator over the chunks of a file; a download that breaks off is resumed.
+        Return an iterator over a file's bytes in chunks; an interrupted download is resumed.
 
-        :raises PortkeyInvalidArgumentError: at the call, for a bad id.
-        :raises PortkeyRequestError: while iterating, where the download failed.
+        :raises PortkeyInvalidArgumentError: at the call, for an invalid id.
+        :raises PortkeyRequestError: while iterating, the subclass for the failure.
         """
         return self.get_conn().download(_FILE + "/content", {"file_id": file_id})
 
     def iter_batch_output(self, batch_id: str) -> Iterator[bytes]:
         """
-        Return an iterator over the output of a batch, as Portkey itself assembles it.
+        Return an iterator over the output of a batch as Portkey itself composes it.
 
-        The open-source gateway cannot carry this call; :meth:`iter_file_content` of the batch's
+        The open-source gateway does not support this call; :meth:`iter_file_content` of the batch's
         ``output_file_id`` works everywhere.
         """
         return self.get_conn().download(BATCH.path + "/output", {"batch_id": batch_id})

@@ -1,4 +1,4 @@
-"""Between Airflow's connection and Portkey's settings: reading, masking, and the form of older versions."""
+"""Settings from an Airflow connection, with masking, and the connection form of Airflow before 3.2."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def to_settings(connection: Connection) -> ConnectionSettings:
     """
-    Check a connection and mask every credential in it.
+    Return the settings of a connection, with every credential masked in Airflow's logs.
 
     :raises PortkeyConnectionInvalidError: naming every field that is wrong.
     """
@@ -34,7 +34,7 @@ def to_settings(connection: Connection) -> ConnectionSettings:
 
 
 def _extra(connection: Connection) -> dict[str, Any]:
-    # Not extra_dejson, which takes text that is no JSON for an empty form.
+    # Not extra_dejson, which reads a string that is no JSON as an empty form.
     try:
         extra = json.loads(connection.extra) if connection.extra else {}
     except ValueError as error:
@@ -45,7 +45,7 @@ def _extra(connection: Connection) -> dict[str, Any]:
 
 
 def form_behaviour() -> dict[str, Any]:
-    """Return the standard fields' behaviour, spelt as Airflow before 3.2 wants it."""
+    """Return the behaviour of the standard fields, with the keys of Airflow before 3.2."""
     behaviour = _form()["ui-field-behaviour"]
     return {
         "hidden_fields": behaviour["hidden-fields"],
@@ -55,7 +55,7 @@ def form_behaviour() -> dict[str, Any]:
 
 
 def form_widgets() -> dict[str, Any]:
-    """Return the form's own fields as the widgets that Airflow before 3.2 wants."""
+    """Return the form's own fields as the widgets of Airflow before 3.2."""
     from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
     from flask_babel import lazy_gettext
     from wtforms import PasswordField, StringField
@@ -63,10 +63,11 @@ def form_widgets() -> dict[str, Any]:
 
     def widget(field: dict[str, Any]) -> Any:
         secret = field["schema"].get("format") == "password"
-        make, look = (PasswordField, BS3PasswordFieldWidget) if secret else (StringField, BS3TextFieldWidget)
-        return make(
-            lazy_gettext(field["label"]), widget=look(), description=field["description"], validators=[Optional()]
+        field_class, widget_class = (
+            (PasswordField, BS3PasswordFieldWidget) if secret else (StringField, BS3TextFieldWidget)
         )
+        label, hint = lazy_gettext(field["label"]), field["description"]
+        return field_class(label, widget=widget_class(), description=hint, validators=[Optional()])
 
     return {name: widget(field) for name, field in _form()["conn-fields"].items()}
 

@@ -6,17 +6,18 @@ from typing import Any
 
 from airflow_provider_portkey.hooks.batches import BatchesMixin
 from airflow_provider_portkey.hooks.connection import form_behaviour, form_widgets
+from airflow_provider_portkey.hooks.fine_tuning import FineTuningMixin
 from airflow_provider_portkey.hooks.log_exports import LogExportsMixin
-from airflow_provider_portkey.hooks.responses import JobCalls
+from airflow_provider_portkey.hooks.responses import ResponsesMixin
 from airflow_provider_portkey.hooks.threads import ThreadsMixin
 
 
-class PortkeyHook(ThreadsMixin, JobCalls, BatchesMixin, LogExportsMixin):
+class PortkeyHook(ThreadsMixin, ResponsesMixin, FineTuningMixin, BatchesMixin, LogExportsMixin):
     """
-    Talk to Portkey with the settings of an Airflow connection.
+    Send requests to Portkey with the settings of an Airflow connection.
 
-    :param portkey_conn_id: The Airflow connection of type ``portkey``, looked up at the first use.
-    :param trace_id: Goes with every request to Portkey as ``x-portkey-trace-id``, unless the connection has its own.
+    :param portkey_conn_id: The Airflow connection of type ``portkey``, read at the first request.
+    :param trace_id: Sent with every request as ``x-portkey-trace-id``; the connection's own trace id wins.
     """
 
     conn_name_attr = "portkey_conn_id"
@@ -24,10 +25,10 @@ class PortkeyHook(ThreadsMixin, JobCalls, BatchesMixin, LogExportsMixin):
     conn_type = "portkey"
     hook_name = "Portkey"
 
-    # Both stand in this very class: Airflow before 3.2 asks no base class for them.
+    # Both methods are defined in this class: Airflow before 3.2 does not read those of a base class.
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Return the form's standard fields, for Airflow before 3.2."""
+        """Return the behaviour of the form's standard fields, for Airflow before 3.2."""
         return form_behaviour()
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The calls of threads: runs, their steps, messages."""
+"""The calls of threads: runs, steps, messages."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ _MESSAGE = _MESSAGES + "/{message_id}"
 
 
 class ThreadsMixin(BasePortkeyHook):
-    """One method for each call about what belongs to a thread."""
+    """One method for each call on a thread, its runs, steps and messages."""
 
     def get_run(self, thread_id: str, run_id: str) -> dict[str, Any]:
         """Return one run."""
         return self.get_job(RUN, {"thread_id": thread_id, "run_id": run_id})
 
     def create_run(self, thread_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Start a run on a thread and return it. It is sent again only where it was surely not carried out."""
+        """Create a run on a thread and return it; retried only where the request cannot have taken effect."""
         return self._client.post(RUNS_PATH, {"thread_id": thread_id}, body)
 
     def create_thread_and_run(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Make a thread and start a run on it in one call, and return the run; sent as in :meth:`create_run`."""
+        """Create a thread and a run on it in one call, and return the run; retried as in :meth:`create_run`."""
         return self._client.post("/threads/runs", {}, body)
 
     def submit_tool_outputs(
         self, thread_id: str, run_id: str, tool_outputs: Sequence[Mapping[str, Any]]
     ) -> dict[str, Any]:
         """
-        Hand in what the tools said for which a run waits, and return the run; sent as in :meth:`create_run`.
+        Submit the tool outputs that a run requires, and return the run; retried as in :meth:`create_run`.
 
-        :param tool_outputs: For every call that the run waits for ``{"tool_call_id", "output"}``, both of them texts.
+        :param tool_outputs: ``{"tool_call_id": str, "output": str}`` for every tool call of the run.
         """
         ids = {"thread_id": thread_id, "run_id": run_id}
         return self._client.post(RUN.path + "/submit_tool_outputs", ids, {"tool_outputs": list(tool_outputs)})
 
     def cancel_run(self, thread_id: str, run_id: str) -> dict[str, Any]:
-        """Ask for a run to be cancelled and return it, as a rule with status ``cancelling``."""
+        """Cancel a run and return it, usually with status ``cancelling``."""
         return self.cancel_job(RUN, {"thread_id": thread_id, "run_id": run_id})
 
     def list_runs_page(
@@ -76,16 +76,7 @@ class ThreadsMixin(BasePortkeyHook):
         max_items: int | None = None,
         on_page: Callable[[int], None] | None = None,
     ) -> Iterator[Item]:
-        """
-        Return an iterator over a thread's runs that keeps one page in task_state.
-
-        :param page_size: Runs asked for at once, 1 to 100.
-        :param order: ``"asc"`` or ``"desc"``, by the time of creation.
-        :param after: Start behind the run with this id.
-        :param max_items: Stop after so many.
-        :param on_page: Called with the number of runs of each page that came.
-        :raises PortkeyPaginationError: where the server repeats a cursor or a run.
-        """
+        """Return a lazy iterator over a thread's runs; parameters and exceptions as in :meth:`iter_list`."""
         return self.iter_list(
             RUNS_PATH,
             {"thread_id": thread_id},
@@ -109,7 +100,7 @@ class ThreadsMixin(BasePortkeyHook):
         """
         Return one page of a run's steps, as Portkey sent it.
 
-        :param include: Names of further fields, such as
+        :param include: Names of additional fields, such as
             ``step_details.tool_calls[*].file_search.results[*].content``; the rest as in :meth:`list_runs_page`.
         """
         query = page_query(limit=limit, order=order, after=after, before=before, include=include)
@@ -128,10 +119,9 @@ class ThreadsMixin(BasePortkeyHook):
         on_page: Callable[[int], None] | None = None,
     ) -> Iterator[Item]:
         """
-        Return an iterator over a run's steps that keeps one page in task_state.
+        Return a lazy iterator over a run's steps; parameters and exceptions as in :meth:`iter_list`.
 
         :param include: As in :meth:`list_run_steps_page`.
-        :param on_page: Called with the number of steps of each page that came; the rest as in :meth:`iter_runs`.
         """
         return self.iter_list(
             _STEPS,
@@ -162,9 +152,9 @@ class ThreadsMixin(BasePortkeyHook):
         max_items: int | None = None,
     ) -> Iterator[Item]:
         """
-        Return an iterator over a thread's messages that keeps one page in task_state.
+        Return a lazy iterator over a thread's messages; parameters and exceptions as in :meth:`iter_list`.
 
-        :param run_id: Only the messages that this run wrote; the rest as in :meth:`iter_runs`.
+        :param run_id: Only the messages of this run.
         """
         return self.iter_list(
             _MESSAGES,

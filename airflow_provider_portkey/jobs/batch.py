@@ -1,4 +1,4 @@
-"""A batch of requests that the provider works off within a day."""
+"""A batch of requests, which the provider processes within a day. Statuses as in OpenAI's reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fine-tuning job."""
+"""A fine-tuning job. Statuses as in OpenAI's reference."""
 
 from __future__ import annotations
 

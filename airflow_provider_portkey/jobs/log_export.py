@@ -16,29 +16,29 @@ LOG_EXPORT = JobSpec(
     cancel_path="/logs/exports/{export_id}/cancel",
 )
 
-#: Rows that Portkey puts into one export at the most (its guide on log exports).
+#: Rows of one export at most (Portkey's guide on log exports).
 MAX_ROWS = 50_000
 
-#: What an export may ask for (Portkey's schema, ``LogExportsRequestedData``).
-FIELDS = (
-    "id",
-    "trace_id",
-    "created_at",
-    "request",
-    "response",
-    "is_success",
-    "ai_org",
-    "ai_model",
-    "req_units",
-    "res_units",
-    "total_units",
-    "request_url",
-    "cost",
-    "cost_currency",
-    "response_time",
-    "response_status_code",
-    "mode",
-    "config",
-    "prompt_slug",
-    "metadata",
-)
+#: The fields of a row (Portkey's schema, ``LogExportsRequestedData``), with their types as columns of a table.
+LOG_COLUMNS = {
+    "id": "text",
+    "trace_id": "text",
+    "created_at": "text",
+    "request": "json",
+    "response": "json",
+    "is_success": "json",
+    "ai_org": "text",
+    "ai_model": "text",
+    "req_units": "integer",
+    "res_units": "integer",
+    "total_units": "integer",
+    "request_url": "text",
+    "cost": "json",
+    "cost_currency": "text",
+    "response_time": "integer",
+    "response_status_code": "integer",
+    "mode": "text",
+    "config": "json",
+    "prompt_slug": "text",
+    "metadata": "json",
+}

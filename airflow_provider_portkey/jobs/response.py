@@ -1,4 +1,4 @@
-"""A response that is made in the background. Statuses as OpenAI's API answers them, which its schema lags behind."""
+"""A background response. Statuses as OpenAI's API returns them; Portkey's schema lacks some of them."""
 
 from __future__ import annotations
 

@@ -28,15 +28,15 @@ RUN = JobSpec(
     failure_exception=PortkeyRunFailedError,
 )
 
-#: Where a thread's runs are listed.
+#: Path of the list of a thread's runs.
 RUNS_PATH = "/threads/{thread_id}/runs"
-#: Many runs of one thread, waited for together.
+#: Several runs of one thread, polled together.
 RUNS = replace(RUN, kind="runs", excluded_fields=(), failure_exception=PortkeyRunsFailedError)
 
-#: What a run says that it used.
+#: The fields of a run's ``usage``.
 TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
-#: The columns of a table of steps: ``"text"``, ``"integer"`` (times are epoch seconds) or ``"json"``.
+#: The columns of a table of steps: ``"text"``, ``"integer"`` (epoch seconds for times) or ``"json"``.
 STEP_COLUMNS = {
     "id": "text",
     "object": "text",
@@ -58,7 +58,7 @@ STEP_COLUMNS = {
 
 
 def tokens_of(run: Mapping[str, Any]) -> tuple[int, ...]:
-    """Return what a run used, in the order of :data:`TOKENS`, and 0 for what it does not say."""
+    """Return a run's tokens in the order of :data:`TOKENS`; 0 for a missing number."""
     usage = run.get("usage")
     usage = usage if isinstance(usage, Mapping) else {}
     return tuple(value if type(value := usage.get(name)) is int else 0 for name in TOKENS)

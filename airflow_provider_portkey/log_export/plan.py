@@ -1,9 +1,9 @@
 """
-Which exports a window of logs takes: cut in time until each part fits, by what Portkey counts and not by guess.
+Which exports a window of logs needs: cut in time until each part fits, by Portkey's own count.
 
-A window is ``[start, end)`` in whole seconds, and so are its parts: each begins where the one before ends. Portkey
-does not document whether a log at the very end belongs to a window. Where it does, a log at a seam is in two parts:
-they sum up to more than the whole, which :attr:`Plan.overlaps` tells.
+A window is ``[start, end)`` in whole seconds, and so are its parts: each starts at the end of the part before. Portkey
+does not document whether a log at the very end belongs to a window. Where it does, a log at a boundary is in two parts:
+the parts sum up to more than the whole, which :attr:`Plan.overlaps` shows.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from airflow_provider_portkey.jobs.log_export import MAX_ROWS
 
 DRAFT, STARTED, DONE = "draft", "started", "done"
 
-#: Pieces that a window is cut into at once at the most. Evenly spread logs want as many as there are exports to make;
-#: where all logs lie in one hour of a month, each piece more is a call about nothing.
-_PIECES = 16
-#: Share of an export that a piece is meant to fill: logs are never spread so evenly that all pieces are alike.
+#: Parts that a window is cut into at once at the most. Evenly spread logs need as many parts as exports; where all
+#: logs are in one hour of a month, each further part is a request about nothing.
+_MAX_CUTS = 16
+#: Ratio of an export that a part is meant to fill: logs are never spread so evenly that all parts are equal.
 _FILL = 0.9
 
 
@@ -31,8 +31,10 @@ class Part:
     """
     One export of a plan.
 
-    :param total: How many rows Portkey counted.
-    :param stage: ``"draft"``, ``"started"`` or ``"done"``, as far as it is known.
+    :param window: The part of the window.
+    :param export_id: The log export.
+    :param total: The rows that Portkey counted.
+    :param stage: ``"draft"``, ``"started"`` or ``"done"``, as far as is known.
     """
 
     window: Window
@@ -46,8 +48,8 @@ class Plan:
     """
     The exports for a window, in the order of time.
 
-    :param low: The fewest logs that Portkey counted in the whole window.
-    :param high: The most: logs may come while it counts.
+    :param low: The lowest of Portkey's counts of the whole window.
+    :param high: The highest: logs may arrive while Portkey counts.
     """
 
     parts: list[Part] = field(default_factory=list)
@@ -56,27 +58,27 @@ class Plan:
 
     @property
     def total(self) -> int:
-        """How many rows the parts have together."""
+        """The rows of all parts together."""
         return sum(part.total for part in self.parts)
 
     @property
     def overlaps(self) -> bool:
-        """Whether rows are in two parts, because Portkey counts the end of a window in."""
+        """Whether rows are in two parts, because Portkey counts the end of a window too."""
         return self.total > self.high
 
     def of_stage(self, *stages: str) -> list[Part]:
-        """Return the parts that are at one of these stages."""
+        """Return the parts at one of these stages."""
         return [part for part in self.parts if part.stage in stages]
 
-    def redo(self, part: Part, anew: Plan) -> None:
-        """Put other exports in the place of one."""
+    def replace(self, part: Part, plan: Plan) -> None:
+        """Replace one export by those of another plan."""
         place = self.parts.index(part)
-        self.parts[place : place + 1] = anew.parts
-        self.low += anew.low - part.total
-        self.high += anew.high - part.total
+        self.parts[place : place + 1] = plan.parts
+        self.low += plan.low - part.total
+        self.high += plan.high - part.total
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it in plain data."""
+        """Return plain data, of which :meth:`from_dict` makes the plan again."""
         parts = [
             {"export_id": part.export_id, **part.window.to_dict(), "total": part.total, "stage": part.stage}
             for part in self.parts
@@ -85,7 +87,7 @@ class Plan:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Plan:
-        """Make it again."""
+        """Return the plan that :meth:`to_dict` described."""
         parts = [
             Part(read_window(part["window_start"], part["window_end"]), part["export_id"], part["total"], part["stage"])
             for part in data["parts"]
@@ -93,17 +95,17 @@ class Plan:
         return cls(parts, data["low"], data["high"])
 
 
-#: Counts the logs of a window: returns the id of a draft and its total. It makes a new draft, or changes the one
-#: whose id it is given, which nobody needs any more.
-Measure = Callable[[Window, str | None], tuple[str, int]]
+#: Counts the logs of a window: returns the id of a draft and its total. The draft is a new one, or the spare draft
+#: whose id is given, changed for the window.
+Count = Callable[[Window, str | None], tuple[str, int]]
 
 
-def make_plan(window: Window, measure: Measure, *, limit: int = MAX_ROWS) -> Plan:
+def make_plan(window: Window, count_logs: Count, *, limit: int = MAX_ROWS) -> Plan:
     """
     Cut a window into exports that hold all of it.
 
-    A window with exactly as many rows as an export holds is cut as well, where it can be: a count that stops there
-    could not be told from a true one. A window without logs costs no export.
+    A window with exactly as many rows as an export holds is cut too, where possible: the count may have stopped at the
+    maximum. A window without logs needs no export.
 
     :raises PortkeyWindowTooFullError: where one second has more logs than an export holds.
     :raises PortkeyRowsMismatchError: where the parts have fewer logs than the whole.
@@ -112,7 +114,7 @@ def make_plan(window: Window, measure: Measure, *, limit: int = MAX_ROWS) -> Pla
     spare: list[str] = []
 
     def count(current: Window) -> tuple[str, int]:
-        return measure(current, spare.pop() if spare else None)
+        return count_logs(current, spare.pop() if spare else None)
 
     draft, whole = count(window)
     plan.low = plan.high = whole
@@ -124,8 +126,8 @@ def make_plan(window: Window, measure: Measure, *, limit: int = MAX_ROWS) -> Pla
         if plan.total < plan.low:
             raise PortkeyRowsMismatchError(
                 f"Portkey counts {plan.low} logs from {format_timestamp(window.start)} to "
-                f"{format_timestamp(window.end)}, and only {plan.total} in the {len(plan.parts)} parts that this time "
-                "was cut into."
+                f"{format_timestamp(window.end)}, and only {plan.total} in the {len(plan.parts)} parts of this "
+                "window."
             )
     return plan
 
@@ -145,5 +147,5 @@ def _leaves(
     else:
         spare.append(draft)
         wanted = max(math.ceil(total / (limit * _FILL)), 2)
-        for piece in window.cut(min(wanted, _PIECES, window.seconds)):
-            yield from _leaves(piece, *count(piece), count, spare, limit)
+        for part in window.cut(min(wanted, _MAX_CUTS, window.seconds)):
+            yield from _leaves(part, *count(part), count, spare, limit)

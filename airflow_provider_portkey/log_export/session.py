@@ -1,4 +1,4 @@
-"""The log exports of one task: planned once, started once each, and found again by whoever goes on with the task."""
+"""The log exports of one task: planned once, started once each, and found again by the task's next process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ class LogRequest:
     """
     What is to be exported.
 
+    :param window: The window.
     :param filters: Other filters than the window.
+    :param requested_data: The fields of each row.
+    :param workspace_id: The workspace, by its slug.
     :param description: Shown in Portkey's list of exports; Portkey's service refuses a draft without one.
     """
 
@@ -43,16 +46,16 @@ class LogRequest:
 
     @property
     def fingerprint(self) -> str:
-        """A text that is another one for another request."""
+        """A string that differs for another request."""
         about = [self.window.to_dict(), dict(self.filters), list(self.requested_data), self.workspace_id]
         return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
-    def measure(self, hook: PortkeyHook, window: Window, draft: str | None) -> tuple[str, int]:
+    def count(self, hook: PortkeyHook, window: Window, draft: str | None) -> tuple[str, int]:
         """
-        Have Portkey count the logs of a window, in a new draft or in another one that is changed for it.
+        Have Portkey count the logs of a window, in a new draft or in another one that is changed for the window.
 
         :return: The draft's id and the number.
-        :raises PortkeyUnexpectedResponseError: where the answer lacks either.
+        :raises PortkeyUnexpectedResponseError: where the response lacks either.
         """
         what: dict[str, Any] = {
             "filters": {**self.filters, **window.to_filters()},
@@ -60,40 +63,40 @@ class LogRequest:
             "workspace_id": self.workspace_id,
         }
         if draft:
-            answer = hook.update_log_export(draft, **what)
+            response = hook.update_log_export(draft, **what)
         else:
-            answer = hook.create_log_export(**what, description=self.description)
-        export_id, total = draft or answer.get("id"), answer.get("total")
+            response = hook.create_log_export(**what, description=self.description)
+        export_id, total = draft or response.get("id"), response.get("total")
         if not isinstance(export_id, str) or not isinstance(total, int) or isinstance(total, bool) or total < 0:
             raise PortkeyUnexpectedResponseError(
-                f"A draft of a log export has an id and a total; these came: {answer!r:.200}"
+                f"A draft of a log export has an id and a total; the response was: {response!r:.200}"
             )
         return export_id, total
 
 
-class LogPlan:
+class LogExportSession:
     """
-    Hold a task's exports, and keep what is known of them where the next process finds it.
+    A task's exports, and their state in the task state.
 
-    :param try_number: Of the task; another one looks at every export before it trusts what was kept.
+    :param hook: Sends the requests.
+    :param task_state: The task's own.
     """
 
-    def __init__(self, *, hook: PortkeyHook, task_state: TaskState, try_number: int | None) -> None:
+    def __init__(self, *, hook: PortkeyHook, task_state: TaskState) -> None:
         self._hook = hook
         self._task_state = task_state
-        self._try_number = try_number
         self._fingerprint = ""
-        #: When the wait began, epoch seconds.
+        #: When the export began, epoch seconds.
         self.since = time.time()
         self.plan = Plan()
 
     @property
-    def current(self) -> Part | None:
-        """The export to wait for: the first in time that has not ended."""
-        return next(iter(self.plan.of_stage(STARTED)), None)
+    def pending(self) -> list[dict[str, str]]:
+        """The exports to wait for, in the order of time, by their ids."""
+        return [{"export_id": part.export_id} for part in self.plan.of_stage(STARTED)]
 
     def recall(self) -> bool:
-        """Return whether an earlier process has left a plan, which is taken up as it is."""
+        """Return whether an earlier process has left a plan, and continue with it."""
         known = self._task_state.read()
         if "parts" not in known:
             return False
@@ -102,7 +105,7 @@ class LogPlan:
 
     def attach(self, request: LogRequest) -> None:
         """
-        Go on where an earlier process stopped, or plan; afterwards every export is started or has ended.
+        Continue where an earlier process stopped, or plan; afterwards every export is started or has finished.
 
         :raises PortkeyWindowTooFullError: where one second has more logs than an export holds.
         """
@@ -110,22 +113,21 @@ class LogPlan:
         cleared = known.get("clear_count") != self._task_state.clear_count
         if not self.recall() or self._fingerprint != request.fingerprint or not self.plan.parts:
             self._make(request)
-        elif cleared or known["try_number"] != self._try_number or self.plan.of_stage(DRAFT):
+        elif cleared or known["try_number"] != self._task_state.try_number or self.plan.of_stage(DRAFT):
             self._catch_up(request, cleared=cleared)
         for part in self.plan.of_stage(DRAFT):
-            # Not sent again where its outcome is unknown: the next try looks first.
+            # Not sent again where its outcome is unknown: the next try checks the status first.
             self._hook.start_log_export(part.export_id)
             part.stage = STARTED
         self._save()
 
-    def done(self, part: Part) -> None:
-        """Note that an export has ended well."""
-        part.stage = DONE
-        self._save()
-
     def forget(self) -> None:
-        """Leave the next try to plan anew."""
+        """Let the next try plan from the start."""
         self._task_state.write({})
+
+    def clear(self) -> None:
+        """Delete what no later process needs."""
+        self._task_state.clear()
 
     def cancel(self) -> None:
         """Cancel every export that may still run."""
@@ -138,29 +140,31 @@ class LogPlan:
     def _make(self, request: LogRequest) -> None:
         self.since = time.time()
         self._fingerprint = request.fingerprint
-        self.plan = make_plan(request.window, lambda window, draft: request.measure(self._hook, window, draft))
+        self.plan = self._plan(request, request.window)
         log.info("%d logs, in %d exports.", self.plan.high, len(self.plan.parts))
         # Before the first start: a plan that is lost up to here has cost nothing.
         self._save()
 
     def _catch_up(self, request: LogRequest, *, cleared: bool) -> None:
         self.since = time.time()
-        looks = [(part, self._status(part)) for part in self.plan.parts]
-        if cleared and all(status in LOG_EXPORT.success_statuses for _, status in looks):
-            log.info("The exports of this task had all ended before it was cleared; exporting anew.")
+        statuses = [(part, self._status(part)) for part in self.plan.parts]
+        if cleared and all(status in LOG_EXPORT.success_statuses for _, status in statuses):
+            log.info("The exports of this task had all finished before it was cleared; exporting again.")
             self._make(request)
             return
-        for part, status in looks:
+        for part, status in statuses:
             if status is None or status in LOG_EXPORT.failure_statuses:
-                log.info("Log export %r is %s; exporting its part anew.", part.export_id, status or "gone")
-                anew = make_plan(part.window, lambda window, draft: request.measure(self._hook, window, draft))
-                self.plan.redo(part, anew)
+                log.info("Log export %r is %s; exporting its part again.", part.export_id, status or "gone")
+                self.plan.replace(part, self._plan(request, part.window))
             elif status == DRAFT:
                 part.stage = DRAFT
             else:
                 part.stage = DONE if status in LOG_EXPORT.success_statuses else STARTED
-        log.info("Going on with %d exports that an earlier process planned.", len(self.plan.parts))
+        log.info("Continuing with %d exports that an earlier process planned.", len(self.plan.parts))
         self._save()
+
+    def _plan(self, request: LogRequest, window: Window) -> Plan:
+        return make_plan(window, lambda part, draft: request.count(self._hook, part, draft))
 
     def _status(self, part: Part) -> str | None:
         try:
@@ -176,7 +180,7 @@ class LogPlan:
             {
                 "fingerprint": self._fingerprint,
                 "clear_count": self._task_state.clear_count,
-                "try_number": self._try_number,
+                "try_number": self._task_state.try_number,
                 "since": self.since,
                 **self.plan.to_dict(),
             }

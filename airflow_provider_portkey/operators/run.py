@@ -43,8 +43,9 @@ _MAX_PAIRS, _MAX_KEY_LENGTH, _MAX_VALUE_LENGTH = 16, 64, 512
 
 class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
     """
-    Start a run on a thread, or a thread and a run in one request; wait for the run, and return it without its
-    instructions and tools.
+    Start a run, wait for it, and return it without its instructions and tools.
+
+    The run is started on a thread, or together with a new thread in one request.
 
     A retry, a rescheduled poll and a restart after a crash continue with the run that was started. That holds without
     a gap for a run on a thread, which is found again by the idempotency key in its metadata; a thread that is created
@@ -223,7 +224,7 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
         return submit_outputs(self.hook, self._job_ids, outputs, self.log)
 
     def _start(self, context: Context) -> Poller:
-        """The wait begins once in each try, however many processes share it."""
+        """Return a poller whose wait began once in this try, however many processes share the try."""
         from airflow_provider_portkey.state.task import TaskState
 
         task_state, poller = TaskState(context), super()._start(context)
@@ -282,8 +283,9 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
 
 class PortkeyCancelRunOperator(BasePortkeyWaitOperator):
     """
-    Cancel a run, and return it without its instructions and tools. A run that has finished already is left as it is,
-    and is no failure.
+    Cancel a run, and return it without its instructions and tools.
+
+    A run that has finished already is left as it is, and is no failure.
 
     :param thread_id: The run's thread (templated).
     :param run_id: The run (templated).

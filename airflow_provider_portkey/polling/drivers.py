@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from airflow_provider_portkey.client.pagination import Query
 from airflow_provider_portkey.exceptions import PortkeyRequestError
@@ -85,20 +85,22 @@ async def adrive(plan: Plan[Result], get: Callable[..., Awaitable[Response]]) ->
     :param get: Takes path, ids and query, such as :meth:`AsyncPortkeyClient.get`.
     """
 
-    async def attempt(request: Get) -> Response | PortkeyRequestError:
-        try:
-            return await get(request.path, request.ids, request.query)
-        except PortkeyRequestError as error:
-            return error
+    async def send(request: Get) -> Response:
+        return await get(request.path, request.ids, request.query)
+
+    async def send_all(requests: list[Get]) -> list[Response | PortkeyRequestError]:
+        # Exceptions are results here: an unexpected one is raised when no other request is in flight any more.
+        results = await asyncio.gather(*map(send, requests), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException) and not isinstance(result, PortkeyRequestError):
+                raise result
+        return cast("list[Response | PortkeyRequestError]", results)
 
     try:
         request = next(plan)
         while True:
             try:
-                if isinstance(request, list):
-                    response: Any = await asyncio.gather(*map(attempt, request))
-                else:
-                    response = await get(request.path, request.ids, request.query)
+                response = await send_all(request) if isinstance(request, list) else await send(request)
             except PortkeyRequestError as error:
                 request = plan.throw(error)
             else:
@@ -109,7 +111,11 @@ async def adrive(plan: Plan[Result], get: Callable[..., Awaitable[Response]]) ->
 
 
 async def sleep_to_grid(seconds: float) -> None:
-    """Sleep at least so many seconds, and up to the next point of the common grid."""
+    """
+    Sleep up to the first point of the common grid after a time.
+
+    :param seconds: The least time to sleep; not above 0 for no sleep at all.
+    """
     if seconds > 0:
         until = time.time() + seconds
         grid = min(_GRID, seconds / 10)

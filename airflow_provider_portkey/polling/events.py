@@ -8,6 +8,7 @@ from typing import Any
 from airflow_provider_portkey.exceptions import (
     PortkeyActionRequiredError,
     PortkeyEventInvalidError,
+    PortkeyPaginationError,
     PortkeyPollingGaveUpError,
     PortkeyRequestError,
     PortkeyWaitTimeoutError,
@@ -24,14 +25,17 @@ RETURNED = "returned"
 #: The job requires action, and ``on_requires_action`` is ``"fail"``.
 ACTION_REQUIRED = "action_required"
 TIMED_OUT = "timed_out"
-#: Too many polls failed in a row; the state of the job is unknown.
+#: Too many consecutive polls failed; the state of the job is unknown.
 GAVE_UP = "gave_up"
-#: A poll was refused for good: the next one would be refused too.
+#: A poll failed for good: the next one would fail too.
 REFUSED = "refused"
 
 #: Reasons of events that carry the job.
 _WITH_JOB = frozenset({SUCCEEDED, FAILED, RETURNED, ACTION_REQUIRED})
 _REASONS = _WITH_JOB | {TIMED_OUT, GAVE_UP, REFUSED}
+
+#: The errors with which a poll fails.
+PollError = PortkeyRequestError | PortkeyPaginationError
 
 _ERROR_ATTRIBUTES = ("status_code", "refused_by", "trace_id", "request_id")
 
@@ -42,16 +46,18 @@ def make_event(
     message: str,
     status: str | None,
     response: Mapping[str, Any] | None,
-    error: PortkeyRequestError | None,
+    error: PollError | None,
 ) -> Event:
     """Return the event for one reason; its values are those of JSON."""
+    # Airflow's own exceptions have a 'status_code' too, which says nothing about a request.
+    of_request = isinstance(error, PortkeyRequestError)
     return {
         "kind": job.kind,
         "reason": reason,
         "message": message,
         "status": status,
         "job": job.summary(response) if response is not None else None,
-        "error": {name: getattr(error, name) for name in _ERROR_ATTRIBUTES} if error else None,
+        "error": {name: getattr(error, name) if of_request else None for name in _ERROR_ATTRIBUTES} if error else None,
     }
 
 
@@ -65,6 +71,7 @@ def conclude(job: JobSpec, event: object) -> dict[str, Any]:
     :raises PortkeyWaitTimeoutError: where the job had not finished by the deadline.
     :raises PortkeyPollingGaveUpError: where too many consecutive polls failed.
     :raises PortkeyRequestError: the subclass for a poll that was refused for good.
+    :raises PortkeyPaginationError: where a list of jobs repeats itself.
     """
     checked = _check(job, event)
     reason, message, status = checked["reason"], checked["message"], checked["status"]
@@ -78,20 +85,24 @@ def conclude(job: JobSpec, event: object) -> dict[str, Any]:
         raise PortkeyWaitTimeoutError(message)
     if reason == GAVE_UP:
         raise PortkeyPollingGaveUpError(message)
+    if checked["error"]["status_code"] is None:
+        raise PortkeyPaginationError(message)
     raise error_for_status(checked["error"]["status_code"])(message, **checked["error"])
 
 
 def _check(job: JobSpec, event: object) -> Event:
     if not isinstance(event, dict):
         raise PortkeyEventInvalidError(f"The trigger sent {event!r}, a {job.kind} event was expected.")
-    if event.get("kind") != job.kind or event.get("reason") not in _REASONS:
-        kind, reason = event.get("kind"), event.get("reason")
+    kind, reason = event.get("kind"), event.get("reason")
+    if kind != job.kind or not isinstance(reason, str) or reason not in _REASONS:
         raise PortkeyEventInvalidError(f"The trigger sent kind {kind!r} with reason {reason!r}, no {job.kind} event.")
-    lacks_job = event["reason"] in _WITH_JOB and not isinstance(event.get("job"), dict)
+    lacks_job = reason in _WITH_JOB and not isinstance(event.get("job"), dict)
     error = event.get("error")
-    lacks_error = event["reason"] == REFUSED and not (
-        isinstance(error, dict) and error.keys() == set(_ERROR_ATTRIBUTES) and isinstance(error["status_code"], int)
+    lacks_error = reason == REFUSED and not (
+        isinstance(error, dict)
+        and error.keys() == set(_ERROR_ATTRIBUTES)
+        and isinstance(error["status_code"], int | None)
     )
     if lacks_job or lacks_error or not isinstance(event.get("message"), str) or "status" not in event:
-        raise PortkeyEventInvalidError(f"The trigger's event with reason {event['reason']!r} lacks a part.")
+        raise PortkeyEventInvalidError(f"The trigger's event with reason {reason!r} lacks a part.")
     return event

@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from airflow_provider_portkey.exceptions import PortkeyRequestError, PortkeyUnexpectedResponseError
+from airflow_provider_portkey.exceptions import PortkeyPaginationError, PortkeyUnexpectedResponseError
 from airflow_provider_portkey.jobs.spec import JobSpec
 from airflow_provider_portkey.polling import events
 from airflow_provider_portkey.polling.drivers import Get, Plan
 from airflow_provider_portkey.polling.wait_state import WaitState
 
-#: Seconds between two polls at the least, whatever the poll interval.
+#: The least seconds between two polls, whatever the poll interval.
 MIN_WAIT = 0.1
-#: Seconds to the next poll after a failed one at the most, unless ``Retry-After`` asks for more.
+#: The most seconds between a failed poll and the next one, unless ``Retry-After`` is longer.
 MAX_WAIT_AFTER_FAILURE = 60.0
 
 
@@ -50,7 +50,7 @@ class Poller:
     Follows one job from poll to poll.
 
     :param job: The kind of job.
-    :param ids: Which one.
+    :param ids: The job's ids by name.
     :param state: The wait; replaced after each poll.
     """
 
@@ -87,7 +87,7 @@ class Poller:
         news = changed or progress != before.progress
         return self._continue(self.state.poll_interval, now, report=report if news else None, warn=not known)
 
-    def on_failure(self, error: PortkeyRequestError, now: float) -> PollOutcome:
+    def on_failure(self, error: events.PollError, now: float) -> PollOutcome:
         """Decide after a poll that failed."""
         self.state = replace(self.state, failures=self.state.failures + 1)
         if now >= self.state.deadline:
@@ -139,7 +139,7 @@ class Poller:
                 return self._event(events.ACTION_REQUIRED, message, response=response)
         return self._timed_out(now, None) if now >= self.state.deadline else None
 
-    def _timed_out(self, now: float, error: PortkeyRequestError | None) -> events.Event:
+    def _timed_out(self, now: float, error: events.PollError | None) -> events.Event:
         timeout = duration(self.state.deadline - self.state.started_at)
         message = f"{self._described} had not finished within the timeout of {timeout}. {self._left_running}"
         if error:
@@ -153,7 +153,7 @@ class Poller:
         message: str,
         *,
         response: Mapping[str, Any] | None = None,
-        error: PortkeyRequestError | None = None,
+        error: events.PollError | None = None,
     ) -> events.Event:
         sentence = message[:1].upper() + message[1:]
         return events.make_event(self.job, reason, sentence, self.state.status, response, error)
@@ -177,10 +177,12 @@ def duration(seconds: float) -> str:
 
 
 def wait_after_failure(interval: float, error: Exception) -> float:
-    """Return the seconds until the poll after one that failed: at most a minute, unless ``Retry-After`` asks for more."""
+    """Return the seconds from a failed poll to the next one: at most a minute, unless ``Retry-After`` is longer."""
     return max(min(interval, MAX_WAIT_AFTER_FAILURE), getattr(error, "retry_after", None) or 0.0)
 
 
-def is_final(error: PortkeyRequestError) -> bool:
-    """Return whether the next poll would be refused too: a redirect, or a 4xx that is not transient."""
+def is_final(error: events.PollError) -> bool:
+    """Return whether the next poll would fail too: after a redirect, a final 4xx, or a list that repeats itself."""
+    if isinstance(error, PortkeyPaginationError):
+        return True
     return not error.transient and error.status_code is not None and 300 <= error.status_code < 500

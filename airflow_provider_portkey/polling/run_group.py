@@ -16,7 +16,7 @@ from airflow_provider_portkey.polling.poller import Poller, PollOutcome, is_fina
 from airflow_provider_portkey.polling.run_pages import RunPagePlanner
 from airflow_provider_portkey.polling.wait_state import WaitState
 
-#: Failed runs whose reasons a message names: nobody reads more than a handful.
+#: Failed runs whose reasons a message names; more would hide the summary.
 _REASONS_SHOWN = 5
 
 
@@ -105,7 +105,7 @@ class RunGroupPoller(Poller):
         failed: dict[str, PortkeyRequestError] = {}
         if single := [run_id for run_id in self._waiting if run_id not in found]:
             results = yield [Get(RUN.path, {**self.ids, "run_id": run_id}) for run_id in single]
-            for run_id, result in zip(single, results, strict=False):  # a failure may have ended the requests
+            for run_id, result in zip(single, results, strict=False):  # drive() stops at the first failure
                 if isinstance(result, PortkeyRequestError):
                     failed[run_id] = result
                 else:
@@ -120,7 +120,7 @@ class RunGroupPoller(Poller):
             self._waiting = dict.fromkeys(polled.found)
         errors = list(polled.failed.values())
         action_required: list[str] = []
-        succeeded: list[Item] = []
+        succeeded: dict[str, Item] = {}
         unknown: set[str] = set()
         for run_id in self.waiting:
             if run_id not in polled.found:
@@ -135,14 +135,14 @@ class RunGroupPoller(Poller):
             if status in RUN.terminal_statuses or (requires_action and policy == "return"):
                 self._finish(run_id, run, status)
                 if status not in RUN.failure_statuses:
-                    succeeded.append(run)
+                    succeeded[run_id] = run
             elif requires_action and policy == "fail":
                 action_required.append(run_id)
             elif status not in RUN.active_statuses and not requires_action:
                 unknown.add(status)
         event = self._group_event(succeeded, action_required, now)
         if errors and not event:
-            # An error that every further poll would meet first, then the one that asks for the longest pause.
+            # First an error that every further poll would meet, then the error with the longest ``Retry-After``.
             return self.on_failure(max(errors, key=lambda error: (is_final(error), error.retry_after or 0.0)), now)
         self.state = replace(self.state, failures=0)
         if now >= self.state.deadline and not event:
@@ -183,13 +183,13 @@ class RunGroupPoller(Poller):
         return report, bool(new)
 
     def _group_event(
-        self, succeeded: Sequence[Item], action_required: Sequence[str], now: float
+        self, succeeded: Mapping[str, Item], action_required: Sequence[str], now: float
     ) -> events.Event | None:
         took = f"after {self._elapsed(now)}: {self._progress()}."
         if self.wait_for == "any" and succeeded:
-            first = min(succeeded, key=_finished_at)
-            message = f"{RUN.describe({**self.ids, 'run_id': first['id']})} finished first {took}"
-            return self._event(events.SUCCEEDED, message, response=self._summary(first["id"]))
+            first = min(succeeded, key=lambda run_id: _finished_at(succeeded[run_id]))
+            message = f"{RUN.describe({**self.ids, 'run_id': first})} finished first {took}"
+            return self._event(events.SUCCEEDED, message, response=self._summary(first))
         none_succeeded = self.wait_for == "any" and not self._waiting and self._failed
         limit = self.max_failed_runs if self.wait_for == "all" else None
         if none_succeeded or (limit is not None and len(self._failed) > limit):

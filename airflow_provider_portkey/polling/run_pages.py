@@ -2,18 +2,23 @@
 Which pages of a thread's list of runs return many runs at once: no clock, no HTTP.
 
 A page costs one request, as a single run does, and returns a hundred runs. The list is newest first, so what follows a
-run never changes: new runs come before it. A page is therefore remembered by the run after which it starts, and from
-the second poll on the same few pages are requested, however many runs the thread has got since.
+run never changes: new runs come before it. The planner remembers a page by the run after which the page starts; from
+the second poll on, the same few pages are requested, however many runs the thread has got since.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
-from airflow_provider_portkey.client.pagination import MAX_LIMIT, Item, items_of, page_query
-from airflow_provider_portkey.exceptions import PortkeyBadRequestError, PortkeyNotFoundError
+from airflow_provider_portkey.client.pagination import MAX_LIMIT, Item, LoopGuard, items_of, page_query
+from airflow_provider_portkey.exceptions import (
+    PortkeyBadRequestError,
+    PortkeyNotFoundError,
+    PortkeyUnexpectedResponseError,
+)
 from airflow_provider_portkey.jobs.run import RUNS_PATH
 from airflow_provider_portkey.polling.drivers import Get, Plan
 
@@ -29,6 +34,8 @@ _EMPTY_PAGES_PER_RUN = 0.1
 class _Search:
     accepts: Callable[[Item], bool]
     on_found: Callable[[Item], None] | None = None
+    #: Whether a page that cannot be requested any more is an error.
+    needs_every_page: bool = False
     seen: set[str] = field(default_factory=set)
     found: dict[str, Item] = field(default_factory=dict)
 
@@ -54,7 +61,7 @@ class RunPagePlanner:
         self._ids = {"thread_id": thread_id}
         self._known = None if starts is None else list(starts)
         self._searched = False
-        # The run after which the page starts that has a run.
+        # By each run: the run after which its page starts.
         self._start_of: dict[str, str | None] = {}
         self._not_listed: set[str] = set()
 
@@ -81,7 +88,7 @@ class RunPagePlanner:
         Plan pages that return runs by their ids; for the others, single requests are cheaper.
 
         :param wanted: The runs to poll now.
-        :param awaited: All runs that are waited for, where these are more: their places are learned too.
+        :param awaited: All runs that are waited for, where these are more: their pages are learned too.
         :param on_found: Called with each run as soon as its page has arrived.
         """
         wanted = set(wanted)
@@ -114,12 +121,20 @@ class RunPagePlanner:
 
         :param terminal_statuses: The statuses of runs that are not active.
         :param oldest: Epoch seconds; a run that was created before is too old.
+        :raises PortkeyPaginationError: where the list repeats a cursor or a run.
+        :raises PortkeyUnexpectedResponseError: where the creation time of a run is no number.
         """
-        search = _Search(lambda item: item.get("status") not in terminal_statuses)
-        start, visited = None, set[str | None]()
-        while start not in visited:
-            visited.add(start)
+
+        def is_active(item: Item) -> bool:
+            status = item.get("status")
+            # A status that is no string is for the poller to report.
+            return not isinstance(status, str) or status not in terminal_statuses
+
+        search = _Search(is_active, needs_every_page=True)
+        start, repeats = None, LoopGuard()
+        while True:
             page = yield from self._read(start, search)
+            repeats.check(page.items)
             if page.is_last or all(_created(item) < oldest for item in page.items):
                 break
             start = page.items[-1]["id"]
@@ -159,7 +174,7 @@ class RunPagePlanner:
         try:
             response = yield Get(RUNS_PATH, self._ids, page_query(limit=MAX_LIMIT, after=start))
         except (PortkeyBadRequestError, PortkeyNotFoundError):
-            if start is None:
+            if start is None or search.needs_every_page:
                 raise
             return _Page([], is_last=True)  # the run after which the page started is gone
         items = items_of(response)
@@ -188,5 +203,10 @@ class RunPagePlanner:
 
 
 def _created(item: Item) -> float:
+    """Return when a run was created, epoch seconds; a run that does not say so counts as new."""
     created = item.get("created_at")
-    return created if isinstance(created, int | float) else float("inf")
+    if created is None:
+        return math.inf
+    if isinstance(created, bool) or not isinstance(created, int | float):
+        raise PortkeyUnexpectedResponseError(f"Run {item['id']!r} has created_at={created!r}; a number was expected.")
+    return created

@@ -13,10 +13,9 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from airflow_provider_portkey.client.pagination import items_of, page_query
+from airflow_provider_portkey.client.pagination import LoopGuard, items_of, page_query
 from airflow_provider_portkey.exceptions import (
     PortkeyNotFoundError,
-    PortkeyPaginationError,
     PortkeyUnexpectedResponseError,
 )
 from airflow_provider_portkey.jobs.run import RUN, RUNS_PATH
@@ -105,16 +104,13 @@ def plan_snapshot(thread_id: str, scope: Scope, known: Snapshot | None = None) -
 def _plan_list(thread_id: str, since: float) -> Plan[Snapshot]:
     runs: dict[str, Run] = {}
     oldest, limit, after = math.inf, _FIRST_PAGE, None
+    guard = LoopGuard()
     while True:
         page = yield Get(RUNS_PATH, {"thread_id": thread_id}, page_query(limit=limit, after=after))
         items = items_of(page)
+        guard.check(items)
         for item in items:
             run = _summary(item)
-            if run["id"] in runs:
-                raise PortkeyPaginationError(
-                    f"The server sent run {run['id']!r} twice on consecutive pages of the list of runs. "
-                    "The server seems to ignore the parameter 'after'; the list would never end."
-                )
             if created_at(run) > oldest + OVERLAP:
                 raise PortkeyUnexpectedResponseError(
                     f"The list of runs is not newest first: run {run['id']!r} follows an older one. "

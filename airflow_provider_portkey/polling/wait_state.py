@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-#: Seconds between two polls where a trigger is not told otherwise; Airflow's default for a sensor's ``poke_interval``.
+#: Seconds between two polls by default; Airflow's default for a sensor's ``poke_interval`` too.
 DEFAULT_POLL_INTERVAL = 60.0
 
 
@@ -19,11 +19,11 @@ class WaitState:
     :param deadline: When the wait times out, epoch seconds: wall-clock time outlives a move to another process.
     :param poll_interval: Seconds between two polls.
     :param next_poll_at: When the next poll is due, epoch seconds.
-    :param max_consecutive_failures: Polls that may fail in a row before the wait is given up; ``None``: the wait is
+    :param max_consecutive_failures: Consecutive polls that may fail before the wait is given up; ``None``: the wait is
         not given up before the deadline, not even where a poll is refused for good.
     :param on_requires_action: ``"fail"``, ``"wait"`` or ``"return"`` when the job requires action.
     :param status: The job's last known status.
-    :param failures: Polls that have failed in a row.
+    :param failures: Consecutive polls that have failed.
     :param progress: The job's last known progress, as the log shows it.
     """
 

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
 from airflow_provider_portkey.lazy import lazy_attribute
-from airflow_provider_portkey.parameters import is_template
 from airflow_provider_portkey.tasks.wait import BasePortkeyWaitOperator
-from airflow_provider_portkey.validation import json_object
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.jobs.spec import JobSpec
@@ -96,6 +94,8 @@ class PortkeyCustomJobSensor(BasePortkeyWaitOperator):
     def __init__(
         self, *, job_spec: JobSpec, ids: Mapping[str, str] | str, on_requires_action: str = "fail", **kwargs: Any
     ) -> None:
+        from airflow_provider_portkey.parameters import is_template
+
         super().__init__(**kwargs)
         self.job = job_spec  # type: ignore[misc]
         self.ids = ids
@@ -106,6 +106,8 @@ class PortkeyCustomJobSensor(BasePortkeyWaitOperator):
 
     @property
     def _job_ids(self) -> dict[str, str]:
+        from airflow_provider_portkey.validation import json_object
+
         ids = json_object("ids", self.ids) or {}
         if ids.keys() != set(self.job.id_names):
             expected = f"one value for each of {', '.join(self.job.id_names)}"

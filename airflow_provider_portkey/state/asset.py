@@ -68,7 +68,7 @@ class AssetState:
         except ValueError as error:
             self._log.warning(
                 "The state %r in the asset state store is not valid (%s). Beginning anew: no event is emitted for runs "
-                "that ended in the meantime.",
+                "that finished in the meantime.",
                 self._key,
                 error,
             )

@@ -1,4 +1,4 @@
-"""The base of every task: the connection, a hook that sends the trace id of the try, and a link to the trace."""
+"""The base of every task: its connection, a hook that sends the trace id of the try, and the link to the trace."""
 
 from __future__ import annotations
 

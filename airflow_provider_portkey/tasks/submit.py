@@ -96,7 +96,7 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
     :param wait_for_completion: Wait until the job has finished; otherwise return as soon as it is submitted.
     :param cancel_on_kill: Cancel the job when the task is killed or marked: on, because the task started it.
     :param resubmit_unknown: What to do where an earlier try broke off between sending the submission and receiving
-        its response, and Portkey cannot tell the outcome: submit again and perhaps pay twice, or fail
+        its response, and Portkey does not report the outcome: submit again and perhaps pay twice, or fail
         (templated).
     :param kwargs: The arguments of :class:`BasePortkeyWaitOperator` and of Airflow's sensors.
     """
@@ -162,7 +162,7 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
             return None
         raise PortkeySubmissionUnknownError(
             f"An earlier try of this task sent a {self.job.kind} and broke off before the response arrived, and "
-            "Portkey cannot tell the outcome. Portkey's logs show whether the request was carried out. To "
+            "Portkey does not report the outcome. Portkey's logs show whether the request was carried out. To "
             "submit it again, set resubmit_unknown=True."
         )
 

@@ -17,7 +17,12 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_portkey.exceptions import PortkeyError, PortkeyRemoteJobFailedError, PortkeyRequestError
+from airflow_provider_portkey.exceptions import (
+    PortkeyError,
+    PortkeyPaginationError,
+    PortkeyRemoteJobFailedError,
+    PortkeyRequestError,
+)
 from airflow_provider_portkey.tasks.base import PortkeyTaskMixin
 
 if TYPE_CHECKING:
@@ -93,11 +98,9 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
         with self._skipping():
             self._begin(context)
             self._poller = self._start(context)
-        if not self.deferrable:
-            return super().execute(context)
-        return self._poll_or_defer(context)
+        return self._poll_or_defer(context) if self.deferrable else super().execute(context)
 
-    def _poll_or_defer(self, context: Context) -> Any:
+    def _poll_or_defer(self, context: Context) -> Any:  # noqa: RET503 - defer() does not return
         """Return the job where it has finished, and continue to wait on the triggerer otherwise."""
         with self._skipping():
             outcome = self._poll()
@@ -208,7 +211,7 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
                 # One attempt a request: the poller itself decides whether and when to poll again.
                 response = drive(poller.requests(time.time()), partial(self.hook.get_conn().get, max_retries=0))
             outcome = poller.on_response(response, time.time())
-        except PortkeyRequestError as error:
+        except (PortkeyRequestError, PortkeyPaginationError) as error:
             outcome = poller.on_failure(error, time.time())
         outcome.log_to(self.log)
         return outcome

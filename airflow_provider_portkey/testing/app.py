@@ -27,7 +27,8 @@ _ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 @dataclass(frozen=True)
 class ApiRequest:
-    """The parts of a request that an endpoint reads.
+    """
+    The parts of a request that an endpoint reads.
 
     :param now: seconds since the epoch.
     :param ids: the ids in the path, decoded, by their names.
@@ -54,7 +55,8 @@ ApiRoute: TypeAlias = tuple[str, str, Endpoint]
 
 @dataclass(frozen=True)
 class RecordedRequest:
-    """One request that reached the mock server below ``/v1``, or its storage.
+    """
+    One request that reached the mock server below ``/v1``, or its storage.
 
     :param path: as sent: percent-encoded, with its ``/v1``, without the query.
     :param query: the query string as sent.
@@ -81,7 +83,8 @@ class WholeFileResponse(FileResponse):
 
 
 def parse_body(body: bytes) -> dict[str, Any]:
-    """Parse the JSON object of a request.
+    """
+    Parse the JSON object of a request.
 
     :raises ApiError: 400 for anything but an object or nothing.
     """
@@ -111,7 +114,8 @@ def reject_key(headers: Mapping[str, str]) -> None:
 
 @dataclass(kw_only=True)
 class Api:
-    """The endpoints below one path: requests are recorded, faults strike, headers are checked.
+    """
+    The endpoints below one path: requests are recorded, faults strike, headers are checked.
 
     :param store: the clock and the lock, which is held while an endpoint works.
     :param authorize: checks the request headers, by names in lower case, and raises an ``ApiError``.
@@ -126,7 +130,8 @@ class Api:
     requests: list[RecordedRequest] = field(default_factory=list)
 
     def routes(self, routes: Iterable[ApiRoute]) -> Iterator[Route]:
-        """Return the routes of all endpoints, and of a 404 for every other path.
+        """
+        Return the routes of all endpoints, and of a 404 for every other path.
 
         :param routes: their paths without the prefix.
         """

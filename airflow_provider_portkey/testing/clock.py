@@ -4,7 +4,8 @@ from __future__ import annotations
 
 
 class Clock:
-    """Time that passes only when a test says so.
+    """
+    Time that passes only when a test says so.
 
     It is the ``clock=`` of a :class:`.PortkeyMockServer`, and replaces the module ``time`` where a test patches
     one: ``monkeypatch.setattr("my_dag.time", clock)``.

@@ -11,7 +11,8 @@ from typing import Any
 
 
 class TaskStateStore:
-    """The task state store of Airflow 3.3: what it returns has been JSON.
+    """
+    The task state store of Airflow 3.3: what it returns has been JSON.
 
     A test may share one store between several contexts, as Airflow does between the attempts of a task.
 
@@ -46,7 +47,8 @@ class TaskStateStore:
         return self.values.get(key, self._default if default is None else default)
 
     def set(self, key: str, value: Any, *, retention: timedelta | None = None) -> None:
-        """Set a value.
+        """
+        Set a value.
 
         :raises ValueError: for ``None``, as Airflow's store does.
         :raises TypeError: for a value that is not JSON.
@@ -97,7 +99,8 @@ class AssetStateStore(TaskStateStore):
 
 
 class AssetStateStores:
-    """The asset state stores of a task or trigger with several assets: it has to name one of them.
+    """
+    The asset state stores of a task or trigger with several assets: it has to name one of them.
 
     :param stores: by the names of the assets.
     """
@@ -110,7 +113,8 @@ class AssetStateStores:
         return self._by_name[asset.name]
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Raise the error of Airflow.
+        """
+        Raise the error of Airflow.
 
         :raises ValueError: always.
         """
@@ -138,7 +142,8 @@ def fake_context(
     asset_state_store: AssetStateStore | AssetStateStores | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    """Return a task context for ``operator.execute``.
+    """
+    Return a task context for ``operator.execute``.
 
     :param map_index: -1 for a task that is not mapped.
     :param try_number: the attempt, from 1.

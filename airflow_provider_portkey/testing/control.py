@@ -17,7 +17,8 @@ from airflow_provider_portkey.testing.errors import ApiError, bad_request, json_
 def control_routes(
     *, actions: Mapping[str, Callable[..., Any]], recorded: Mapping[str, Callable[[], list[RecordedRequest]]]
 ) -> Iterator[Route]:
-    """Return the control endpoints. None of them needs a key: the mock server is on loopback only.
+    """
+    Return the control endpoints. None of them needs a key: the mock server is on loopback only.
 
     :param actions: called by ``POST /_mock_server/<name>`` with the fields of its JSON object.
     :param recorded: listed by ``GET /_mock_server/<name>``.

@@ -20,7 +20,8 @@ STORAGE = "/_storage"
 
 @dataclass
 class Fault:
-    """One fault, for a number of requests.
+    """
+    One fault, for a number of requests.
 
     A fault with a ``status``, a ``body`` or ``disconnect`` replaces the response, and the request changes nothing.
     Any other fault lets the request through and alters its response.
@@ -104,7 +105,8 @@ class Faults(list[Fault]):
 
 
 class InterruptedResponse(Response):
-    """Closes the connection after part of a response, or without any.
+    """
+    Closes the connection after part of a response, or without any.
 
     :param response: the response to begin; ``None`` closes at once.
     :param after: the number of bytes of its body that are sent.

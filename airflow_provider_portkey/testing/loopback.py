@@ -78,7 +78,8 @@ class _Server(uvicorn.Server):
 
 
 class LoopbackServer:
-    """A server inside a ``with`` block.
+    """
+    A server inside a ``with`` block.
 
     :param port: on 127.0.0.1; 0 for any free port.
     """

@@ -36,7 +36,8 @@ class Record:
 
 @dataclass(frozen=True)
 class PageQuery:
-    """The paging parameters of a request.
+    """
+    The paging parameters of a request.
 
     :param limit: the maximum number of items on the page, 1 to 100.
     :param order: ``asc`` for the oldest first, ``desc`` for the newest.
@@ -57,7 +58,8 @@ class PageQuery:
         names: Collection[str] = ("limit", "order", "after", "before"),
         default_limit: int = DEFAULT_LIMIT,
     ) -> PageQuery:
-        """Read the paging parameters of a decoded query string.
+        """
+        Read the paging parameters of a decoded query string.
 
         :param names: the parameters that the endpoint knows; it ignores all others.
         :raises ApiError: 400 for a limit outside 1..100 or an order other than ``asc`` and ``desc``.
@@ -116,7 +118,8 @@ class Items(Generic[T]):
         return item
 
     def page(self, query: PageQuery) -> tuple[list[T], bool]:
-        """Return one page, and whether more items follow in the direction of paging.
+        """
+        Return one page, and whether more items follow in the direction of paging.
 
         ``after`` pages forwards. ``before`` alone returns the page directly in front of that item, still in the
         list's own order, and pages backwards. Both together bound the list at both ends.

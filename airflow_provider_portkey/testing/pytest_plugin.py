@@ -13,12 +13,12 @@ from airflow_provider_portkey.testing.server import PortkeyMockServer
 
 @pytest.fixture
 def portkey_mock_server() -> Iterator[PortkeyMockServer]:
-    """A new, empty mock server for each test."""
+    """Yield a new, empty mock server for each test."""
     with PortkeyMockServer() as mock_server:
         yield mock_server
 
 
 @pytest.fixture
 def portkey_task_context() -> dict[str, Any]:
-    """A new task context for each test; see :func:`.fake_context`."""
+    """Return a new task context for each test; see :func:`.fake_context`."""
     return fake_context()

@@ -13,7 +13,8 @@ Start: TypeAlias = Literal["now", "first-poll"]
 
 @dataclass(kw_only=True)
 class Job:
-    """The parameters that all kinds of jobs share.
+    """
+    The parameters that all kinds of jobs share.
 
     :param statuses: one status, or several, each with its seconds after the start:
         ``[("queued", 0), ("completed", 4)]``. Words unknown to the API are allowed.
@@ -40,7 +41,8 @@ class Job:
         return self.timeline.status
 
     def begin(self, now: float, job_id: str, default_statuses: Statuses) -> None:
-        """Begin the scenario.
+        """
+        Begin the scenario.
 
         :param now: seconds since the epoch.
         :param default_statuses: the statuses where the test gave none.
@@ -69,7 +71,8 @@ class Job:
 
 @dataclass(kw_only=True)
 class CountedJob(Job):
-    """A job over many items, processed evenly while it is ``in_progress``.
+    """
+    A job over many items, processed evenly while it is ``in_progress``.
 
     :param partial: the share of items that an ``expired`` job has processed.
     """

@@ -61,7 +61,8 @@ def thread_object(thread: Thread) -> dict[str, Any]:
 def message_object(
     ids: Mapping[str, str | None], *, created_at: int, role: str, content: str | list[Any], metadata: Any = None
 ) -> dict[str, Any]:
-    """Return a message's object.
+    """
+    Return a message's object.
 
     :param ids: ``id``, ``thread_id`` and ``run_id``.
     :param content: a string, or the API's own list of content parts.
@@ -84,7 +85,8 @@ def message_object(
 
 
 def run_object(run: Run) -> dict[str, Any]:
-    """Return a run's object as of its last update, with the fields that belong to its status.
+    """
+    Return a run's object as of its last update, with the fields that belong to its status.
 
     Its timestamps count from ``created_at``, so that a run with a fixed ``created_at`` and a test's clock has the
     same object every time.
@@ -112,7 +114,8 @@ def run_object(run: Run) -> dict[str, Any]:
 
 
 def step_object(step: Step, run: Run, *, include: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """Return a step's object.
+    """
+    Return a step's object.
 
     :param include: the values of ``include[]``; only :data:`FILE_SEARCH_CONTENT` adds anything.
     """

@@ -33,7 +33,8 @@ def _typed(add: Callable[..., dict[str, Any]], job_class: Callable[P, Job]) -> C
 
 
 class PortkeyMockServer:
-    """A local mock server for the provider behind Portkey: no key, no network, no token spent.
+    """
+    A local mock server for the provider behind Portkey: no key, no network, no token spent.
 
     It serves the Assistants API (threads, messages, runs, steps), responses, files and batches, fine-tuning jobs,
     file batches of vector stores, and Portkey's own log exports, on 127.0.0.1, inside a ``with`` block::
@@ -159,7 +160,8 @@ class PortkeyMockServer:
         }
 
     def fault(self, **fields: Any) -> Fault:
-        """Inject a fault; the parameters are those of :class:`.Fault`.
+        """
+        Inject a fault; the parameters are those of :class:`.Fault`.
 
         Of several faults, the first one strikes first.
 

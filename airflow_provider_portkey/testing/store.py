@@ -18,7 +18,8 @@ PLANNED_KINDS = ("runs", "responses", "batches", "log_exports")
 
 @dataclass(kw_only=True)
 class Store:
-    """See the module.
+    """
+    See the module.
 
     :param clock: returns the time, in seconds since the epoch.
     :param run_seconds: the duration of a run that is created over HTTP and has no plan, in seconds.
@@ -44,7 +45,8 @@ class Store:
                 return new_id
 
     def plan(self, kind: str, *, times: int | None = 1, **parameters: Any) -> None:
-        """Declare the scenario of jobs that a client will create over HTTP.
+        """
+        Declare the scenario of jobs that a client will create over HTTP.
 
         :param kind: ``runs``, ``responses``, ``batches`` or ``log_exports``.
         :param times: the number of jobs; ``None`` for all that follow.
@@ -61,7 +63,8 @@ class Store:
         return dict(next(chain.from_iterable(self._plans[kind]), {}))
 
     def write_file(self, lines: Iterable[bytes]) -> Path:
-        """Write a file that exists until :meth:`close`.
+        """
+        Write a file that exists until :meth:`close`.
 
         :param lines: the content, in chunks of any size.
         """

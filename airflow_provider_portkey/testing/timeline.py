@@ -13,7 +13,8 @@ Statuses: TypeAlias = str | Sequence[str | Sequence[str | float]]
 
 
 def parse_statuses(statuses: Statuses) -> list[tuple[str, float]]:
-    """Convert any notation of a timeline into pairs of status and seconds after the start.
+    """
+    Convert any notation of a timeline into pairs of status and seconds after the start.
 
     :raises ValueError: for an empty timeline, or one whose seconds decrease.
     """
@@ -29,7 +30,8 @@ def parse_statuses(statuses: Statuses) -> list[tuple[str, float]]:
 
 
 def default_statuses(seconds: float) -> list[tuple[str, float]]:
-    """Return the timeline of a run or response that completes.
+    """
+    Return the timeline of a run or response that completes.
 
     :param seconds: from the start to the end; 0 completes at the first poll.
     """
@@ -37,7 +39,8 @@ def default_statuses(seconds: float) -> list[tuple[str, float]]:
 
 
 class Timeline:
-    """The statuses of one job, and its position among them. It holds no clock: the caller passes ``now``.
+    """
+    The statuses of one job, and its position among them. It holds no clock: the caller passes ``now``.
 
     :param statuses: see :data:`Statuses`. Any word is a status.
     :param advance: ``time`` advances by the seconds of the timeline. ``per_poll`` advances one status at each
@@ -86,7 +89,8 @@ class Timeline:
         self.update(now)
 
     def share(self, status: str, now: float) -> float:
-        """Return the elapsed share of one status: 0 at its beginning, 1 at its end.
+        """
+        Return the elapsed share of one status: 0 at its beginning, 1 at its end.
 
         A ``per_poll`` timeline counts polls: ``["in_progress", "in_progress", "completed"]`` has passed half of
         ``in_progress`` at the second poll.
@@ -105,7 +109,8 @@ class Timeline:
         return min(max((now - self.started - begin) / (finish - begin), 0.0), 1.0)
 
     def replace(self, statuses: Statuses, now: float, *, advance: Advance | None = None) -> None:
-        """Continue with other statuses from now on; the response that says so counts as their first poll.
+        """
+        Continue with other statuses from now on; the response that says so counts as their first poll.
 
         :param statuses: their seconds count from now.
         :param advance: as before where not given.

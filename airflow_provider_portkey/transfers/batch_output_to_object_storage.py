@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperator):
     """
-    Write the outcome of each of a batch's requests to a file, with counts of failed, missing, duplicate and
-    unexpected outcomes in the manifest.
+    Write the outcome of each of a batch's requests to a file.
 
+    The manifest counts failed, missing, duplicate and unexpected outcomes.
     A batch that expired or was cancelled is exported with the outcomes that it has. Files appear whole or not at all;
     of several outcomes of one request only the first is kept.
 

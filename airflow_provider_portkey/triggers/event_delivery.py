@@ -1,9 +1,9 @@
 """
-When an event of a trigger has really been sent.
+Detects when Airflow really sends an event of a trigger.
 
-Airflow keeps an event that a trigger yields for up to a second before it sends the event off to be stored. A state that
-is written before that loses the event if the triggerer stops in between; one that is written long after repeats the
-event. So the payload itself notices when it is sent, and the state (``state.asset``) is written right after that.
+Airflow holds an event that a trigger yields for up to a second before sending the event to be stored. A state written
+before that loses the event if the triggerer stops in between; a state written long after that repeats the event. So the
+payload itself detects the sending, and the state (``state.asset``) is written right after it.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from pydantic import BaseModel, PrivateAttr, model_serializer
 
 class TrackedPayload(BaseModel):
     """
-    The payload of an event that notices when Airflow sends it to the process that stores events.
+    The payload of an event, which detects when Airflow sends the event to the process that stores events.
 
-    Airflow serializes an event when it sends the event, and not before; what arrives is the plain content.
+    Airflow serializes an event when sending it, and not before; only the plain content arrives.
 
-    :param content: The payload proper.
+    :param content: The payload.
     """
 
     content: dict[str, Any]
     _sent: asyncio.Event = PrivateAttr(default_factory=asyncio.Event)
 
     @model_serializer
-    def leave(self) -> dict[str, Any]:
+    def mark_sent(self) -> dict[str, Any]:
         """Return the content, and note that the event was sent."""
         self._sent.set()
         return self.content
@@ -36,7 +36,11 @@ class TrackedPayload(BaseModel):
         return repr(self.content)
 
     def queued(self) -> None:
-        """Note that Airflow has the event, when the trigger is resumed: an earlier serialization, for a log, sent nothing."""
+        """
+        Note that Airflow holds the event; to be called as soon as Airflow resumes the trigger.
+
+        Any serialization before that was for a log line, and sent nothing.
+        """
         self._sent.clear()
 
     @property
@@ -46,9 +50,9 @@ class TrackedPayload(BaseModel):
 
     async def sent(self, seconds: float) -> bool:
         """
-        Wait until the event was sent.
+        Wait until the event was sent, and return whether it was.
 
-        :param seconds: Time-out.
+        :param seconds: The longest wait.
         """
         try:
             async with asyncio.timeout(seconds):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_portkey.exceptions import PortkeyRequestError
+from airflow_provider_portkey.exceptions import PortkeyPaginationError, PortkeyRequestError
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.client.aio import AsyncPortkeyClient
@@ -34,7 +34,7 @@ class BasePortkeyTrigger(BaseTrigger):
     A subclass names the kind of job. All arguments are plain values that survive the trip through the database;
     credentials do not travel, the connection is read where the trigger runs.
 
-    :param ids: Which job.
+    :param ids: The job's ids by name.
     :param wait_state: The wait, as :meth:`WaitState.to_dict` gives it.
     :param portkey_conn_id: The Airflow connection.
     :param cancel_on_kill: Cancel the job when a user marks or clears the deferred task (Airflow 3.3 and newer).
@@ -75,7 +75,7 @@ class BasePortkeyTrigger(BaseTrigger):
         return {**self.ids}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield the one event that ends the wait."""
+        """Yield the only event: how the wait ended."""
         yield TriggerEvent(await self._wait())  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
@@ -108,7 +108,7 @@ class BasePortkeyTrigger(BaseTrigger):
             while True:
                 try:
                     outcome = poller.on_response(await polling.next_response(poller), time.time())
-                except PortkeyRequestError as error:
+                except (PortkeyRequestError, PortkeyPaginationError) as error:
                     outcome = poller.on_failure(error, time.time())
                 outcome.log_to(self.log)
                 if outcome.event is not None:
@@ -132,7 +132,7 @@ class PortkeyRemoteJobTrigger(BasePortkeyTrigger):
     Poll a job of any declared kind until the job has finished.
 
     :param job_spec: The declaration, as :meth:`JobSpec.to_dict` gives it.
-    :param ids: Which job.
+    :param ids: The job's ids by name.
     :param kwargs: ``wait_state`` and the other arguments of :class:`BasePortkeyTrigger`.
     """
 

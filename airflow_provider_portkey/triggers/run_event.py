@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Events that are emitted together: a triggerer that is killed at that moment repeats so many at most.
+#: Events emitted together; a triggerer that is killed between sending and storing repeats at most this many.
 _EMITTED_TOGETHER = 10
-#: Seconds for an event to leave for the process that stores events; as a rule it takes one.
+#: Seconds for Airflow to send an event; Airflow does so about once a second.
 _DELIVERY_TIMEOUT = 60.0
 
 
@@ -53,17 +53,17 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
     :param assistant_id: Only runs of this assistant.
     :param metadata: Only runs whose metadata holds these pairs, with others or without.
     :param portkey_conn_id: The Airflow connection.
-    :param poll_interval: Seconds between two polls. Watchers of a thread with equal intervals share their polls
-        (Airflow 3.3 and newer).
-    :param max_consecutive_failures: Polls that may fail in a row before the trigger gives up; Airflow then starts it
-        again.
+    :param poll_interval: Seconds between two polls; 60 for ``None``. Watchers of a thread with equal intervals share
+        their polls (Airflow 3.3 and newer).
+    :param max_consecutive_failures: Consecutive polls that may fail before the trigger gives up; Airflow then starts
+        the trigger again.
     :param lookback: Seconds: at the very first start, active runs that were created within them are watched too. Runs
         that have finished by then emit no event.
     :raises PortkeyInvalidArgumentError: naming the argument that is wrong.
     """
 
-    #: When the next poll of a thread may be, after one that failed: Airflow starts a trigger that gave up again within
-    #: a second. In monotonic seconds, for this process.
+    #: By stream, when the poll after a failed one may be sent, monotonic seconds: Airflow restarts a trigger within a
+    #: second after the trigger gave up.
     _not_before: ClassVar[dict[Hashable, float]] = {}
 
     def __init__(
@@ -74,12 +74,13 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
         assistant_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
         portkey_conn_id: str = "portkey_default",
-        poll_interval: float = 60.0,
+        poll_interval: float | None = None,
         max_consecutive_failures: int = 5,
         lookback: float = 3600.0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         from airflow_provider_portkey.parameters import validate_parameters
+        from airflow_provider_portkey.polling.wait_state import DEFAULT_POLL_INTERVAL
         from airflow_provider_portkey.validation import validate_id
 
         self.thread_id = validate_id("thread_id", thread_id)
@@ -87,10 +88,12 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
         self.assistant_id = assistant_id if assistant_id is None else validate_id("assistant_id", assistant_id)
         self.metadata = _validate_metadata(metadata)
         self.portkey_conn_id = portkey_conn_id
-        self.poll_interval = poll_interval
+        self.poll_interval = DEFAULT_POLL_INTERVAL if poll_interval is None else poll_interval
         self.max_consecutive_failures = max_consecutive_failures
         self.lookback = lookback
         validate_parameters(self, rendered=True)
+        # Airflow compares triggers by their serialized arguments; 60 and 60.0 are one interval.
+        self.poll_interval, self.lookback = float(self.poll_interval), float(self.lookback)
         self._next_own_poll = 0.0
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -182,7 +185,7 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
     async def _emit(self, due: list[Run], tracker: RunTracker, state: AssetState) -> AsyncGenerator[TriggerEvent]:
         """Yield an event for each run, and note those that Airflow has stored."""
         if self.trigger_id is None or not state.has_store:
-            # A caller that comes back for more has the event; and without a store there is no deadline to meet.
+            # A caller that comes back for more has the event; without a store no state has to follow the sending.
             for run in due:
                 yield TriggerEvent(run)  # type: ignore[no-untyped-call]
                 tracker.emitted(run)
@@ -198,11 +201,11 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
             while waiting:
                 if not await waiting[0].sent(_DELIVERY_TIMEOUT):
                     self.log.warning("Airflow did not take an event within %.0f s.", _DELIVERY_TIMEOUT)
-                    waiting[0].leave()
-                gone, before = [payload for payload in waiting if payload.is_sent], tracker.to_dict()
-                for payload in gone:
+                    waiting[0].mark_sent()
+                sent, before = [payload for payload in waiting if payload.is_sent], tracker.to_dict()
+                for payload in sent:
                     tracker.emitted(payload.content)
-                waiting = [payload for payload in waiting if payload not in gone]
+                waiting = [payload for payload in waiting if payload not in sent]
                 try:
                     await state.save()
                 except asyncio.CancelledError:
@@ -244,7 +247,7 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
             return await _take_snapshot(client, self.thread_id, scope, seen)
 
     async def _after_failure(self, error: Exception, failures: int, *, own: bool) -> None:
-        """Give up at the limit; else pause where the failure was this watcher's own and asks for a pause."""
+        """Give up at the limit; else wait for the ``Retry-After`` of a failure that was this watcher's own."""
         from airflow_provider_portkey.polling.drivers import sleep_to_grid
         from airflow_provider_portkey.polling.poller import is_final
 
@@ -303,7 +306,7 @@ def _validate_statuses(statuses: object) -> list[str] | None:
     allowed = ", ".join(sorted(TERMINAL_STATUSES))
     if isinstance(statuses, str) or not isinstance(statuses, Iterable) or not (chosen := list(statuses)):
         raise PortkeyInvalidArgumentError("statuses", statuses, f"a list of some of {allowed}, or None for all")
-    if not all(status in TERMINAL_STATUSES for status in chosen):
+    if not all(isinstance(status, str) and status in TERMINAL_STATUSES for status in chosen):
         raise PortkeyInvalidArgumentError("statuses", chosen, f"terminal statuses of runs only: {allowed}")
     # In one order, since Airflow compares triggers by their arguments.
     return sorted(set(chosen))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,15 +12,26 @@ import pytest
 
 from airflow_provider_portkey.testing import PortkeyMockServer
 from dev.gateway import Gateway
-from dev.standalone import Standalone
+from dev.waiting import DEFAULT_TIMEOUT
+from tests.e2e.breakable import BreakableAirflow
 
-ROOT = Path(__file__).parents[2]
-#: Told from every other text in a log or a database.
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+#: Seconds that one wait may last although everything lives and moves.
+TIMEOUT = float(os.environ.get("E2E_TIMEOUT", DEFAULT_TIMEOUT))
+#: Unlike every other string in a log or a database.
 PORTKEY_KEY = "pk-e2e-7f3a9c51d2e84b06"
 PROVIDER_KEY = "sk-e2e-c0ffee5e17beef42"
 #: What the nightly example exports; its first run is older than every night of the tests.
 NIGHTLY_THREAD = "thread_nightly"
 NIGHTLY_THREAD_SINCE = 1_700_000_000
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The waits of these tests have limits of their own; far behind them stands one that ends a wait without any."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.timeout(6 * TIMEOUT))
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +42,7 @@ def provider() -> Iterator[PortkeyMockServer]:
 
 @pytest.fixture(scope="session")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Gateway(log=tmp_path_factory.mktemp("gateway") / "gateway.log") as gateway:
+    with Gateway(log=tmp_path_factory.mktemp("gateway") / "gateway.log", timeout=TIMEOUT) as gateway:
         yield gateway
 
 
@@ -44,14 +56,14 @@ def connection(provider: PortkeyMockServer, gateway: Gateway) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def airflow(
     connection: dict[str, Any], provider: PortkeyMockServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Standalone]:
+) -> Iterator[BreakableAirflow]:
     folder = tmp_path_factory.mktemp("airflow")
     # The nightly example exports the last night as soon as Airflow has parsed it.
     provider.add_run(thread_id=NIGHTLY_THREAD, created_at=NIGHTLY_THREAD_SINCE)
     dags = folder / "dags"
     # Without the scheduled one, which would start at once.
     shutil.copytree(ROOT / "example_dags", dags, ignore=shutil.ignore_patterns("*scheduled*"))
-    shutil.copytree(Path(__file__).parent / "dags", dags, dirs_exist_ok=True)
+    shutil.copytree(HERE / "dags", dags, dirs_exist_ok=True)
     # Seconds after which Airflow believes that a part is gone; its own defaults are made for slow networks.
     settings = {
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "10",
@@ -66,7 +78,9 @@ def airflow(
     }
     home = folder / "home"
     connections = {"portkey_default": connection, "portkey_direct": connection | {"host": provider.url}}
-    with Standalone(home, dags_folder=dags, connections=connections, settings=settings) as airflow:
+    with BreakableAirflow(
+        home, dags_folder=dags, connections=connections, settings=settings, timeout=TIMEOUT
+    ) as airflow:
         for dag_id in ("portkey_gate_and_export", "portkey_steps_to_xcom", "wait_deferred", "export", "response_poked"):
             airflow.wait_for_dag(dag_id)
         yield airflow

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_portkey.links import trace_id
-from tests.e2e.waiting import succeed, until
+from tests.e2e.waiting import succeed
 
 
 def task(airflow, dag_id: str, dag_run_id: str, task_id: str) -> dict:
@@ -30,7 +30,7 @@ def test_gate_and_export(airflow, provider, tmp_path, connection):
         airflow,
         "portkey_gate_and_export",
         dag_run_id,
-        lazy_attribute=lambda _, tasks: seen.update((name, each["state"]) for name, each in tasks.items()),
+        on_poll=lambda _, tasks: seen.update((name, each["state"]) for name, each in tasks.items()),
     )
     assert ("wait_for_run", "deferred") in seen
     manifest = airflow.api.xcom("portkey_gate_and_export", dag_run_id, "export_steps")
@@ -67,12 +67,12 @@ def test_a_rescheduled_wait_logs_each_status_once_and_keeps_its_count(airflow, p
 def test_a_wait_outlives_its_triggerer(airflow, provider):
     provider.add_run(thread_id="thread_1", run_id="run_orphan", statuses="in_progress")
     dag_run_id = airflow.api.trigger("wait_deferred", {"thread_id": "thread_1", "run_id": "run_orphan"})
-    until(lambda: polls(provider, "run_orphan") >= 3, 60, "poll by the triggerer")
+    airflow.wait_for(lambda: polls(provider, "run_orphan") >= 3, "poll by the triggerer")
     airflow.kill("triggerer")
     assert task(airflow, "wait_deferred", dag_run_id, "wait")["state"] == "deferred"
     seen = polls(provider, "run_orphan")
     airflow.start_component("triggerer")
-    until(lambda: polls(provider, "run_orphan") >= seen + 2, 90, "poll by the new triggerer")
+    airflow.wait_for(lambda: polls(provider, "run_orphan") >= seen + 2, "poll by the new triggerer")
     provider.fault(merge={"status": "completed"}, path="*/runs/run_orphan", times=None)
     succeed(airflow, "wait_deferred", dag_run_id)
     assert task(airflow, "wait_deferred", dag_run_id, "wait")["try_number"] == 1
@@ -82,10 +82,10 @@ def test_a_wait_outlives_its_triggerer(airflow, provider):
 def test_marking_a_deferred_task_cancels_the_run(airflow, provider, state):
     provider.add_run(thread_id="thread_1", run_id="run_marked", statuses="in_progress")
     dag_run_id = airflow.api.trigger("wait_deferred", {"thread_id": "thread_1", "run_id": "run_marked"})
-    until(lambda: polls(provider, "run_marked") >= 3, 60, "poll by the triggerer")
+    airflow.wait_for(lambda: polls(provider, "run_marked") >= 3, "poll by the triggerer")
     airflow.api.set_task_state("wait_deferred", dag_run_id, "wait", state)
     cancel = "/v1/threads/thread_1/runs/run_marked/cancel"
-    until(lambda: cancel in [request.path for request in provider.requests], 60, "cancel at the provider")
+    airflow.wait_for(lambda: cancel in [request.path for request in provider.requests], "cancel at the provider")
     assert [request.path for request in provider.requests].count(cancel) == 1
 
 
@@ -95,12 +95,12 @@ def test_a_killed_worker_leaves_no_half_file_and_the_retry_writes_it_whole(airfl
     slow = provider.fault(delay=1.0, path="*/runs/run_killed/steps", times=6)
     conf = {"thread_id": "thread_1", "run_id": "run_killed", "path": str(path)}
     dag_run_id = airflow.api.trigger("export", conf)
-    until(lambda: slow.struck >= 3, 60, "third page")
+    airflow.wait_for(lambda: slow.struck >= 3, "third page")
     airflow.kill("task")
     assert not path.exists()
     present = []
-    look = lambda *_: present.append(path.read_bytes() if path.exists() else None)  # noqa: E731
-    succeed(airflow, "export", dag_run_id, lazy_attribute=look)
+    read_file = lambda *_: present.append(path.read_bytes() if path.exists() else None)  # noqa: E731
+    succeed(airflow, "export", dag_run_id, on_poll=read_file)
     assert task(airflow, "export", dag_run_id, "export")["try_number"] == 2
     whole = path.read_bytes()
     assert len(whole.splitlines()) == 900

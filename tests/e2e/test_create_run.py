@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.e2e.waiting import succeed, until
+from tests.e2e.waiting import succeed
 
 GOING = [("queued", 0), ("in_progress", 1)]
 
@@ -49,8 +49,8 @@ def test_a_killed_worker_does_not_start_a_second_run(airflow, provider):
     thread_id = "thread_killed"
     provider.plan("runs", statuses=[*GOING, ("completed", 15)])
     dag_run_id = start(airflow, provider, "poked", thread_id)
-    until(lambda: posts(provider, thread_id, "/runs"), 60, "run")
-    until(lambda: looks(provider, thread_id), 60, "look at it")
+    airflow.wait_for(lambda: posts(provider, thread_id, "/runs"), "run")
+    airflow.wait_for(lambda: looks(provider, thread_id), "look at it")
     airflow.kill("task")
     succeed(airflow, "run_poked", dag_run_id)
     assert airflow.api.task_instances("run_poked", dag_run_id)["ask"]["try_number"] == 2
@@ -64,10 +64,10 @@ def test_a_deferred_task_that_is_marked_failed_cancels_its_run_once(airflow, pro
     provider.plan("runs", statuses=GOING)
     dag_run_id = start(airflow, provider, "deferred", thread_id)
     # The worker looks once; what looks later is the triggerer.
-    until(lambda: looks(provider, thread_id) >= 3, 60, "look by the triggerer")
+    airflow.wait_for(lambda: looks(provider, thread_id) >= 3, "look by the triggerer")
     assert airflow.api.task_instances("run_deferred", dag_run_id)["ask"]["state"] == "deferred"
     airflow.api.set_task_state("run_deferred", dag_run_id, "ask", "failed")
-    until(lambda: posts(provider, thread_id, "/cancel"), 60, "cancel")
-    airflow.api.wait_for_run("run_deferred", dag_run_id)
+    airflow.wait_for(lambda: posts(provider, thread_id, "/cancel"), "cancel")
+    airflow.wait_for_run("run_deferred", dag_run_id)
     assert len(posts(provider, thread_id, "/cancel")) == 1
     assert len(posts(provider, thread_id, "/runs")) == 1

@@ -9,8 +9,6 @@ from collections import Counter
 
 import pytest
 
-from tests.e2e.waiting import until
-
 #: How often the triggerer is killed. Forty take a quarter of an hour.
 RESTARTS = int(os.environ.get("E2E_KILLS", "3"))
 
@@ -46,14 +44,13 @@ def watched(airflow, provider):
         time.sleep(2)
         return bool(told(airflow))
 
-    until(first_told, 120, "event")
+    airflow.wait_for(first_told, "event")
     # Those before the first look are no news; those after it are told like any others.
-    until(lambda: probes[-1] in told(airflow), 60, "event of the last run")
+    airflow.wait_for(lambda: probes[-1] in told(airflow), "event of the last run")
     yield probes[probes.index(told(airflow)[0]) :]
     airflow.api.call("PATCH", "/dags/on_run_end", {"is_paused": True})
 
 
-@pytest.mark.timeout(300 + 60 * RESTARTS)
 def test_no_run_is_lost_however_often_the_triggerer_is_killed(airflow, provider, watched):
     chance = random.Random(1)
     ended = list(watched)
@@ -72,13 +69,13 @@ def test_no_run_is_lost_however_often_the_triggerer_is_killed(airflow, provider,
         begin(2)
         airflow.start_component("triggerer")
         last = begin(4)
-        until(lambda last=last: last in told(airflow), 120, "event after the restart")
-    until(lambda: set(told(airflow)) >= set(ended), 60, "event of every run")
+        airflow.wait_for(lambda last=last: last in told(airflow), "event after the restart")
+    airflow.wait_for(lambda: set(told(airflow)) >= set(ended), "event of every run")
     # A kill between the two transactions of an event and of the state repeats what was handed over then, nothing else.
     events = Counter(told(airflow))
     repeated = [run_id for run_id, times in events.items() if times > 1]
     print(f"{RESTARTS} kills, {len(ended)} runs, {len(repeated)} told twice: {repeated}")
     assert set(events) == set(ended)
     assert sum(events.values()) - len(ended) <= RESTARTS
-    until(lambda: handled(airflow), 120, "DAG run for an event")
+    airflow.wait_for(lambda: handled(airflow), "DAG run for an event")
     assert set(handled(airflow)) <= set(ended)

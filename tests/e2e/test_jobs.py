@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.e2e.waiting import succeed, until
+from tests.e2e.waiting import succeed
 
 
 def responses(provider, question: str) -> int:
@@ -26,9 +26,9 @@ def test_a_response_is_made_once_and_waited_for(airflow, provider, mode):
 def test_a_killed_worker_does_not_make_a_second_response(airflow, provider):
     provider.plan("responses", statuses=[("in_progress", 0), ("completed", 15)])
     dag_run_id = airflow.api.trigger("response_poked", {"question": "Still there?"})
-    until(lambda: responses(provider, "Still there?"), 60, "response")
+    airflow.wait_for(lambda: responses(provider, "Still there?"), "response")
     looks = len(provider.requests)
-    until(lambda: len(provider.requests) > looks, 60, "look at it")
+    airflow.wait_for(lambda: len(provider.requests) > looks, "look at it")
     airflow.kill("task")
     succeed(airflow, "response_poked", dag_run_id)
     assert airflow.api.task_instances("response_poked", dag_run_id)["ask"]["try_number"] == 2
@@ -48,7 +48,7 @@ def test_a_batch_survives_the_death_of_its_worker(airflow, provider, tmp_path):
     earlier = len(provider.requests)
     provider.plan("batches", statuses=[("validating", 0), ("in_progress", 2), ("completed", 14)])
     dag_run_id = airflow.api.trigger("batch", {"input": str(source), "output": str(target)})
-    until(lambda: count(provider, "GET", "/v1/batches/", since=earlier), 60, "look at the batch")
+    airflow.wait_for(lambda: count(provider, "GET", "/v1/batches/", since=earlier), "look at the batch")
     airflow.kill("task")
     succeed(airflow, "batch", dag_run_id)
     assert count(provider, "POST", "/v1/files", since=earlier) == 1
@@ -65,7 +65,7 @@ def test_log_exports_survive_the_death_of_their_worker(airflow, provider, tmp_pa
     provider.plan("log_exports", times=None, statuses=[("in_progress", 0), ("success", 12)])
     path = tmp_path / "logs.jsonl"
     dag_run_id = airflow.api.trigger("logs", {"start": start, "end": end, "path": str(path)})
-    until(lambda: count(provider, "POST", "/start", since=earlier) >= 2, 60, "start of both parts")
+    airflow.wait_for(lambda: count(provider, "POST", "/start", since=earlier) >= 2, "start of both parts")
     airflow.kill("task")
     succeed(airflow, "logs", dag_run_id)
     assert count(provider, "POST", "/start", since=earlier) == 2

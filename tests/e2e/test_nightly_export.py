@@ -11,10 +11,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
 import requests
 
-from tests.e2e.waiting import succeed, until
+from tests.e2e.waiting import succeed
 
 #: Each costs some twenty seconds until Airflow has noticed; more of them by hand.
 KILLS = int(os.environ.get("E2E_KILLS", "4"))
@@ -57,7 +56,6 @@ def content(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
-@pytest.mark.timeout(600)
 def test_a_week_is_backfilled_and_a_cleared_night_is_the_same(airflow, provider):
     for night in (FIRST_NIGHT + day * DAY for day in range(7)):
         for hour in (1, 13):
@@ -67,7 +65,7 @@ def test_a_week_is_backfilled_and_a_cleared_night_is_the_same(airflow, provider)
     week = {"from_date": FIRST_NIGHT.isoformat(), "to_date": (FIRST_NIGHT + 6 * DAY).isoformat()}
     body = {"dag_id": "portkey_nightly_export", **week, "max_active_runs": 1}
     backfill = airflow.api.call("POST", "/backfills", body)["id"]
-    until(lambda: airflow.api.get(f"/backfills/{backfill}")["completed_at"], 400, "end of the backfill")
+    airflow.wait_for(lambda: airflow.api.get(f"/backfills/{backfill}")["completed_at"], "end of the backfill")
 
     steps = airflow.folder.parent / "exports" / "steps"
     nights = [steps / f"window_start={FIRST_NIGHT + day * DAY:%Y%m%dT%H%M%SZ}" for day in range(7)]
@@ -111,7 +109,6 @@ def add_night(provider, night: datetime, *, unfinished_for: float) -> None:
         )
 
 
-@pytest.mark.timeout(300 + 90 * KILLS)
 def test_every_step_stands_exactly_once_whatever_was_killed(airflow, provider, tmp_path):
     chance = random.Random(20261001)
     # Else a night would be over before anything is killed.
@@ -135,22 +132,22 @@ def test_every_step_stands_exactly_once_whatever_was_killed(airflow, provider, t
             add_night(provider, night, unfinished_for=60)
             dag_run_id, night = export(night), night + DAY
         moment = asked() + chance.randint(1, 40)
-        until(lambda at=moment: asked() >= at or is_over(), 120, "next moment")
+        airflow.wait_for(lambda at=moment: asked() >= at or is_over(), "next moment")
         victim = VICTIMS[kills.total() % len(VICTIMS)]
         if airflow.processes_of(victim):
             airflow.kill(victim)
             kills[victim] += 1
             if victim != "task":
                 airflow.start_component(victim)
-    succeed(airflow, "nightly", dag_run_id, seconds=300)
+    succeed(airflow, "nightly", dag_run_id)
 
     def all_ended() -> bool:
         listings = [ask(provider, f"/threads/{thread_id}/runs", limit=100) for thread_id in THREADS]
         return all(run["status"] == "completed" for listing in listings for run in listing["data"])
 
-    until(all_ended, 120, "end of every run")
+    airflow.wait_for(all_ended, "end of every run")
     # A night without runs of its own, for what the last one has left.
-    succeed(airflow, "nightly", export(night), seconds=300)
+    succeed(airflow, "nightly", export(night))
     truth = Counter(step for thread_id in THREADS for step in steps_of(provider, thread_id, since=FIRST_NIGHT))
     print(f"{kills.total()} kills, {(night - FIRST_NIGHT).days} nights, {truth.total()} steps")
     assert landed(folder) == truth

@@ -25,9 +25,9 @@ from airflow_provider_portkey.exceptions import (
     PortkeyWindowTooFullError,
 )
 from airflow_provider_portkey.log_export.plan import make_plan
+from airflow_provider_portkey.polling import coalescing
 from airflow_provider_portkey.testing import PortkeyMockServer
 from airflow_provider_portkey.transfers.logs_to_object_storage import PortkeyLogsToObjectStorageOperator
-from airflow_provider_portkey.triggers import job as trigger_module
 
 START, END = "2026-07-25T00:00:00Z", "2026-07-25T01:00:00Z"
 MODES = ("poke", "reschedule", "deferred")
@@ -46,12 +46,12 @@ class Store(dict):
 
 @pytest.fixture
 def portkey(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyMockServer]:
-    """A mock server whose exports take no time, and nobody waits between two looks."""
+    """A mock server whose exports take no time, and polls follow each other at once."""
 
     async def asleep(seconds: float) -> None:
         pass
 
-    monkeypatch.setattr(trigger_module, "sleep_to_grid", asleep)
+    monkeypatch.setattr(coalescing, "sleep_to_grid", asleep)
     monkeypatch.setattr("airflow_provider_portkey.client.downloads.wait_before_retry", lambda *args: 0.0)
     with PortkeyMockServer(job_seconds=0) as mock_server:
         monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
@@ -81,16 +81,12 @@ class Task:
                 return self._resume(deferred)
 
     def _resume(self, deferred: TaskDeferred) -> dict[str, Any]:
-        while True:
-            self.deferred += 1
-            classpath, arguments = deferred.trigger.serialize()
-            module, _, name = classpath.rpartition(".")
-            trigger = getattr(__import__(module, fromlist=[name]), name)(**json.loads(json.dumps(arguments)))
-            event = json.loads(json.dumps(asyncio.run(anext(trigger.run())).payload))
-            try:
-                return self._make().resume_execution("execute_complete", {"event": event}, self.context(None))
-            except TaskDeferred as again:
-                deferred = again
+        self.deferred += 1
+        classpath, arguments = deferred.trigger.serialize()
+        module, _, name = classpath.rpartition(".")
+        trigger = getattr(__import__(module, fromlist=[name]), name)(**json.loads(json.dumps(arguments)))
+        event = json.loads(json.dumps(asyncio.run(anext(trigger.run())).payload))
+        return self._make().resume_execution("execute_complete", {"event": event}, self.context(None))
 
     def _make(self) -> PortkeyLogsToObjectStorageOperator:
         return PortkeyLogsToObjectStorageOperator(task_id="logs", poke_interval=0, timeout=300, **self._arguments)
@@ -249,7 +245,7 @@ def test_too_many_logs_in_one_second_start_nothing(portkey, tmp_path, small_expo
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("spelling", "status"), [("schema", "failed"), ("guide", "failure")])
-def test_a_bad_end_fails_and_a_cleared_task_repeats_that_part_only(portkey, tmp_path, mode, spelling, status):
+def test_a_failure_fails_and_a_cleared_task_repeats_that_part_only(portkey, tmp_path, mode, spelling, status):
     portkey.log_exports.settings(spelling=spelling, max_rows=100)
     portkey.add_logs(150, START, END)
     portkey.plan("log_exports", statuses="success")
@@ -257,7 +253,7 @@ def test_a_bad_end_fails_and_a_cleared_task_repeats_that_part_only(portkey, tmp_
     task = Task(mode, tmp_path / "logs.jsonl")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(make_plan.__kwdefaults__, "limit", 100)
-        with pytest.raises(PortkeyRemoteJobFailedError, match=f"ended as {status}"):
+        with pytest.raises(PortkeyRemoteJobFailedError, match=f"finished as {status}"):
             task.run()
         task.max_tries += 1
         manifest = task.run()
@@ -307,7 +303,7 @@ def crashing(calls: list[int], at: int, after: bool, call: Any) -> Any:
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("what", ["request to Portkey", "thing remembered", "file landed"])
+@pytest.mark.parametrize("what", ["request to Portkey", "thing remembered", "file written"])
 def test_a_crash_at_any_point_starts_each_export_once_and_loses_nothing(
     portkey, tmp_path, small_exports, monkeypatch, mode, what, after
 ):
@@ -317,7 +313,7 @@ def test_a_crash_at_any_point_starts_each_export_once_and_loses_nothing(
     owner, name = {
         "request to Portkey": (PortkeyClient, "_send"),
         "thing remembered": (Store, "set"),
-        "file landed": (os, "replace"),
+        "file written": (os, "replace"),
     }[what]
     crashes = 0
     for at in range(1_000):
@@ -341,4 +337,4 @@ def test_a_crash_at_any_point_starts_each_export_once_and_loses_nothing(
         if not crashed:
             break
     assert crashes == at == len(calls)
-    assert crashes >= (1 if what == "file landed" else 3)
+    assert crashes >= {"request to Portkey": 3, "thing remembered": 2, "file written": 1}[what]

@@ -1,13 +1,19 @@
-"""What the tests of several packages share: the three modes of a wait, and a clock that only sleeping moves."""
+"""What the tests of several packages share: modes of a wait, clocks, a mock server, and sleeps that take no time."""
 
 from __future__ import annotations
 
+import asyncio
 import importlib
+import json
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
+
+from airflow_provider_portkey.testing import PortkeyMockServer
 
 #: The modules of this package that read the time during a wait.
 _TIMED = ("tasks.wait", "operators.run", "triggers.job", "polling.coalescing")
@@ -63,3 +69,56 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
         monkeypatch.setattr(f"{base}._orig_start_date", lambda **_: clock.rescheduled)
         monkeypatch.setattr(f"{base}._is_metadatabase_mysql", lambda: False)
     return clock
+
+
+class OffsetClock:
+    """The time of the machine, which a test can put forward."""
+
+    def __init__(self) -> None:
+        self._offset = 0.0
+
+    def time(self) -> float:
+        return time.time() + self._offset
+
+    def advance(self, seconds: float) -> None:
+        self._offset += seconds
+
+
+@pytest.fixture
+def server_clock() -> OffsetClock:
+    """The clock of the mock server; a module with another clock overrides this fixture."""
+    return OffsetClock()
+
+
+@pytest.fixture
+def mock_server(monkeypatch: pytest.MonkeyPatch, server_clock: OffsetClock) -> Iterator[PortkeyMockServer]:
+    """A mock server; ``portkey_default`` is the connection to it."""
+    with PortkeyMockServer(clock=server_clock.time) as mock_server:
+        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
+        yield mock_server
+
+
+@pytest.fixture
+def replace_sleep(monkeypatch: pytest.MonkeyPatch) -> Callable[[object], None]:
+    """Put a coroutine function in the place of the sleep between two polls."""
+
+    from airflow_provider_portkey.polling import coalescing, drivers
+
+    def replace(sleep: object) -> None:
+        for module in (coalescing, drivers):
+            monkeypatch.setattr(module, "sleep_to_grid", sleep)
+
+    return replace
+
+
+@pytest.fixture
+def pauses(replace_sleep: Callable[[object], None]) -> list[float]:
+    """The seconds between polls, to a tenth; none of them is slept."""
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(round(seconds, 1))
+        await asyncio.sleep(0.001)
+
+    replace_sleep(sleep)
+    return pauses

@@ -3,6 +3,8 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,33 +17,53 @@ ALL = {
     for name, value in vars(exceptions).items()
     if inspect.isclass(value) and value.__module__ == exceptions.__name__
 }
-FAIL_AT_ONCE = {
-    "PortkeyInvalidArgumentError",
-    "PortkeyRemoteJobFailedError",
-    "PortkeyRunFailedError",
-    "PortkeyRunsFailedError",
-    "PortkeyActionRequiredError",
-    "PortkeySubmissionUnknownError",
-    "PortkeyToolCallFailedError",
-    "PortkeyXComTooLargeError",
-    "PortkeyDestinationExistsError",
-    "PortkeyBatchInputInvalidError",
-    "PortkeyBatchRequestsFailedError",
-    "PortkeyLineInvalidError",
-    "PortkeyWindowTooFullError",
-}
-TIME_OUTS = {"PortkeyWaitTimeoutError"}
+#: A line of the module's diagram: indentation, name, and what Airflow does with the task.
+DIAGRAM = re.findall(r"^( *)[*+-] (\w+)(?: \((fail|timeout)\))?$", exceptions.__doc__ or "", re.MULTILINE)
 REQUEST_ERRORS = [value for value in ALL.values() if issubclass(value, exceptions.PortkeyRequestError)]
+#: A value for each parameter of the constructors.
+ARGUMENTS: dict[str, Any] = {
+    "message": "a message",
+    "field": "limit",
+    "value": 0,
+    "expected": "a number",
+    "server_message": "no",
+    "status_code": 429,
+    "refused_by": "provider",
+    "trace_id": "trace-1",
+    "request_id": "req_1",
+    "retry_after": 1.5,
+    "request_sent": False,
+    "status": "failed",
+    "job": {"id": "run_1"},
+    "tool": "search",
+    "call_id": "call_1",
+    "problems": ["line 1"],
+    "bad_lines": 1,
+    "manifest": {"rows": 1},
+}
 
 
-@pytest.mark.parametrize("name", sorted(ALL))
-def test_the_base_class_tells_airflow_whether_to_fail_to_time_out_or_to_retry(name: str) -> None:
+def test_the_diagram_shows_every_class_below_its_base() -> None:
+    path: list[str] = []
+    shown = {}
+    for indent, name, _ in DIAGRAM:
+        path = [*path[: len(indent) // 2], name]
+        shown[name] = path[-2] if len(path) > 1 else None
+
+    assert list(shown) == list(ALL)
+    assert shown.pop("PortkeyError") is None
+    assert shown == {name: error.__base__.__name__ for name, error in ALL.items() if name != "PortkeyError"}
+
+
+@pytest.mark.parametrize(("name", "consequence"), [(name, consequence) for _, name, consequence in DIAGRAM])
+def test_the_base_class_decides_whether_airflow_fails_times_out_or_retries(name: str, consequence: str) -> None:
     error = ALL[name]
 
+    assert name.endswith("Error")
     assert issubclass(error, exceptions.PortkeyError)
     assert issubclass(error, AirflowException)
-    assert issubclass(error, AirflowFailException) is (name in FAIL_AT_ONCE)
-    assert issubclass(error, AirflowSensorTimeout) is (name in TIME_OUTS)
+    assert issubclass(error, AirflowFailException) is (consequence == "fail")
+    assert issubclass(error, AirflowSensorTimeout) is (consequence == "timeout")
 
 
 @pytest.mark.parametrize(
@@ -70,11 +92,11 @@ def test_the_base_class_tells_airflow_whether_to_fail_to_time_out_or_to_retry(na
         (599, exceptions.PortkeyServerError),
     ],
 )
-def test_each_status_stands_for_one_error(status: int, error: type[Exception]) -> None:
+def test_each_http_status_has_one_exception_class(status: int, error: type[Exception]) -> None:
     assert exceptions.error_for_status(status) is error
 
 
-def test_what_may_succeed_a_moment_later_is_transient_and_nothing_else() -> None:
+def test_only_errors_that_may_pass_are_transient() -> None:
     transient = {error.__name__ for error in REQUEST_ERRORS if error.transient}
 
     assert transient == {
@@ -85,32 +107,18 @@ def test_what_may_succeed_a_moment_later_is_transient_and_nothing_else() -> None
     }
 
 
-ATTRIBUTES = {
-    "server_message": "no",
-    "status_code": 429,
-    "refused_by": "provider",
-    "trace_id": "trace-1",
-    "request_id": "req_1",
-    "retry_after": 1.5,
-}
+def make(error: type[Exception]) -> Exception:
+    """Return an exception with a value for each parameter of its constructor."""
+    parameters = [one for one in inspect.signature(error.__init__).parameters.values() if one.name in ARGUMENTS]
+    keywords = {one.name: ARGUMENTS[one.name] for one in parameters if one.kind is one.KEYWORD_ONLY}
+    positional = [ARGUMENTS[one.name] for one in parameters if one.name not in keywords]
+    return error(*(positional or ["a message"]), **keywords)
 
 
 @pytest.mark.parametrize("again", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy])
-@pytest.mark.parametrize(
-    "error",
-    [
-        *[one("a message", **ATTRIBUTES) for one in REQUEST_ERRORS if one is not exceptions.PortkeyUnreachableError],
-        exceptions.PortkeyUnreachableError("a message", server_message="broken", request_sent=False),
-        exceptions.PortkeyRunFailedError("a message", status="failed", job={"id": "run_1"}),
-        exceptions.PortkeyConnectionInvalidError("a message"),
-        exceptions.PortkeyPaginationError("a message"),
-        exceptions.PortkeyWaitTimeoutError("a message"),
-        exceptions.PortkeyXComTooLargeError("a message"),
-        exceptions.PortkeyInvalidArgumentError("limit", 0, "more"),
-    ],
-    ids=lambda error: type(error).__name__,
-)
-def test_an_error_survives_pickling_with_all_that_it_knows(again: Any, error: Exception) -> None:
+@pytest.mark.parametrize("name", ALL)
+def test_an_exception_survives_pickling_with_its_attributes(again: Any, name: str) -> None:
+    error = make(ALL[name])
     survivor = again(error)
 
     assert type(survivor) is type(error)
@@ -118,7 +126,7 @@ def test_an_error_survives_pickling_with_all_that_it_knows(again: Any, error: Ex
     assert vars(survivor) == vars(error)
 
 
-def test_a_refused_value_is_named_shown_and_put_right() -> None:
+def test_an_invalid_argument_is_named_with_its_value_and_what_is_expected() -> None:
     error = exceptions.PortkeyInvalidArgumentError("limit", "many", "a whole number from 1 to 100")
 
     assert str(error) == "limit='many' is not valid: expected a whole number from 1 to 100."
@@ -131,9 +139,16 @@ def test_a_failed_job_keeps_a_copy_of_the_job() -> None:
     job["status"] = "changed"
 
     assert (error.status, error.job) == ("failed", {"id": "run_1", "status": "failed"})
-    assert exceptions.PortkeyRunFailedError("no more is known").job == {}
+    assert exceptions.PortkeyRunFailedError("no details").job == {}
 
 
-def test_an_unreachable_server_may_have_got_the_request_unless_it_is_said() -> None:
+def test_a_request_counts_as_sent_by_default() -> None:
     assert exceptions.PortkeyUnreachableError("broken").request_sent is True
     assert exceptions.PortkeyUnreachableError("refused", request_sent=False).request_sent is False
+
+
+def test_every_exception_is_on_the_troubleshooting_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text()
+
+    bases = {"PortkeyError", "PortkeyRequestError"}
+    assert [name for name in ALL if name not in bases and name not in page] == []

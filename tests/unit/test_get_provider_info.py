@@ -21,7 +21,7 @@ INFO = get_provider_info()
 (CONNECTION_TYPE,) = INFO["connection-types"]
 FROM_METADATA = tuple(int(part) for part in airflow_version.split(".")[:2]) >= (3, 3)
 BEFORE_3_3 = pytest.mark.skipif(not FROM_METADATA, reason="before 3.3 Airflow renders the form from the hook's methods")
-#: Modules for what came with that version.
+#: Modules that need that version.
 FROM_3_0 = {"airflow_provider_portkey.triggers.run_event"}
 
 #: Label, types and format of each field, in the order of the form.
@@ -43,7 +43,7 @@ FORM = {
 
 @pytest.fixture(scope="module")
 def rendered() -> dict[str, Any]:
-    """The connection form as Airflow's API gives it to the browser."""
+    """The connection form as Airflow's API returns it."""
     from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
 
     (form,) = [one for one in HookMetaService.hook_meta_data() if one.connection_type == "portkey"]
@@ -99,7 +99,7 @@ def test_airflow_discovers_the_installed_package() -> None:
     assert provider.version == metadata.version("airflow-provider-portkey")
 
 
-def test_the_name_of_the_package_is_the_distributions() -> None:
+def test_the_package_name_is_that_of_the_distribution() -> None:
     distribution = metadata.distribution(INFO["package-name"])
 
     assert distribution.metadata["Name"] == INFO["package-name"]
@@ -107,13 +107,13 @@ def test_the_name_of_the_package_is_the_distributions() -> None:
     assert entry_point.load()() == INFO
 
 
-def test_the_card_fits_airflows_own_schema() -> None:
+def test_the_metadata_fits_airflows_own_schema() -> None:
     schema = json.loads(resources.files("airflow").joinpath("provider_info.schema.json").read_text())
 
     jsonschema.validate(INFO, schema)
 
 
-def test_the_connection_type_is_the_hooks() -> None:
+def test_the_connection_type_is_that_of_the_hook() -> None:
     assert CONNECTION_TYPE["connection-type"] == PortkeyHook.conn_type == "portkey"
     assert CONNECTION_TYPE["hook-name"] == PortkeyHook.hook_name
     assert CONNECTION_TYPE["hook-class-name"] == f"{PortkeyHook.__module__}.{PortkeyHook.__qualname__}"
@@ -148,7 +148,7 @@ def test_every_module_that_is_listed_can_be_imported(name: str) -> None:
         ("transfers", "transfers.steps_to_object_storage"),
     ],
 )
-def test_what_users_import_is_listed(kind: str, name: str) -> None:
+def test_public_modules_are_listed(kind: str, name: str) -> None:
     listed = [each for entry in INFO[kind] for each in entry.get("python-modules", [entry.get("python-module")])]
 
     assert f"airflow_provider_portkey.{name}" in listed
@@ -160,7 +160,7 @@ def test_keys_are_spelt_with_hyphens() -> None:
             return [key for entry in value for key in keys(entry, path)]
         if not isinstance(value, dict):
             return []
-        # The names of fields and options are our own, and Airflow spells those of an option's parts with underscores.
+        # Names of fields and options are our own; Airflow spells the keys of an option with underscores.
         own = [] if path in ("conn-fields", "options", "trace_url") else list(value)
         return own + [key for name, entry in value.items() for key in keys(entry, name)]
 
@@ -168,10 +168,10 @@ def test_keys_are_spelt_with_hyphens() -> None:
     assert {"conn-fields", "ui-field-behaviour", "hidden-fields"} <= set(keys(INFO))
 
 
-def test_the_card_imports_nothing() -> None:
+def test_the_metadata_imports_nothing() -> None:
     code = (
         "import sys; source = open(sys.argv[1]).read(); before = set(sys.modules);"
-        "names = {}; exec(compile(source, 'card', 'exec'), names);"
+        "names = {}; exec(compile(source, 'metadata', 'exec'), names);"
         "assert names['get_provider_info']()['name'] == 'Portkey';"
         "print(*sorted(set(sys.modules) - before))"
     )

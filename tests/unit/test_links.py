@@ -17,7 +17,7 @@ ID = "515f1b00ef4e1c2002c9febc63aee584"
 
 def task_classes() -> list[type[BaseOperator]]:
     info = get_provider_info()
-    names = [name for room in ("sensors", "operators") for entry in info[room] for name in entry["python-modules"]]
+    names = [name for kind in ("sensors", "operators") for entry in info[kind] for name in entry["python-modules"]]
     modules = [importlib.import_module(name) for name in (*names, *(one["python-module"] for one in info["transfers"]))]
     return [
         value
@@ -27,7 +27,7 @@ def task_classes() -> list[type[BaseOperator]]:
     ]
 
 
-def test_a_trace_id_never_changes() -> None:
+def test_a_trace_id_is_the_same_at_each_call() -> None:
     assert trace_id("reports", "manual__2026-11-22", "wait", -1, 2) == ID
     assert trace_id_of(KEY) == ID
 
@@ -35,12 +35,12 @@ def test_a_trace_id_never_changes() -> None:
 @pytest.mark.parametrize(
     "other", [{"dag_id": "d"}, {"run_id": "r"}, {"task_id": "t"}, {"map_index": 0}, {"try_number": 1}]
 )
-def test_each_try_of_each_task_has_its_own(other: dict[str, Any]) -> None:
+def test_each_try_of_each_task_has_its_own_trace_id(other: dict[str, Any]) -> None:
     assert trace_id_of(KEY._replace(**other)) != ID
 
 
 @pytest.mark.parametrize("ti", [None, SimpleNamespace(task_id="wait", try_number=1)])
-def test_what_is_no_task_instance_has_none(ti: Any) -> None:
+def test_an_object_that_is_no_task_instance_has_no_trace_id(ti: Any) -> None:
     assert trace_id_of(ti) is None
 
 
@@ -48,11 +48,11 @@ def link(**key: Any) -> str:
     return PortkeyTraceLink().get_link(BaseOperator(task_id="wait"), ti_key=KEY._replace(**key))
 
 
-def test_the_link_leads_to_portkeys_service() -> None:
+def test_the_default_link_is_portkeys_own_dashboard() -> None:
     assert link() == f"https://app.portkey.ai/logs?trace_id={ID}" == TRACE_URL.format(trace_id=ID)
 
 
-def test_the_link_leads_where_the_setting_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_setting_replaces_the_url_of_the_link(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__PORTKEY__TRACE_URL", "https://portkey.test/{workspace}/traces/{trace_id}?x={trace_id}")
 
     assert link() == f"https://portkey.test/{{workspace}}/traces/{ID}?x={ID}"
@@ -96,6 +96,6 @@ def test_the_link_survives_serialisation(mapped: bool, stored_dag: Callable[[Any
     for task_id in ("wait", "keep"):
         (one,) = found.get_task(task_id).operator_extra_links
         assert one.name == "Portkey trace"
-        # Airflow 2 makes the link itself again, 3 a reader of the XCom that the worker has left.
+        # Airflow 2 restores the link itself, Airflow 3 a reader of the XCom that the worker has written.
         assert isinstance(one, PortkeyTraceLink) or one.xcom_key == PortkeyTraceLink().xcom_key
         assert found.get_task(task_id).extra_links == ["Portkey trace"]

@@ -38,3 +38,28 @@ def test_rendered_strings_become_values() -> None:
 def test_every_parameter_refuses_nonsense_by_its_name(name: str) -> None:
     with pytest.raises(PortkeyInvalidArgumentError, match=rf"^{name}=<object"):
         validate_parameters(SimpleNamespace(**{name: object()}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("on_requires_action", "panic"),
+        ("max_consecutive_failures", 0),
+        ("max_consecutive_failures", True),
+        ("max_consecutive_failures", "five"),
+        ("poke_interval", float("nan")),
+        ("poke_interval", -1),
+        ("wait_for", "some"),
+        ("max_failed_runs", -1),
+        ("max_failed_runs", True),
+        ("max_failed_runs", 0.1),
+        ("created_within", 0),
+        ("created_within", float("nan")),
+        ("poll_interval", 0),
+        ("poll_interval", True),
+        ("lookback", -1),
+    ],
+)
+def test_a_wait_refuses_a_wrong_value_by_its_name(name: str, value: object) -> None:
+    with pytest.raises(PortkeyInvalidArgumentError, match=rf"^{name}={value!r}"):
+        validate_parameters(SimpleNamespace(**{name: value}))

@@ -18,7 +18,8 @@ J = TypeVar("J", bound=Job)
 
 
 class JobResource(ABC, Generic[J]):
-    """Jobs of one kind. A subclass declares the class variables, :meth:`serialize` and further routes.
+    """
+    Jobs of one kind. A subclass declares the class variables, :meth:`serialize` and further routes.
 
     :param store: shared with the other resources.
     """
@@ -59,7 +60,8 @@ class JobResource(ABC, Generic[J]):
         """Complete a new job before its first update."""
 
     def add(self, **parameters: Any) -> dict[str, Any]:
-        """Add a job.
+        """
+        Add a job.
 
         :param parameters: those of the kind's job class.
         :return: the job's object.
@@ -75,7 +77,8 @@ class JobResource(ABC, Generic[J]):
             return self.serialize(job)
 
     def create(self, body: Mapping[str, Any], **defaults: Any) -> J:
-        """Add a job for a client's request, as the test has planned it; the response counts as the first poll.
+        """
+        Add a job for a client's request, as the test has planned it; the response counts as the first poll.
 
         :param defaults: parameters that the plan may replace.
         """
@@ -103,7 +106,8 @@ class JobResource(ABC, Generic[J]):
         return self._jobs.setdefault(parent_id, Items())
 
     def find(self, ids: Mapping[str, str]) -> J:
-        """Find the job that the ids of a path name.
+        """
+        Find the job that the ids of a path name.
 
         :raises ApiError: 404 for an unknown one.
         """

@@ -38,7 +38,8 @@ def input_lines(requests: BatchRequests, endpoint: str) -> Iterator[bytes]:
 
 
 def parse_input(path: Path, endpoint: str) -> tuple[BatchRequests, list[dict[str, Any]]]:
-    """Parse an input file.
+    """
+    Parse an input file.
 
     :param endpoint: the path that every request has to be for.
     :return: the requests, and the first errors in the form in which a batch reports them.
@@ -77,7 +78,8 @@ def _parse_line(raw: bytes, endpoint: str, requests: dict[str, str]) -> tuple[st
 
 
 class BatchResults:
-    """The lines of the output file and of the error file, in an order other than that of the requests.
+    """
+    The lines of the output file and of the error file, in an order other than that of the requests.
 
     :param endpoint: the path that the requests are for; it decides the shape of a response.
     :param failing: the requests in the error file; see :data:`Failing`. Those with neither a status nor an error
@@ -105,14 +107,16 @@ class BatchResults:
         self._failing_positions = [position for position, (custom_id, _) in numbered if custom_id in self._failing]
 
     def failed(self, done: int) -> int:
-        """Count the failures among the processed requests.
+        """
+        Count the failures among the processed requests.
 
         :param done: the number of processed requests.
         """
         return bisect_left(self._failing_positions, done)
 
     def output_lines(self, done: int) -> Iterator[bytes]:
-        """Return the output file; duplicates are at its end.
+        """
+        Return the output file; duplicates are at its end.
 
         :param done: the number of processed requests.
         """
@@ -126,7 +130,8 @@ class BatchResults:
         yield from duplicates
 
     def error_lines(self, done: int, *, expired: bool) -> Iterator[bytes]:
-        """Return the error file.
+        """
+        Return the error file.
 
         :param done: the number of processed requests.
         :param expired: whether all others are reported as expired.

@@ -28,7 +28,8 @@ _TIMESTAMPS = ("in_progress", "finalizing", "completed", "failed", "expired", "c
 
 
 def batch_statuses(seconds: float) -> list[tuple[str, float]]:
-    """Return the timeline of a batch that completes.
+    """
+    Return the timeline of a batch that completes.
 
     :param seconds: from the start to the end.
     """
@@ -38,7 +39,8 @@ def batch_statuses(seconds: float) -> list[tuple[str, float]]:
 
 @dataclass(kw_only=True)
 class Batch(CountedJob):
-    """A batch; further parameters are those of :class:`.Job`.
+    """
+    A batch; further parameters are those of :class:`.Job`.
 
     :param batch_id: ``batch_000001`` and so on where not given.
     :param count: the number of requests, whose ids are ``request-000001`` and so on.
@@ -75,7 +77,8 @@ class Batch(CountedJob):
 
 
 class Batches(JobResource[Batch]):
-    """All batches.
+    """
+    All batches.
 
     :param files: their input and output.
     """

@@ -11,7 +11,8 @@ from airflow_provider_portkey.testing.scenario import CountedJob
 
 @dataclass(kw_only=True)
 class FileBatch(CountedJob):
-    """A file batch; further parameters are those of :class:`.Job`.
+    """
+    A file batch; further parameters are those of :class:`.Job`.
 
     :param batch_id: ``vsfb_000001`` and so on where not given.
     :param files: the number of files.

@@ -21,7 +21,8 @@ PURPOSES = frozenset({"assistants", "batch", "evals", "fine-tune", "user_data", 
 
 @dataclass
 class StoredFile:
-    """One file.
+    """
+    One file.
 
     :param write: writes the file on disk; called once, when its content or its size is first needed.
     """
@@ -45,7 +46,8 @@ class StoredFile:
 
 
 class Files:
-    """All files.
+    """
+    All files.
 
     :param store: shared with the other resources.
     """
@@ -62,7 +64,8 @@ class Files:
         filename: str = "mock-server.jsonl",
         purpose: str = "batch",
     ) -> dict[str, Any]:
-        """Add a file.
+        """
+        Add a file.
 
         :param content: one string, or the lines without their line breaks.
         :param file_id: ``file_000001`` and so on where not given.
@@ -75,7 +78,8 @@ class Files:
     def keep(
         self, content: Callable[[], Iterable[bytes]], filename: str, purpose: str, *, file_id: str | None = None
     ) -> StoredFile:
-        """Add a file.
+        """
+        Add a file.
 
         :param content: returns the content, in chunks of any size.
         """

@@ -20,7 +20,8 @@ _STEPS = 10
 
 @dataclass(kw_only=True)
 class FineTuningJob(Job):
-    """A fine-tuning job; further parameters are those of :class:`.Job`.
+    """
+    A fine-tuning job; further parameters are those of :class:`.Job`.
 
     :param job_id: ``ftjob_000001`` and so on where not given.
     :param events: their number; or for each the fields that are not to be generated. All exist from the start.

@@ -31,7 +31,8 @@ _UUID = "00000000-0000-4000-8000-0000000000"
 
 @dataclass(kw_only=True)
 class LogExport(Job):
-    """A log export; further parameters are those of :class:`.Job`, whose ``statuses`` are those after the start.
+    """
+    A log export; further parameters are those of :class:`.Job`, whose ``statuses`` are those after the start.
 
     :param export_id: counted, in the form of a UUID, where not given.
     :param filters: all logs where not given.
@@ -53,7 +54,8 @@ class LogExport(Job):
 
 
 class LogExports(JobResource[LogExport]):
-    """All logs and exports.
+    """
+    All logs and exports.
 
     These attributes may be set at any time: ``spelling`` (``schema`` or ``guide``, where Portkey's schema and guide
     differ: ``failed`` or ``failure``, ``signed_url`` or ``url``; filters are accepted in both), ``max_rows`` (the
@@ -84,7 +86,8 @@ class LogExports(JobResource[LogExport]):
         self.ranges = True
 
     def settings(self, **settings: Any) -> dict[str, Any]:
-        """Set some of the attributes above, and return all of them.
+        """
+        Set some of the attributes above, and return all of them.
 
         :raises ValueError: for an unknown name or spelling.
         """
@@ -103,7 +106,8 @@ class LogExports(JobResource[LogExport]):
         *,
         rows: Iterable[Mapping[str, Any]] = (),
     ) -> dict[str, Any]:
-        """Add log rows.
+        """
+        Add log rows.
 
         :param count: the number of generated rows, evenly spread over the time.
         :param start: the timestamp of the first of them: seconds since the epoch, or ISO 8601.

@@ -49,7 +49,8 @@ class Logs:
         return len(self._entries)
 
     def add_even(self, count: int, start: int, end: int) -> None:
-        """Add generated rows, evenly spread.
+        """
+        Add generated rows, evenly spread.
 
         :param start: the timestamp of the first row, in milliseconds since the epoch.
         :param end: the timestamp of one row more; equal to ``start`` for rows of one timestamp.
@@ -64,14 +65,16 @@ class Logs:
         self._add(sorted(((to_milliseconds(row["created_at"]), row) for row in rows), key=lambda entry: entry[0]))
 
     def count(self, window: tuple[int, int]) -> int:
-        """Count the rows of a window.
+        """
+        Count the rows of a window.
 
         :param window: its first millisecond, and the first one behind it.
         """
         return len(self._positions(window))
 
     def rows(self, window: tuple[int, int], *, skip: int, limit: int) -> Iterator[dict[str, Any]]:
-        """Return the rows of a window, the oldest first.
+        """
+        Return the rows of a window, the oldest first.
 
         :param skip: the number of rows to leave out at its beginning.
         :param limit: the maximum number of rows.
@@ -92,7 +95,8 @@ class Logs:
 
 
 def parse_window(filters: Mapping[str, Any], *, end_included: bool) -> tuple[int, int]:
-    """Parse the time window of an export; without one, it is unbounded. Other filters are ignored.
+    """
+    Parse the time window of an export; without one, it is unbounded. Other filters are ignored.
 
     ``time_of_generation_min`` and ``_max`` are the spelling of Portkey's schema. ``created_at_min`` and ``_max``, and
     ``created_at`` with ``gte`` and ``lte``, are accepted too.
@@ -123,7 +127,8 @@ def _parse_bound(filters: Mapping[str, Any], bound: str, operator: str) -> int |
 
 
 def parse_page(filters: Mapping[str, Any], max_rows: int) -> tuple[int, int]:
-    """Parse which part of a window is exported.
+    """
+    Parse which part of a window is exported.
 
     :param max_rows: the maximum of one job.
     :return: the number of rows to skip, and the maximum number of rows.

@@ -34,7 +34,8 @@ _RESPONSE: dict[str, Any] = {
 
 @dataclass(kw_only=True)
 class Response(Job):
-    """A response; further parameters are those of :class:`.Job`.
+    """
+    A response; further parameters are those of :class:`.Job`.
 
     :param response_id: ``resp_000001`` and so on where not given.
     :param output: the number of output items, the last of them a message; or for each its ``type`` and the fields

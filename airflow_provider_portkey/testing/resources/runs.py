@@ -22,7 +22,8 @@ Steps = int | Iterable[Mapping[str, Any]]
 
 @dataclass(slots=True)
 class Step:
-    """One step of a run; kept small, because a run may have a hundred thousand.
+    """
+    One step of a run; kept small, because a run may have a hundred thousand.
 
     :param number: the position in the run, from 0.
     :param created_at: seconds since the epoch.
@@ -40,7 +41,8 @@ class Step:
 
 @dataclass(kw_only=True)
 class Run(Job):
-    """A run, whose thread is created where there is none; further parameters are those of :class:`.Job`.
+    """
+    A run, whose thread is created where there is none; further parameters are those of :class:`.Job`.
 
     :param run_id: ``run_000001`` and so on where not given.
     :param steps: their number, or the fields of each; see :meth:`.PortkeyMockServer.add_steps`.
@@ -65,7 +67,8 @@ class Run(Job):
 
 
 class Runs(JobResource[Run]):
-    """All runs.
+    """
+    All runs.
 
     :param threads: the threads that they belong to.
     """
@@ -85,7 +88,8 @@ class Runs(JobResource[Run]):
         self._threads = threads
 
     def add_steps(self, *, thread_id: str, run_id: str, steps: Steps) -> list[dict[str, Any]]:
-        """Append steps to a run.
+        """
+        Append steps to a run.
 
         :param steps: their number, of alternating types, each ``message_creation`` with a message in the thread;
             or for each step the fields of its object that are not to be generated, and ``text`` for the content of
@@ -97,7 +101,8 @@ class Runs(JobResource[Run]):
             return [step_object(step, run) for step in self._append_steps(run, steps)]
 
     def set_statuses(self, *, thread_id: str, run_id: str, statuses: Statuses) -> dict[str, Any]:
-        """Replace the statuses of a run: for a test that decides late when a run ends.
+        """
+        Replace the statuses of a run: for a test that decides late when a run ends.
 
         :param statuses: as of a new run, the seconds counted from now.
         :return: the run's object.

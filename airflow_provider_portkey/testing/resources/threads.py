@@ -27,7 +27,8 @@ class Thread:
 
 
 class Threads:
-    """All threads.
+    """
+    All threads.
 
     :param store: shared with the other resources.
     """
@@ -37,7 +38,8 @@ class Threads:
         self._threads: dict[str, Thread] = {}
 
     def find(self, thread_id: str) -> Thread:
-        """Find a thread.
+        """
+        Find a thread.
 
         :raises ApiError: 404 for an unknown one.
         """
@@ -53,7 +55,8 @@ class Threads:
     def add_messages(
         self, *, thread_id: str, texts: Iterable[str], role: Literal["user", "assistant"] = "user"
     ) -> list[dict[str, Any]]:
-        """Append messages to a thread, created where there is none.
+        """
+        Append messages to a thread, created where there is none.
 
         :return: the objects of the new messages.
         """
@@ -64,7 +67,8 @@ class Threads:
     def add_message(
         self, thread: Thread, *, created_at: int | None = None, run_id: str | None = None, **message: Any
     ) -> dict[str, Any]:
-        """Append a message to a thread; the parameters are those of :func:`.message_object`.
+        """
+        Append a message to a thread; the parameters are those of :func:`.message_object`.
 
         :return: the message's object.
         """
@@ -76,7 +80,8 @@ class Threads:
         return thread.messages.add(record).serialize()
 
     def create(self, body: Mapping[str, Any]) -> Thread:
-        """Create the thread that a request describes.
+        """
+        Create the thread that a request describes.
 
         :raises ApiError: 400 for an invalid message.
         """
@@ -86,7 +91,8 @@ class Threads:
         return thread
 
     def create_message(self, thread: Thread, body: Any) -> dict[str, Any]:
-        """Create the message that a request describes.
+        """
+        Create the message that a request describes.
 
         :raises ApiError: 400 for an invalid one.
         """

@@ -30,7 +30,7 @@ from airflow_provider_portkey.client.base_url import normalise_base_url
         ("https://gw.corp/portkey-v1", "https://gw.corp/portkey-v1/v1"),
     ],
 )
-def test_what_people_write_becomes_one_form(host: str, base_url: str) -> None:
+def test_each_form_of_a_host_becomes_one_base_url(host: str, base_url: str) -> None:
     assert normalise_base_url(host) == base_url
 
 
@@ -64,7 +64,7 @@ def test_path_completes_only_a_url_without_one(host: str, path: str, base_url: s
 
 
 @pytest.mark.parametrize("host", ["https://api.portkey.ai", "localhost:8787/v1/", "gw.corp/portkey"])
-def test_the_result_is_left_as_it_is(host: str) -> None:
+def test_a_base_url_is_returned_unchanged(host: str) -> None:
     once = normalise_base_url(host)
     assert normalise_base_url(once) == once
 
@@ -86,12 +86,12 @@ def test_the_result_is_left_as_it_is(host: str) -> None:
         ("https://gw.corp/a\u200bb", "without white space"),
     ],
 )
-def test_what_is_no_base_url_is_refused_with_what_would_be(host: str, expected: str) -> None:
+def test_an_invalid_host_is_refused_with_what_is_expected(host: str, expected: str) -> None:
     with pytest.raises(ValueError, match=expected.replace("?", r"\?")):
         normalise_base_url(host)
 
 
 @pytest.mark.parametrize("host", ["gw.corp:http", "https://gw.corp:99999", "http://[::1"])
-def test_bad_port_or_address_is_refused_with_what_would_be_right(host: str) -> None:
+def test_an_invalid_port_or_address_is_refused_with_what_is_expected(host: str) -> None:
     with pytest.raises(ValueError, match="an http or https URL"):
         normalise_base_url(host)

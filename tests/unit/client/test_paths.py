@@ -28,22 +28,22 @@ from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
     ],
 )
 def test_an_id_stays_within_its_segment(value: str, segment: str) -> None:
-    filled = expand_path("/threads/{thread_id}/runs/{run_id}", {"thread_id": value, "run_id": "run_1"})
+    expanded = expand_path("/threads/{thread_id}/runs/{run_id}", {"thread_id": value, "run_id": "run_1"})
 
-    assert filled == f"/threads/{segment}/runs/run_1"
-    assert unquote(filled.split("/")[2]) == value
+    assert expanded == f"/threads/{segment}/runs/run_1"
+    assert unquote(expanded.split("/")[2]) == value
 
 
 @pytest.mark.parametrize("value", ["", " ", "\n", ".", "..", None, 5, b"thread_1", ["thread_1"], True])
-def test_what_is_no_id_is_refused_by_name(value: object) -> None:
+def test_an_invalid_id_is_refused_by_name(value: object) -> None:
     with pytest.raises(PortkeyInvalidArgumentError, match=r"^run_id=.*a Portkey id"):
         expand_path("/threads/{thread_id}/runs/{run_id}", {"thread_id": "thread_1", "run_id": value})
 
 
-def test_an_id_that_utf8_cannot_carry_is_refused_by_name() -> None:
+def test_an_id_that_utf8_cannot_encode_is_refused_by_name() -> None:
     with pytest.raises(PortkeyInvalidArgumentError, match=r"^run_id="):
         expand_path("/runs/{run_id}", {"run_id": "run_\ud800"})
 
 
-def test_path_without_ids_is_kept() -> None:
+def test_a_path_without_ids_is_unchanged() -> None:
     assert expand_path("/models", {}) == "/models"

@@ -11,12 +11,12 @@ from airflow_provider_portkey.client.responses import Response, read_response, u
 from airflow_provider_portkey.client.settings import read_settings
 
 KEY = "pk-0123456789abcdefghijklmnopqrstuvwxyz"
-CREDENTIALS = read_settings(host="https://portkey.test", api_key=KEY, extra={"provider_api_key": "sk-provider"})
+SETTINGS = read_settings(host="https://portkey.test", api_key=KEY, extra={"provider_api_key": "sk-provider"})
 RETIRED = "has retired the Assistants API"
 RUN = "/threads/thread_1/runs/run_1"
 
 
-def answer(
+def response(
     status: int, body: Any, headers: dict[str, str] | None = None, *, path: str = RUN, method: str = "GET"
 ) -> Response:
     content = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else json.dumps(body).encode()
@@ -25,23 +25,23 @@ def answer(
 
 def error_of(*args: Any, **kwargs: Any) -> exceptions.PortkeyRequestError:
     with pytest.raises(exceptions.PortkeyRequestError) as raised:
-        read_response(answer(*args, **kwargs), CREDENTIALS)
+        read_response(response(*args, **kwargs), SETTINGS)
     return raised.value
 
 
-def from_provider(message: str = "Rate limit reached", **more: Any) -> dict[str, Any]:
+def provider_error(message: str = "Rate limit reached", **more: Any) -> dict[str, Any]:
     return {"error": {"message": message, "type": "some_error", "param": None, "code": None, **more}}
 
 
-def from_portkey(message: str) -> dict[str, Any]:
+def portkey_error(message: str) -> dict[str, Any]:
     return {"status": "failure", "message": message}
 
 
 @pytest.mark.parametrize("status", [200, 201, 202])
-def test_a_json_object_is_returned_as_it_came(status: int) -> None:
+def test_a_json_object_is_returned_unchanged(status: int) -> None:
     body = {"id": "run_1", "unknown": [{"deep": None}], "has_more": False}
 
-    assert read_response(answer(status, body), CREDENTIALS) == body
+    assert read_response(response(status, body), SETTINGS) == body
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_json_object_is_returned_as_it_came(status: int) -> None:
     [
         (
             401,
-            from_portkey("Portkey Error: Invalid API Key. Error Code: 03"),
+            portkey_error("Portkey Error: Invalid API Key. Error Code: 03"),
             {},
             exceptions.PortkeyAuthenticationError,
             "portkey",
@@ -57,7 +57,7 @@ def test_a_json_object_is_returned_as_it_came(status: int) -> None:
         ),
         (
             401,
-            from_provider("Incorrect API key provided", code="invalid_api_key"),
+            provider_error("Incorrect API key provided", code="invalid_api_key"),
             {},
             exceptions.PortkeyAuthenticationError,
             "provider",
@@ -84,7 +84,7 @@ def test_a_json_object_is_returned_as_it_came(status: int) -> None:
         ),
         (
             403,
-            from_provider("No access to this model"),
+            provider_error("No access to this model"),
             {},
             exceptions.PortkeyPermissionDeniedError,
             "provider",
@@ -92,7 +92,7 @@ def test_a_json_object_is_returned_as_it_came(status: int) -> None:
         ),
         (
             400,
-            from_portkey("Invalid provider passed"),
+            portkey_error("Invalid provider passed"),
             {},
             exceptions.PortkeyBadRequestError,
             "portkey",
@@ -100,7 +100,7 @@ def test_a_json_object_is_returned_as_it_came(status: int) -> None:
         ),
         (
             400,
-            from_provider("Invalid 'limit'", code="invalid_value"),
+            provider_error("Invalid 'limit'", code="invalid_value"),
             {},
             exceptions.PortkeyBadRequestError,
             "provider",
@@ -116,7 +116,7 @@ def test_a_json_object_is_returned_as_it_came(status: int) -> None:
         ),
         (
             500,
-            from_portkey("Something went wrong"),
+            portkey_error("Something went wrong"),
             {"x-portkey-gateway-exception": "true"},
             exceptions.PortkeyServerError,
             "portkey",
@@ -132,7 +132,7 @@ def test_a_json_object_is_returned_as_it_came(status: int) -> None:
         ),
         (
             500,
-            from_provider("The server had an error"),
+            provider_error("The server had an error"),
             {},
             exceptions.PortkeyServerError,
             "provider",
@@ -150,7 +150,7 @@ def test_a_json_object_is_returned_as_it_came(status: int) -> None:
         (504, b"\xff\xfe", {}, exceptions.PortkeyServerError, None, ["the server failed (504): "]),
         (
             408,
-            from_provider("Request exceeded the timeout", type="timeout_error"),
+            provider_error("Request exceeded the timeout", type="timeout_error"),
             {},
             exceptions.PortkeyRequestTimeoutError,
             "portkey",
@@ -158,7 +158,7 @@ def test_a_json_object_is_returned_as_it_came(status: int) -> None:
         ),
         (
             408,
-            from_provider("slow"),
+            provider_error("slow"),
             {},
             exceptions.PortkeyRequestTimeoutError,
             "provider",
@@ -166,7 +166,7 @@ def test_a_json_object_is_returned_as_it_came(status: int) -> None:
         ),
         (
             429,
-            from_provider(code="rate_limit_exceeded"),
+            provider_error(code="rate_limit_exceeded"),
             {"Retry-After": "7"},
             exceptions.PortkeyRateLimitedError,
             "provider",
@@ -174,7 +174,7 @@ def test_a_json_object_is_returned_as_it_came(status: int) -> None:
         ),
         (
             412,
-            from_provider("Budget spent"),
+            provider_error("Budget spent"),
             {},
             exceptions.PortkeyBudgetExceededError,
             "portkey",
@@ -190,14 +190,14 @@ def test_a_json_object_is_returned_as_it_came(status: int) -> None:
         ),
         (
             404,
-            from_provider("No run found"),
+            provider_error("No run found"),
             {},
             exceptions.PortkeyNotFoundError,
             "provider",
             ["(404): No run found", RETIRED],
         ),
         (410, "gone", {}, exceptions.PortkeyNotFoundError, None, ["the server refused (410): 'gone'", RETIRED]),
-        (409, from_provider("Active run"), {}, exceptions.PortkeyBadRequestError, "provider", ["(409): Active run"]),
+        (409, provider_error("Active run"), {}, exceptions.PortkeyBadRequestError, "provider", ["(409): Active run"]),
         (422, {"detail": "x"}, {}, exceptions.PortkeyBadRequestError, None, ['(422): \'{"detail": "x"}\'']),
         (
             302,
@@ -205,7 +205,10 @@ def test_a_json_object_is_returned_as_it_came(status: int) -> None:
             {"Location": "https://login.corp/?next=/secret"},
             exceptions.PortkeyRedirectedError,
             None,
-            ["answered 302, a redirect to 'https://login.corp/', which is not followed", "Check the connection's host"],
+            [
+                "the server returned 302, a redirect to 'https://login.corp/', which is not followed",
+                "Check the connection's host",
+            ],
         ),
         (
             200,
@@ -214,7 +217,7 @@ def test_a_json_object_is_returned_as_it_came(status: int) -> None:
             exceptions.PortkeyUnexpectedResponseError,
             None,
             [
-                "answered 200 with something that is not a JSON object (text/html): '<html>Please",
+                "the server returned 200 with a body that is no JSON object (text/html): '<html>Please",
                 "Check the connection's host",
             ],
         ),
@@ -224,7 +227,7 @@ def test_a_json_object_is_returned_as_it_came(status: int) -> None:
             {"Content-Type": "application/json"},
             exceptions.PortkeyUnexpectedResponseError,
             None,
-            ['not a JSON object (application/json): \'["a", "list"]\''],
+            ['no JSON object (application/json): \'["a", "list"]\''],
         ),
         (
             200,
@@ -232,13 +235,13 @@ def test_a_json_object_is_returned_as_it_came(status: int) -> None:
             {},
             exceptions.PortkeyUnexpectedResponseError,
             None,
-            ["not a JSON object (no content type): an empty body"],
+            ["no JSON object (no content type): an empty body"],
         ),
-        (204, b"", {}, exceptions.PortkeyUnexpectedResponseError, None, ["answered 204"]),
-        (200, b'{"id": "run_1"', {}, exceptions.PortkeyUnexpectedResponseError, None, ["not a JSON object"]),
+        (204, b"", {}, exceptions.PortkeyUnexpectedResponseError, None, ["the server returned 204"]),
+        (200, b'{"id": "run_1"', {}, exceptions.PortkeyUnexpectedResponseError, None, ["no JSON object"]),
     ],
 )
-def test_each_answer_becomes_its_own_error(
+def test_each_error_response_has_its_exception(
     status: int,
     body: Any,
     headers: dict[str, str],
@@ -257,42 +260,42 @@ def test_each_answer_becomes_its_own_error(
     assert raised.server_message
 
 
-def test_traces_are_in_the_attributes_and_in_the_message() -> None:
+def test_ids_are_in_the_attributes_and_in_the_message() -> None:
     headers = {"X-Portkey-Trace-Id": "trace-7", "X-Request-ID": "req_9", "x-portkey-retry-attempt-count": "2"}
-    error = error_of(500, from_provider(), headers)
+    error = error_of(500, provider_error(), headers)
 
     assert (error.trace_id, error.request_id) == ("trace-7", "req_9")
     assert "(trace id trace-7, request id req_9, gateway retries 2)." in str(error)
 
 
-def test_without_traces_nothing_is_said_about_them() -> None:
-    error = error_of(500, from_provider(), {"x-portkey-retry-attempt-count": "0"})
+def test_a_message_names_only_ids_that_the_response_has() -> None:
+    error = error_of(500, provider_error(), {"x-portkey-retry-attempt-count": "0"})
 
     assert (error.trace_id, error.request_id) == (None, None)
     assert "trace id" not in str(error)
     assert "gateway retries" not in str(error)
 
 
-def test_the_seconds_to_wait_are_kept() -> None:
-    assert error_of(429, from_provider(), {"retry-after-ms": "1500"}).retry_after == 1.5
-    assert error_of(429, from_provider()).retry_after is None
+def test_the_seconds_to_wait_are_an_attribute() -> None:
+    assert error_of(429, provider_error(), {"retry-after-ms": "1500"}).retry_after == 1.5
+    assert error_of(429, provider_error()).retry_after is None
 
 
 @pytest.mark.parametrize("status", [404, 410])
 @pytest.mark.parametrize(("path", "hinted"), [(RUN, True), ("/threads/t/messages", True), ("/models", False)])
 def test_only_thread_paths_get_the_hint_about_the_retired_api(status: int, path: str, hinted: bool) -> None:
-    assert (RETIRED in str(error_of(status, from_provider("Not found"), path=path))) is hinted
+    assert (RETIRED in str(error_of(status, provider_error("Not found"), path=path))) is hinted
 
 
-def test_the_method_is_named() -> None:
-    assert str(error_of(400, from_provider(), method="POST")).startswith(f"POST {RUN}: ")
+def test_the_message_names_the_method() -> None:
+    assert str(error_of(400, provider_error(), method="POST")).startswith(f"POST {RUN}: ")
 
 
 @pytest.mark.parametrize(
     ("status", "body", "headers"),
     [
-        (401, from_provider(f"Incorrect API key provided: {KEY}. sk-provider"), {}),
-        (401, from_portkey(f"Invalid {KEY}"), {}),
+        (401, provider_error(f"Incorrect API key provided: {KEY}. sk-provider"), {}),
+        (401, portkey_error(f"Invalid {KEY}"), {}),
         (200, f"<html>{KEY} sk-provider</html>", {}),
         (502, f"Authorization: Bearer sk-provider {KEY}", {}),
         (302, "", {"Location": f"https://login.corp/{KEY}"}),
@@ -300,23 +303,23 @@ def test_the_method_is_named() -> None:
         (200, "x", {"content-type": f"text/{KEY}"}),
     ],
 )
-def test_secrets_that_the_answer_echoes_are_cleaned(status: int, body: Any, headers: dict[str, str]) -> None:
+def test_secrets_in_a_response_are_redacted(status: int, body: Any, headers: dict[str, str]) -> None:
     error = error_of(status, body, headers)
 
-    for text in (str(error), repr(error), error.server_message):
-        assert KEY not in text
-        assert "sk-provider" not in text
+    for shown in (str(error), repr(error), error.server_message):
+        assert KEY not in shown
+        assert "sk-provider" not in shown
     assert "***" in str(error)
 
 
 @pytest.mark.parametrize("before", range(300 - len(KEY) - 5, 305))
-def test_a_secret_across_the_cut_leaves_nothing_behind(before: int) -> None:
+def test_a_secret_across_the_cut_is_redacted(before: int) -> None:
     error = error_of(502, "x" * before + KEY + "y" * 1000)
 
     assert KEY[:4] not in str(error)
 
 
-def test_a_secret_across_the_end_of_what_is_read_leaves_nothing_behind() -> None:
+def test_a_secret_far_behind_in_a_body_is_not_shown() -> None:
     error = error_of(502, " " * (16 * 1024 - 20) + KEY + "y" * 1000)
 
     assert KEY[:15] not in str(error)
@@ -327,8 +330,8 @@ def test_a_secret_across_the_end_of_what_is_read_leaves_nothing_behind() -> None
     [
         "x" * 1_000_000,
         [["x" * 1_000_000]],
-        from_provider("x" * 1_000_000),
-        from_portkey("x" * 1_000_000),
+        provider_error("x" * 1_000_000),
+        portkey_error("x" * 1_000_000),
     ],
     ids=["text", "json-without-message", "provider-message", "portkey-message"],
 )
@@ -339,19 +342,19 @@ def test_a_huge_error_body_is_cut(body: Any) -> None:
     assert len(str(error)) < 3_000
 
 
-def test_white_space_in_a_shown_body_is_one_line() -> None:
+def test_a_shown_body_is_one_line() -> None:
     assert error_of(502, "<html>\n\n   <p>\tBad\r\n</p>").server_message == "'<html> <p> Bad </p>'"
 
 
-def test_json_nested_too_deeply_is_an_unexpected_answer() -> None:
+def test_json_nested_too_deeply_is_an_unexpected_response() -> None:
     assert type(error_of(200, b"[" * 100_000)) is exceptions.PortkeyUnexpectedResponseError
 
 
-def test_no_answer_is_unreachable_with_the_reason_cleaned() -> None:
-    error = unreachable_error("GET", RUN, f"refused {KEY}", CREDENTIALS, request_sent=False)
+def test_an_unreachable_server_is_named_with_the_redacted_reason() -> None:
+    error = unreachable_error("GET", RUN, f"refused {KEY}", SETTINGS, request_sent=False)
 
     assert type(error) is exceptions.PortkeyUnreachableError
     assert error.status_code is None
     assert error.request_sent is False
     assert error.server_message == "refused ***"
-    assert f"GET {RUN} got no answer from https://portkey.test/v1: refused ***." in str(error)
+    assert f"GET {RUN} got no complete response from https://portkey.test/v1: refused ***." in str(error)

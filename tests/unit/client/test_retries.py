@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 import time
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ from airflow_provider_portkey.client.retries import (
 )
 from airflow_provider_portkey.client.settings import read_settings
 from airflow_provider_portkey.client.sync import PortkeyClient
+from airflow_provider_portkey.testing import Clock
 
 NOW = 1_792_567_680.0  # Wed, 21 Oct 2026 07:28:00 GMT
 MODELS = "https://portkey.test/v1/models"
@@ -62,7 +62,7 @@ def test_each_form_of_retry_after_is_read_within_bounds(headers: dict[str, str],
 
 
 @pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo"])
-def test_the_older_form_of_http_dates_is_in_gmt_wherever_the_worker_stands(
+def test_the_older_form_of_http_dates_is_in_gmt_whatever_the_time_zone_of_the_worker(
     monkeypatch: pytest.MonkeyPatch, zone: str
 ) -> None:
     with monkeypatch.context() as patch:
@@ -74,60 +74,60 @@ def test_the_older_form_of_http_dates_is_in_gmt_wherever_the_worker_stands(
     assert seconds == 20.0
 
 
-@pytest.mark.parametrize("asked", [0.0, 0.25, 7.0, RETRY_AFTER_CAP])
-def test_what_was_asked_for_is_never_undercut_and_at_most_a_tenth_is_added(asked: float) -> None:
-    assert wait_before_retry(asked, 1, 0.0) == asked
-    assert wait_before_retry(asked, 9, 1.0) == pytest.approx(asked * 1.1)
+@pytest.mark.parametrize("retry_after", [0.0, 0.25, 7.0, RETRY_AFTER_CAP])
+def test_retry_after_is_never_undercut_and_at_most_a_tenth_is_added(retry_after: float) -> None:
+    assert wait_before_retry(retry_after, 1, 0.0) == retry_after
+    assert wait_before_retry(retry_after, 9, 1.0) == pytest.approx(retry_after * 1.1)
 
 
 @pytest.mark.parametrize(("attempt", "longest"), [(1, 0.5), (2, 1.0), (3, 2.0), (5, 8.0), (6, 8.0), (21, 8.0)])
-def test_waits_double_up_to_a_cap_and_lose_at_most_a_quarter(attempt: int, longest: float) -> None:
+def test_backoff_is_exponential_up_to_a_cap_with_jitter_of_a_quarter(attempt: int, longest: float) -> None:
     assert wait_before_retry(None, attempt, 0.0) == longest
     assert wait_before_retry(None, attempt, 1.0) == pytest.approx(longest * 0.75)
 
 
-def answered(status: int) -> exceptions.PortkeyRequestError:
+def error_for(status: int) -> exceptions.PortkeyRequestError:
     return exceptions.error_for_status(status)("refused", status_code=status)
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 520])
-def test_a_get_is_sent_again_after_what_may_pass(status: int) -> None:
-    assert may_retry(answered(status), idempotent=True)
+def test_a_get_is_retried_after_a_transient_error(status: int) -> None:
+    assert may_retry(error_for(status), idempotent=True)
 
 
 @pytest.mark.parametrize("status", [200, 204, 301, 302, 307, 308, 400, 401, 403, 404, 405, 409, 410, 412, 422, 446])
 @pytest.mark.parametrize("idempotent", [True, False])
-def test_what_will_not_pass_is_never_sent_again(status: int, idempotent: bool) -> None:
-    assert not may_retry(answered(status), idempotent=idempotent)
+def test_an_error_that_is_not_transient_is_never_retried(status: int, idempotent: bool) -> None:
+    assert not may_retry(error_for(status), idempotent=idempotent)
 
 
 @pytest.mark.parametrize(
-    ("status", "again"), [(429, True), (408, False), (500, False), (502, False), (503, False), (504, False)]
+    ("status", "retried"), [(429, True), (408, False), (500, False), (502, False), (503, False), (504, False)]
 )
-def test_a_post_is_sent_again_only_where_it_was_not_carried_out(status: int, again: bool) -> None:
-    assert may_retry(answered(status), idempotent=False) is again
+def test_a_post_is_retried_only_where_it_cannot_have_taken_effect(status: int, retried: bool) -> None:
+    assert may_retry(error_for(status), idempotent=False) is retried
 
 
 @pytest.mark.parametrize(
-    ("sent", "idempotent", "again"),
+    ("sent", "idempotent", "retried"),
     [(True, True, True), (False, True, True), (True, False, False), (False, False, True)],
 )
-def test_after_a_broken_connection_a_post_is_sent_again_only_if_it_never_left(
-    sent: bool, idempotent: bool, again: bool
+def test_after_a_broken_connection_a_post_is_retried_only_if_it_was_not_sent(
+    sent: bool, idempotent: bool, retried: bool
 ) -> None:
-    assert may_retry(exceptions.PortkeyUnreachableError("broken", request_sent=sent), idempotent=idempotent) is again
+    assert may_retry(exceptions.PortkeyUnreachableError("broken", request_sent=sent), idempotent=idempotent) is retried
 
 
 @pytest.mark.parametrize(
     "error",
     [
         exceptions.PortkeyInvalidArgumentError("limit", 0, "more"),
-        exceptions.PortkeyPaginationError("again"),
+        exceptions.PortkeyPaginationError("loop"),
         ValueError("x"),
         KeyboardInterrupt(),
     ],
 )
-def test_other_errors_are_never_tried_again(error: BaseException) -> None:
+def test_other_exceptions_are_never_retried(error: BaseException) -> None:
     assert not may_retry(error, idempotent=True)
 
 
@@ -145,7 +145,7 @@ def failing(status: int, **headers: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-def test_a_get_succeeds_once_the_server_does(requests_mock: Any, waits: list[float], status: int) -> None:
+def test_a_get_is_retried_until_it_succeeds(requests_mock: Any, waits: list[float], status: int) -> None:
     requests_mock.get(MODELS, [failing(status), failing(status), GOOD])
 
     assert client().get("/models", {}) == {"data": []}
@@ -155,7 +155,7 @@ def test_a_get_succeeds_once_the_server_does(requests_mock: Any, waits: list[flo
     assert BACKOFF_START * 1.5 <= waits[1] <= BACKOFF_START * 2
 
 
-def test_broken_connections_are_tried_again(requests_mock: Any, waits: list[float]) -> None:
+def test_broken_connections_are_retried(requests_mock: Any, waits: list[float]) -> None:
     requests_mock.get(MODELS, [{"exc": requests.ConnectionError("reset")}, {"exc": requests.ReadTimeout("slow")}, GOOD])
 
     assert client().get("/models", {}) == {"data": []}
@@ -163,7 +163,7 @@ def test_broken_connections_are_tried_again(requests_mock: Any, waits: list[floa
 
 
 @pytest.mark.parametrize("max_retries", [0, 1, 4])
-def test_there_is_one_try_and_as_many_again_as_the_connection_says(
+def test_max_retries_counts_the_attempts_after_the_first_one(
     requests_mock: Any, waits: list[float], max_retries: int
 ) -> None:
     requests_mock.get(MODELS, [failing(503)])
@@ -193,10 +193,10 @@ def test_a_call_may_have_its_own_number_of_retries(requests_mock: Any, waits: li
         ({"Retry_After": "86400"}, 60.0),
     ],
 )
-def test_the_wait_is_what_the_server_asked_for(
+def test_the_wait_is_that_of_retry_after(
     requests_mock: Any, waits: list[float], monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], seconds: float
 ) -> None:
-    monkeypatch.setattr("airflow_provider_portkey.client.responses.time", SimpleNamespace(time=lambda: NOW))
+    monkeypatch.setattr("airflow_provider_portkey.client.responses.time", Clock(NOW))
     requests_mock.get(MODELS, [failing(429, **headers), GOOD])
 
     client().get("/models", {})
@@ -217,7 +217,7 @@ def test_a_refusal_is_final(requests_mock: Any, waits: list[float], status: int)
 
 
 @pytest.mark.parametrize("body", ["<html>log in</html>", "[]", ""])
-def test_a_good_status_with_the_wrong_body_is_final(requests_mock: Any, waits: list[float], body: str) -> None:
+def test_a_2xx_with_the_wrong_body_is_final(requests_mock: Any, waits: list[float], body: str) -> None:
     requests_mock.get(MODELS, text=body)
 
     with pytest.raises(exceptions.PortkeyUnexpectedResponseError):
@@ -229,7 +229,7 @@ def test_a_good_status_with_the_wrong_body_is_final(requests_mock: Any, waits: l
 @pytest.mark.parametrize(
     "outcome", [failing(500), failing(408), failing(503, Retry_After="1"), {"exc": requests.ConnectionError("reset")}]
 )
-def test_a_post_whose_outcome_is_unknown_is_not_sent_again(
+def test_a_post_of_unknown_outcome_is_not_retried(
     requests_mock: Any, waits: list[float], outcome: dict[str, Any]
 ) -> None:
     requests_mock.post(MODELS, [outcome, GOOD])
@@ -241,7 +241,7 @@ def test_a_post_whose_outcome_is_unknown_is_not_sent_again(
     assert waits == []
 
 
-def test_a_post_that_was_turned_away_is_sent_again(requests_mock: Any, waits: list[float]) -> None:
+def test_a_rate_limited_post_is_retried(requests_mock: Any, waits: list[float]) -> None:
     requests_mock.post(MODELS, [failing(429, Retry_After="3"), GOOD])
 
     assert client().post("/models", {}, {"a": 1}) == {"data": []}
@@ -249,20 +249,7 @@ def test_a_post_that_was_turned_away_is_sent_again(requests_mock: Any, waits: li
     assert 3 <= waits[0] <= 3.3
 
 
-def test_a_post_to_a_port_where_nobody_listens_is_sent_again(
-    closed_port: str, waits: list[float], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    refused = PortkeyClient(read_settings(host=closed_port, extra={"max_retries": 2}))
-
-    with pytest.raises(exceptions.PortkeyUnreachableError) as raised:
-        refused.post("/models", {})
-
-    assert raised.value.request_sent is False
-    assert len(waits) == 2
-
-
-def test_each_wait_is_logged_with_its_reason_and_without_secrets(
+def test_each_retry_is_logged_with_its_reason_and_without_secrets(
     requests_mock: Any, waits: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
     echo = {"status_code": 500, "json": {"error": {"message": "key pk-secret-key, token query-secret"}}}
@@ -272,13 +259,13 @@ def test_each_wait_is_logged_with_its_reason_and_without_secrets(
         client(4).get("/models", {})
 
     first, second = [record.getMessage() for record in caplog.records]
-    assert first.startswith(f"Try 1 of 5 failed, trying again in {waits[0]:.1f} s: GET /models: ")
+    assert first.startswith(f"Attempt 1 of 5 failed, next attempt in {waits[0]:.1f} s: GET /models: ")
     assert "(429): not now" in first
-    assert second.startswith(f"Try 2 of 5 failed, trying again in {waits[1]:.1f} s: ")
+    assert second.startswith(f"Attempt 2 of 5 failed, next attempt in {waits[1]:.1f} s: ")
     assert "key ***, token ***" in second
 
 
-def test_nothing_is_logged_where_nothing_failed(requests_mock: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_first_attempt_that_succeeds_logs_nothing(requests_mock: Any, caplog: pytest.LogCaptureFixture) -> None:
     requests_mock.get(MODELS, [GOOD])
 
     with caplog.at_level(logging.WARNING, logger="airflow_provider_portkey"):
@@ -287,34 +274,20 @@ def test_nothing_is_logged_where_nothing_failed(requests_mock: Any, caplog: pyte
     assert caplog.records == []
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """The clock by which tenacity counts a call's time: waiting moves it."""
-    clock = SimpleNamespace(now=1000.0, waits=[])
-
-    def sleep(seconds: float) -> None:
-        clock.waits.append(seconds)
-        clock.now += seconds
-
-    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=sleep))
-    monkeypatch.setattr("tenacity.time", SimpleNamespace(monotonic=lambda: clock.now))
-    return clock
-
-
-@pytest.mark.parametrize(("asked", "tries"), [("60", 5), ("1", 21)])
+@pytest.mark.parametrize(("retry_after", "attempts"), [("60", 5), ("1", 21)])
 def test_a_call_gives_up_before_its_waits_would_pass_the_budget(
-    requests_mock: Any, clock: SimpleNamespace, asked: str, tries: int
+    requests_mock: Any, clock: Clock, retry_after: str, attempts: int
 ) -> None:
-    requests_mock.get(MODELS, [failing(503, Retry_After=asked)])
+    requests_mock.get(MODELS, [failing(503, Retry_After=retry_after)])
 
     with pytest.raises(exceptions.PortkeyServerError):
         client(20).get("/models", {})
 
-    assert sum(clock.waits) < CALL_BUDGET
-    assert requests_mock.call_count == tries
+    assert sum(clock.sleeps) < CALL_BUDGET
+    assert requests_mock.call_count == attempts
 
 
-def test_the_time_that_tries_take_counts_towards_the_budget(requests_mock: Any, clock: SimpleNamespace) -> None:
+def test_the_time_of_attempts_counts_towards_the_budget(requests_mock: Any, clock: Clock) -> None:
     def slow(request: Any, context: Any) -> str:
         clock.now += 100
         context.status_code = 504
@@ -326,4 +299,4 @@ def test_the_time_that_tries_take_counts_towards_the_budget(requests_mock: Any, 
         client(20).get("/models", {})
 
     assert requests_mock.call_count == 3
-    assert max(clock.waits) <= BACKOFF_CAP
+    assert max(clock.sleeps) <= BACKOFF_CAP

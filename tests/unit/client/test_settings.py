@@ -16,7 +16,7 @@ def headers_of(**fields: Any) -> dict[str, str]:
     return dict(read_settings(**fields, extra=extra).headers)
 
 
-def test_without_any_field_the_defaults_hold() -> None:
+def test_a_connection_without_fields_has_the_defaults() -> None:
     settings = read_settings()
 
     assert settings.base_url == "https://api.portkey.ai/v1"
@@ -49,7 +49,7 @@ def test_without_any_field_the_defaults_hold() -> None:
         ({"virtual_key": "vk-prod-1"}, {"x-portkey-virtual-key": "vk-prod-1"}),
     ],
 )
-def test_each_way_of_naming_the_provider_gives_its_headers(extra: dict[str, Any], headers: dict[str, str]) -> None:
+def test_each_way_of_naming_the_provider_has_its_headers(extra: dict[str, Any], headers: dict[str, str]) -> None:
     assert headers_of(api_key="pk-1", extra=extra) == {
         "OpenAI-Beta": "assistants=v2",
         "x-portkey-api-key": "pk-1",
@@ -89,14 +89,14 @@ def test_custom_host_loses_its_trailing_slash(custom_host: str) -> None:
     assert headers_of(extra={"custom_host": custom_host})["x-portkey-custom-host"] == "http://localhost:1234/v1"
 
 
-@pytest.mark.parametrize("as_text", [False, True])
-def test_json_fields_are_taken_parsed_and_as_text(as_text: bool) -> None:
+@pytest.mark.parametrize("as_string", [False, True])
+def test_json_fields_are_read_parsed_and_as_string(as_string: bool) -> None:
     fields: dict[str, Any] = {
         "metadata": {"team": "dätä"},
         "headers": {"x-portkey-trace-id": "t-1"},
         "query": {"api-version": "2025-05-15-preview", "flag": True, "n": 5, "many": ["a", "b"]},
     }
-    settings = read_settings(extra={name: json.dumps(value) if as_text else value for name, value in fields.items()})
+    settings = read_settings(extra={name: json.dumps(value) if as_string else value for name, value in fields.items()})
 
     assert dict(settings.headers)["x-portkey-metadata"] == '{"team": "d\\u00e4t\\u00e4"}'
     assert dict(settings.headers)["x-portkey-trace-id"] == "t-1"
@@ -142,7 +142,7 @@ def test_every_wrong_field_is_named_in_one_error() -> None:
     message = str(raised.value)
     for name in ("host", "password", *extra):
         assert f" {name}: expected " in message
-    for shown in ("'ftp://gw.corp'", "'öpenai'", "'models.internal'", "'fast'", "holds 21", "'/no/such/bundle'"):
+    for shown in ("'ftp://gw.corp'", "'öpenai'", "'models.internal'", "'fast'", "value is 21", "'/no/such/bundle'"):
         assert shown in message
     for hidden in ("pk-sécret", "vk-sécret", "{broken", "sk-two", "lines", "hidden-value"):
         assert hidden not in message
@@ -152,15 +152,15 @@ def test_every_wrong_field_is_named_in_one_error() -> None:
     ("field", "value", "expected"),
     [
         ("metadata", {"team": "x" * 129}, "at most 128 characters as the value of 'team'"),
-        ("metadata", {"team": 5}, "text of at most 128 characters as the value of 'team'"),
+        ("metadata", {"team": 5}, "a string of at most 128 characters as the value of 'team'"),
         ("metadata", {"team": None}, "as the value of 'team'"),
         ("metadata", '{"team"', "metadata: expected a JSON object"),
         ("metadata", 5, "metadata: expected a JSON object"),
         ("headers", "[1]", "headers: expected a JSON object"),
-        ("headers", {"a:b": "c"}, "a header's name in place of 'a:b'"),
-        ("headers", {"": "c"}, "a header's name in place of ''"),
+        ("headers", {"a:b": "c"}, "the name of a header in place of 'a:b'"),
+        ("headers", {"": "c"}, "the name of a header in place of ''"),
         ("headers", {"a": "b\r\nevil: 1"}, "on one line as the value of 'a'"),
-        ("headers", {"a": 1}, "printable ASCII text on one line as the value of 'a'"),
+        ("headers", {"a": 1}, "printable ASCII characters on one line as the value of 'a'"),
         ("query", {"a": {"b": 1}}, "a list of these as the value of 'a'"),
         ("query", {"a": None}, "a list of these as the value of 'a'"),
         ("query", {"a": [["b"]]}, "a list of these as the value of 'a'"),
@@ -168,20 +168,20 @@ def test_every_wrong_field_is_named_in_one_error() -> None:
         ("custom_host", "ftp://models", "an http or https URL"),
     ],
 )
-def test_a_wrong_value_says_what_is_right(field: str, value: Any, expected: str) -> None:
+def test_a_wrong_value_is_refused_with_what_is_expected(field: str, value: Any, expected: str) -> None:
     with pytest.raises(PortkeyConnectionInvalidError) as raised:
         read_settings(extra={field: value})
 
     assert expected in str(raised.value)
 
 
-def test_metadata_of_just_the_greatest_length_is_sent() -> None:
+def test_metadata_of_the_maximum_length_is_sent() -> None:
     assert json.loads(headers_of(extra={"metadata": {"team": "x" * 128}})["x-portkey-metadata"]) == {"team": "x" * 128}
 
 
 @pytest.mark.parametrize("field", ["connect_timeout", "read_timeout"])
 @pytest.mark.parametrize(("value", "seconds"), [(0.1, 0.1), ("5", 5.0), (" 2.5 ", 2.5), (3600, 3600.0)])
-def test_time_outs_are_taken_as_numbers_and_as_text(field: str, value: Any, seconds: float) -> None:
+def test_time_outs_are_read_as_numbers_and_as_string(field: str, value: Any, seconds: float) -> None:
     assert getattr(read_settings(extra={field: value}), field) == seconds
 
 
@@ -200,7 +200,7 @@ def test_a_time_out_too_large_for_a_float_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("value", "count"), [(0, 0), ("0", 0), (" 7 ", 7), (20, 20)])
-def test_max_retries_is_taken_as_number_and_as_text(value: Any, count: int) -> None:
+def test_max_retries_is_read_as_number_and_as_string(value: Any, count: int) -> None:
     assert read_settings(extra={"max_retries": value}).max_retries == count
 
 
@@ -214,11 +214,11 @@ def test_max_retries_out_of_bounds_is_refused(value: Any) -> None:
     ("value", "verify"),
     [(True, True), (False, False), ("true", True), ("FALSE", False), (" False ", False), (None, True), ("", True)],
 )
-def test_verify_is_taken_as_boolean_and_as_text(value: Any, verify: bool) -> None:
+def test_verify_is_read_as_boolean_and_as_string(value: Any, verify: bool) -> None:
     assert read_settings(extra={"verify": value}).verify is verify
 
 
-def test_verify_takes_the_path_of_a_bundle_that_exists(tmp_path: Path) -> None:
+def test_verify_may_be_the_path_of_a_bundle_that_exists(tmp_path: Path) -> None:
     bundle = tmp_path / "ca.pem"
     with pytest.raises(PortkeyConnectionInvalidError, match=r"verify: expected true, false, or the path"):
         read_settings(extra={"verify": str(bundle)})
@@ -266,7 +266,7 @@ SECRETS = [
 
 
 @pytest.mark.parametrize("secret", SECRETS)
-def test_every_credential_is_known_as_a_secret_and_cleaned(secret: str) -> None:
+def test_every_credential_is_a_secret_and_redacted(secret: str) -> None:
     settings = everything_secret()
 
     assert secret in settings.secrets
@@ -283,27 +283,27 @@ def test_every_credential_is_known_as_a_secret_and_cleaned(secret: str) -> None:
         "resource-in-clear",
     ],
 )
-def test_what_is_no_credential_stays_readable(in_clear: str) -> None:
+def test_a_value_that_is_no_credential_is_not_redacted(in_clear: str) -> None:
     assert everything_secret().redact(in_clear) == in_clear
 
 
-def test_a_secret_is_cleaned_where_it_stands_as_json() -> None:
-    cleaned = everything_secret().redact(json.dumps({"message": 'bad key aws"quoted\\key, sorry'}))
+def test_a_secret_in_json_is_redacted() -> None:
+    redacted = everything_secret().redact(json.dumps({"message": 'bad key aws"quoted\\key, sorry'}))
 
-    assert json.loads(cleaned) == {"message": "bad key ***, sorry"}
+    assert json.loads(redacted) == {"message": "bad key ***, sorry"}
 
 
-def test_a_secret_that_contains_another_is_cleaned_as_a_whole() -> None:
+def test_a_secret_that_contains_another_is_redacted_as_a_whole() -> None:
     settings = read_settings(api_key="pk-secret", extra={"virtual_key": "pk-secret-longer"})
 
     assert settings.redact("pk-secret-longer pk-secret") == "*** ***"
 
 
-def test_words_too_short_to_be_secrets_do_not_blank_out_logs() -> None:
+def test_words_too_short_to_be_secrets_are_not_redacted() -> None:
     assert read_settings(api_key="key").redact("the key was refused") == "the key was refused"
 
 
-def test_a_key_that_is_a_json_number_is_a_secret_too() -> None:
+def test_a_key_that_is_a_json_number_is_a_secret() -> None:
     settings = read_settings(extra={"virtual_key": 12345678})
     assert dict(settings.headers)["x-portkey-virtual-key"] == "12345678"
 
@@ -311,7 +311,7 @@ def test_a_key_that_is_a_json_number_is_a_secret_too() -> None:
 
 
 @pytest.mark.parametrize("show", [repr, str, "{}".format])
-def test_no_secret_is_shown_by_the_credentials_themselves(show: Any) -> None:
+def test_settings_show_no_secret_themselves(show: Any) -> None:
     shown = show(everything_secret())
 
     assert not re.search("|".join(map(re.escape, SECRETS)), shown)
@@ -338,16 +338,16 @@ def test_a_refused_value_that_may_hold_a_secret_is_not_shown(field: str, value: 
     assert "hidden-word" not in str(raised.value)
 
 
-def test_equal_connections_give_equal_hashable_credentials() -> None:
+def test_equal_connections_have_equal_hashable_settings() -> None:
     assert {everything_secret()} == {everything_secret()}
     assert everything_secret() != read_settings(api_key="pk-portkey-key")
 
 
-def test_one_try_may_take_the_time_to_connect_and_to_read() -> None:
+def test_an_attempt_may_take_the_time_to_connect_and_to_read() -> None:
     assert read_settings(extra={"connect_timeout": 3, "read_timeout": 4}).attempt_timeout == 7
 
 
-def test_a_trace_id_goes_with_every_request_and_with_the_errors() -> None:
+def test_a_trace_id_is_a_header() -> None:
     plain = read_settings(api_key="pk-key")
     traced = plain.with_trace_id("t-1")
 
@@ -355,8 +355,25 @@ def test_a_trace_id_goes_with_every_request_and_with_the_errors() -> None:
     assert (traced.trace_id, dict(traced.headers)["x-portkey-trace-id"]) == ("t-1", "t-1")
 
 
-def test_a_connections_own_trace_id_stays() -> None:
+def test_the_trace_id_of_the_connection_wins() -> None:
     own = read_settings(api_key="pk-key", extra={"headers": {"X-Portkey-Trace-ID": "own"}})
 
     assert own.with_trace_id("t-1") is own
     assert own.trace_id == "own"
+
+
+def test_a_url_has_the_query_of_the_connection_before_that_of_the_request() -> None:
+    settings = read_settings(host="localhost:8787", extra={"query": {"v": "1"}})
+
+    assert settings.url("/models", [("after", "a&b")]) == "http://localhost:8787/v1/models?v=1&after=a%26b"
+    assert read_settings(host="localhost").url("/models") == "http://localhost/v1/models"
+
+
+def test_settings_for_a_signed_url_have_its_secrets_and_nothing_to_send() -> None:
+    url = "https://store.test:9000/logs.jsonl?X-Amz-Expires=600&X-Amz-Signature=0123456789%2Fsecret"
+    settings = everything_secret().for_signed_url(url)
+
+    assert settings.base_url == "https://store.test:9000"
+    assert (settings.headers, settings.query) == ((), ())
+    assert settings.redact("600 0123456789%2Fsecret 0123456789/secret pk-portkey-key") == "600 *** *** ***"
+    assert settings.redact(f"no {url}") == "no https://store.test:9000/logs.jsonl?***"

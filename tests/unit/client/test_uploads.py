@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import tracemalloc
 from collections.abc import Callable
 from email.parser import BytesParser
 from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler
-from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import pytest
 
 from airflow_provider_portkey import exceptions
-from airflow_provider_portkey.client import sessions
-from airflow_provider_portkey.client.sessions import new_session
+from airflow_provider_portkey.client import requests_session
+from airflow_provider_portkey.client.requests_session import new_session
 from airflow_provider_portkey.client.settings import read_settings
 from airflow_provider_portkey.client.sync import PortkeyClient
 from airflow_provider_portkey.client.uploads import MultipartFile, with_upload_timeouts
+from airflow_provider_portkey.testing import Clock
 
 CONTENT = b'{"a": 1}\r\n--not-a-boundary\x00\xff\n' * 10_000
 
@@ -34,32 +33,6 @@ def upload(url: str, file: BinaryIO | None = None, filename: str = "in.jsonl", *
     return client(url, **extra).upload("/files", {}, file or io.BytesIO(CONTENT), filename=filename, fields=fields)
 
 
-def answer(status: int = 200, body: object = None, **headers: str) -> Callable[[BaseHTTPRequestHandler], None]:
-    content = json.dumps(body or {"id": "file_1"}).encode()
-
-    def send(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(status)
-        for name, value in {"Content-Length": str(len(content)), **headers}.items():
-            handler.send_header(name.replace("_", "-"), value)
-        handler.end_headers()
-        handler.wfile.write(content)
-
-    return send
-
-
-def in_turn(*answers: Callable[[BaseHTTPRequestHandler], None]) -> Callable[[BaseHTTPRequestHandler], None]:
-    left = list(answers)
-
-    def next_one(handler: BaseHTTPRequestHandler) -> None:
-        left.pop(0)(handler)
-
-    return next_one
-
-
-def hang_up(handler: BaseHTTPRequestHandler) -> None:
-    handler.close_connection = True
-
-
 def parts(received: Any) -> dict[str, tuple[str | None, bytes]]:
     head = f"Content-Type: {received.headers['Content-Type']}\r\n\r\n".encode()
     message = BytesParser(policy=HTTP.clone(max_line_length=None)).parsebytes(head + received.body)
@@ -69,10 +42,10 @@ def parts(received: Any) -> dict[str, tuple[str | None, bytes]]:
     }
 
 
-def test_a_file_arrives_whole_as_a_form_of_known_length(loopback: Callable[..., Any]) -> None:
-    server = loopback(answer())
+def test_a_file_arrives_complete_in_a_form_of_known_length(loopback: Callable[..., Any]) -> None:
+    server = loopback()
 
-    assert upload(server.url, provider="openai", query={"api-version": "1"}) == {"id": "file_1"}
+    assert upload(server.url, provider="openai", query={"api-version": "1"}) == {"id": "run_1"}
 
     (received,) = server.requests
     assert (received.method, received.path) == ("POST", "/v1/files?api-version=1")
@@ -86,26 +59,24 @@ def test_a_file_arrives_whole_as_a_form_of_known_length(loopback: Callable[..., 
     assert {name: filename for name, (filename, _) in parts(received).items()} == {"purpose": None, "file": "in.jsonl"}
 
 
-def test_a_file_is_read_from_its_start_wherever_it_stands(loopback: Callable[..., Any]) -> None:
-    server = loopback(answer())
+def test_a_file_is_read_from_its_start_whatever_its_position(loopback: Callable[..., Any]) -> None:
+    server = loopback()
     file = io.BytesIO(b"abcdef")
     file.seek(4)
     upload(server.url, file)
     assert b"\r\n\r\nabcdef\r\n" in server.requests[0].body
 
 
-def test_a_name_cannot_end_its_header(loopback: Callable[..., Any]) -> None:
-    server = loopback(answer())
+def test_a_file_name_cannot_end_its_header(loopback: Callable[..., Any]) -> None:
+    server = loopback()
     upload(server.url, filename='a"\r\nX-Evil: 1\r\n\r\n')
     assert b'filename="a%22%0D%0AX-Evil: 1%0D%0A%0D%0A"' in server.requests[0].body
 
 
-def test_what_was_refused_for_the_moment_is_sent_again_from_the_start(
-    loopback: Callable[..., Any], waits: list[float]
-) -> None:
-    server = loopback(in_turn(answer(429, {"error": {"message": "slow down"}}, Retry_After="2"), answer()))
+def test_a_rate_limited_upload_is_retried_from_the_start(loopback: Callable[..., Any], waits: list[float]) -> None:
+    server = loopback([{"status": 429, "Retry_After": "2"}, {}])
 
-    assert upload(server.url) == {"id": "file_1"}
+    assert upload(server.url) == {"id": "run_1"}
 
     first, second = server.requests
     assert first.body == second.body
@@ -115,13 +86,13 @@ def test_what_was_refused_for_the_moment_is_sent_again_from_the_start(
 @pytest.mark.parametrize(
     ("broken", "error"),
     [
-        (answer(500), exceptions.PortkeyServerError),
-        (answer(502), exceptions.PortkeyServerError),
-        (answer(408), exceptions.PortkeyRequestTimeoutError),
-        (hang_up, exceptions.PortkeyUnreachableError),
+        ({"status": 500}, exceptions.PortkeyServerError),
+        ({"status": 502}, exceptions.PortkeyServerError),
+        ({"status": 408}, exceptions.PortkeyRequestTimeoutError),
+        ("no response", exceptions.PortkeyUnreachableError),
     ],
 )
-def test_what_may_have_been_carried_out_is_not_sent_again(
+def test_an_upload_of_unknown_outcome_is_not_retried(
     loopback: Callable[..., Any], waits: list[float], broken: Any, error: type[Exception]
 ) -> None:
     server = loopback(broken)
@@ -132,35 +103,39 @@ def test_what_may_have_been_carried_out_is_not_sent_again(
 
 
 def test_a_redirect_is_not_followed(loopback: Callable[..., Any]) -> None:
-    server = loopback(answer(307, Location="http://127.0.0.1:9/elsewhere"))
+    server = loopback(status=307, Location="http://127.0.0.1:9/elsewhere")
     with pytest.raises(exceptions.PortkeyRedirectedError):
         upload(server.url)
     assert len(server.requests) == 1
 
 
-def test_nobody_there_was_surely_not_carried_out_and_is_tried_again(closed_port: str, waits: list[float]) -> None:
+def test_an_upload_to_a_closed_port_is_retried(closed_port: str, waits: list[float]) -> None:
     with pytest.raises(exceptions.PortkeyUnreachableError) as raised:
         upload(closed_port)
     assert raised.value.safe_to_retry
     assert len(waits) == 2
 
 
-def test_a_refusal_that_comes_before_the_file_is_read_is_still_heard(loopback: Callable[..., Any]) -> None:
-    server = loopback(answer())
-    handler_class = server._server.RequestHandlerClass
+def test_a_refusal_before_the_file_is_read_is_reported(loopback: Callable[..., Any]) -> None:
+    server = loopback()
 
-    def refuse(self: BaseHTTPRequestHandler) -> None:
-        answer(413, {"error": {"message": "The file is too large."}}, Connection="close")(self)
-        self.rfile.read(200_000)  # some of it is on its way already
-        self.close_connection = True
+    def refuse(handler: BaseHTTPRequestHandler) -> None:
+        body = b'{"error": {"message": "The file is too large."}}'
+        handler.send_response(413)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        handler.wfile.write(body)
+        handler.rfile.read(200_000)  # a part of the file is sent already
+        handler.close_connection = True
 
-    handler_class.do_POST = refuse
+    server.handler.do_POST = refuse
     with pytest.raises(exceptions.PortkeyBadRequestError, match=r"The file is too large"):
         upload(server.url, io.BytesIO(b"x" * 300_000))
 
 
-def test_a_file_that_has_changed_its_length_is_not_passed_off_as_whole(loopback: Callable[..., Any]) -> None:
-    server = loopback(answer())
+def test_a_file_that_has_changed_its_length_is_an_error(loopback: Callable[..., Any]) -> None:
+    server = loopback()
     for change in (-1, 1):
         file = io.BytesIO(b"x" * 100)
         form = MultipartFile(file, filename="in.jsonl", size=100 + change)
@@ -169,26 +144,26 @@ def test_a_file_that_has_changed_its_length_is_not_passed_off_as_whole(loopback:
     assert server.requests == []
 
 
-def test_the_length_is_the_one_that_is_sent() -> None:
+def test_the_announced_length_is_the_one_that_is_sent() -> None:
     form = MultipartFile(io.BytesIO(CONTENT), filename="ü.jsonl", fields={"purpose": "batch", "ü": "ß"})
     assert len(b"".join(form)) == len(b"".join(form)) == len(form)
 
 
-def test_a_large_file_is_never_held() -> None:
+def test_a_large_file_is_never_in_memory() -> None:
     class Large(io.RawIOBase):
-        """Two hundred megabytes that nobody has written."""
+        """Two hundred megabytes, generated."""
 
-        place = 0
+        position = 0
         size = 200_000_000
 
         def seek(self, offset: int, whence: int = 0) -> int:
-            self.place = offset + (self.size if whence == 2 else 0)
-            return self.place
+            self.position = offset + (self.size if whence == 2 else 0)
+            return self.position
 
         def read(self, size: int = -1) -> bytes:
-            piece = b"x" * min(size, self.size - self.place)
-            self.place += len(piece)
-            return piece
+            chunk = b"x" * min(size, self.size - self.position)
+            self.position += len(chunk)
+            return chunk
 
     tracemalloc.start()
     try:
@@ -200,32 +175,33 @@ def test_a_large_file_is_never_held() -> None:
     assert peak < 1_000_000
 
 
-def test_time_outs_are_those_of_an_upload_unless_the_connections_own_are_longer() -> None:
-    patient = with_upload_timeouts(read_settings(host="http://x", api_key="k" * 8, extra={"read_timeout": 5}))
-    assert (patient.connect_timeout, patient.read_timeout) == (60, 600)
+def test_time_outs_are_those_of_an_upload_unless_those_of_the_connection_are_longer() -> None:
+    settings = with_upload_timeouts(read_settings(host="http://x", api_key="k" * 8, extra={"read_timeout": 5}))
+    assert (settings.connect_timeout, settings.read_timeout) == (60, 600)
     longer = {"connect_timeout": 90, "read_timeout": 3600}
-    patient = with_upload_timeouts(read_settings(host="http://x", api_key="k" * 8, extra=longer))
-    assert (patient.connect_timeout, patient.read_timeout) == (90, 3600)
+    settings = with_upload_timeouts(read_settings(host="http://x", api_key="k" * 8, extra=longer))
+    assert (settings.connect_timeout, settings.read_timeout) == (90, 3600)
 
 
-def test_the_answer_may_take_longer_than_those_of_other_calls(
+def test_the_response_may_take_longer_than_that_of_other_calls(
     loopback: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     head_timeouts: list[float] = []
 
-    def watched(headers: Any, *, head_timeout: float) -> Any:
+    def recording(headers: Any, *, head_timeout: float) -> Any:
         head_timeouts.append(head_timeout)
         return new_session(headers, head_timeout=head_timeout)
 
-    monkeypatch.setattr(sessions, "new_session", watched)
-    upload(loopback(answer()).url, read_timeout=1)
+    monkeypatch.setattr(requests_session, "new_session", recording)
+    upload(loopback().url, read_timeout=1)
     assert head_timeouts == [660]
 
 
-def test_the_time_that_sending_takes_is_not_taken_from_the_answer(
+def test_the_time_to_send_the_file_does_not_count_for_the_response(
     loopback: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    clock = Clock()
+    started = clock.now
 
     class Slow(io.BytesIO):
         """Every read takes three hours."""
@@ -235,18 +211,5 @@ def test_the_time_that_sending_takes_is_not_taken_from_the_answer(
             return super().read(size)
 
     monkeypatch.setattr("airflow_provider_portkey.client.sync.time", clock)
-    assert upload(loopback(answer()).url, Slow(CONTENT)) == {"id": "file_1"}
-    assert clock.now > 3600
-
-
-def test_an_answer_that_is_none_says_so(loopback: Callable[..., Any]) -> None:
-    def page(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Length", "6")
-        handler.end_headers()
-        handler.wfile.write(b"<html>")
-
-    server = loopback(page)
-    with pytest.raises(exceptions.PortkeyUnexpectedResponseError):
-        upload(server.url)
-    assert len(server.requests) == 1
+    assert upload(loopback().url, Slow(CONTENT)) == {"id": "run_1"}
+    assert clock.now - started > 3600

@@ -1,4 +1,4 @@
-"""The calls of batches and files, as they go over the wire."""
+"""The calls of batches and files."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ def test_each_call_has_its_path(hook: PortkeyHook, requests_mock: Any) -> None:
     assert b"".join(hook.iter_batch_output("b/1")) == b"output"
 
 
-def test_batches_are_listed_without_an_order_and_page_by_page(hook: PortkeyHook, requests_mock: Any) -> None:
+def test_batches_are_read_page_by_page_without_an_order(hook: PortkeyHook, requests_mock: Any) -> None:
     pages = [{"data": [{"id": "b_2"}], "has_more": True}, {"data": [{"id": "b_1"}], "has_more": False}]
     requests_mock.get(f"{BASE}/batches", [{"json": page} for page in pages])
     assert [batch["id"] for batch in hook.iter_batches(page_size=1)] == ["b_2", "b_1"]
     assert [request.query for request in requests_mock.request_history] == ["limit=1", "limit=1&after=b_2"]
 
 
-def test_files_are_those_of_batches_and_the_latest_first(hook: PortkeyHook, requests_mock: Any) -> None:
+def test_files_are_those_of_batches_newest_first(hook: PortkeyHook, requests_mock: Any) -> None:
     requests_mock.get(f"{BASE}/files", json={"data": [{"id": "f_2"}, {"id": "f_1"}], "has_more": False})
     assert [file["id"] for file in hook.iter_batch_files(max_items=1)] == ["f_2"]
     assert requests_mock.last_request.query == "limit=1&order=desc&purpose=batch"
 
 
 @pytest.mark.parametrize("wrong", ["", ".", "..", None])
-def test_a_bad_id_is_refused_at_the_call(hook: PortkeyHook, wrong: Any) -> None:
+def test_an_invalid_id_is_refused_at_the_call(hook: PortkeyHook, wrong: Any) -> None:
     for call in (hook.get_batch, hook.cancel_batch, hook.get_file, hook.iter_file_content, hook.iter_batch_output):
         with pytest.raises(PortkeyInvalidArgumentError):
             call(wrong)

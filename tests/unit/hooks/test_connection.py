@@ -17,9 +17,9 @@ from airflow_provider_portkey.hooks.portkey import PortkeyHook
 FIELDS = get_provider_info()["connection-types"][0]["conn-fields"]
 
 
-def credentials_of(monkeypatch: pytest.MonkeyPatch, connection: str | dict[str, Any]) -> Any:
-    text = connection if isinstance(connection, str) else json.dumps(connection)
-    monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", text)
+def settings_of(monkeypatch: pytest.MonkeyPatch, connection: str | dict[str, Any]) -> Any:
+    value = connection if isinstance(connection, str) else json.dumps(connection)
+    monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", value)
     return PortkeyHook().settings
 
 
@@ -39,13 +39,13 @@ def credentials_of(monkeypatch: pytest.MonkeyPatch, connection: str | dict[str, 
     ],
 )
 def test_a_connection_as_uri_names_the_base_url(monkeypatch: pytest.MonkeyPatch, uri: str, base_url: str) -> None:
-    settings = credentials_of(monkeypatch, uri)
+    settings = settings_of(monkeypatch, uri)
 
     assert settings.base_url == base_url
     assert dict(settings.headers)["x-portkey-api-key"] == "pk-key"
 
 
-def test_a_connection_as_uri_takes_all_fields_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_as_uri_has_all_fields_as_strings(monkeypatch: pytest.MonkeyPatch) -> None:
     extra = {
         "provider": "openai",
         "provider_api_key": "sk/with+signs=",
@@ -60,7 +60,7 @@ def test_a_connection_as_uri_takes_all_fields_as_text(monkeypatch: pytest.Monkey
     }
     query = "&".join(f"{name}={quote(value, safe='')}" for name, value in extra.items())
 
-    settings = credentials_of(monkeypatch, f"portkey://:pk%2Fkey@localhost:8787/v1?{query}")
+    settings = settings_of(monkeypatch, f"portkey://:pk%2Fkey@localhost:8787/v1?{query}")
 
     assert dict(settings.headers) == {
         "OpenAI-Beta": "assistants=v2",
@@ -76,8 +76,8 @@ def test_a_connection_as_uri_takes_all_fields_as_text(monkeypatch: pytest.Monkey
     assert (settings.max_retries, settings.verify) == (0, False)
 
 
-@pytest.mark.parametrize("extra_as_text", [False, True])
-def test_a_connection_as_json_takes_all_fields_typed(monkeypatch: pytest.MonkeyPatch, extra_as_text: bool) -> None:
+@pytest.mark.parametrize("extra_as_string", [False, True])
+def test_a_connection_as_json_has_all_fields_typed(monkeypatch: pytest.MonkeyPatch, extra_as_string: bool) -> None:
     extra = {
         "virtual_key": "vk-prod",
         "config": {"retry": {"attempts": 2}},
@@ -96,10 +96,10 @@ def test_a_connection_as_json_takes_all_fields_typed(monkeypatch: pytest.MonkeyP
         "host": "localhost",
         "port": 8787,
         "password": " pk-key\n",
-        "extra": json.dumps(extra) if extra_as_text else extra,
+        "extra": json.dumps(extra) if extra_as_string else extra,
     }
 
-    settings = credentials_of(monkeypatch, connection)
+    settings = settings_of(monkeypatch, connection)
 
     assert settings.base_url == "http://localhost:8787/v1"
     assert dict(settings.headers) == {
@@ -116,7 +116,7 @@ def test_a_connection_as_json_takes_all_fields_typed(monkeypatch: pytest.MonkeyP
 
 
 def test_an_empty_form_means_the_hosted_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = credentials_of(monkeypatch, {"conn_type": "portkey", "extra": dict.fromkeys(FIELDS)})
+    settings = settings_of(monkeypatch, {"conn_type": "portkey", "extra": dict.fromkeys(FIELDS)})
 
     assert settings.base_url == "https://api.portkey.ai/v1"
     assert dict(settings.headers) == {"OpenAI-Beta": "assistants=v2"}
@@ -131,8 +131,8 @@ def test_an_empty_form_means_the_hosted_gateway(monkeypatch: pytest.MonkeyPatch)
         ('{"verify": "maybe", "max_retries": "many"}', "max_retries: expected .*; verify: expected"),
     ],
 )
-def test_what_is_wrong_with_a_connection_is_said(monkeypatch: pytest.MonkeyPatch, extra: str, message: str) -> None:
-    # As the database may hold it: Airflow's own parsing of JSON and URI refuses some of these earlier.
+def test_an_invalid_connection_names_its_fields(monkeypatch: pytest.MonkeyPatch, extra: str, message: str) -> None:
+    # As in the database: Airflow's own parsing of JSON and URI refuses some of these earlier.
     connection = SimpleNamespace(host=None, port=None, schema=None, password="pk-key", extra=extra)
     monkeypatch.setattr(PortkeyHook, "get_connection", staticmethod(lambda conn_id: connection))
 
@@ -142,7 +142,7 @@ def test_what_is_wrong_with_a_connection_is_said(monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def masked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was given to Airflow's masking."""
+    """The strings that were passed to Airflow's masking."""
     values: list[str] = []
     monkeypatch.setattr("airflow.providers.common.compat.sdk.mask_secret", lambda secret, *_: values.append(secret))
     return values
@@ -159,7 +159,7 @@ CREDENTIALS = {"pk-portkey", "vk-virtual", "sk-provider", "sk-nested", "azure-ke
 
 
 def test_every_credential_is_masked_in_airflows_logs(monkeypatch: pytest.MonkeyPatch, masked: list[str]) -> None:
-    credentials_of(monkeypatch, {"conn_type": "portkey", "password": "pk-portkey", "extra": EXTRA})
+    settings_of(monkeypatch, {"conn_type": "portkey", "password": "pk-portkey", "extra": EXTRA})
 
     assert set(masked) >= CREDENTIALS
     assert not set(masked) & {"portkey", "portkey_default", "", "assistants=v2"}
@@ -186,7 +186,7 @@ def test_the_form_of_older_versions_has_the_same_behaviour() -> None:
 
 @pytest.fixture
 def form_libraries(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], type]:
-    """Mock servers for the libraries of the form of older versions, which newer ones do not bring."""
+    """Stubs of the form libraries of older Airflow versions, which newer ones do not install."""
 
     class Part:
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -217,8 +217,8 @@ def test_the_form_of_older_versions_has_the_same_fields(form_libraries: Callable
     for name, widget in widgets.items():
         secret = name in ("virtual_key", "provider_api_key")
         assert type(widget) is form_libraries("PasswordField" if secret else "StringField")
-        look = form_libraries("BS3PasswordFieldWidget" if secret else "BS3TextFieldWidget")
-        assert type(widget.kwargs["widget"]) is look
+        expected = form_libraries("BS3PasswordFieldWidget" if secret else "BS3TextFieldWidget")
+        assert type(widget.kwargs["widget"]) is expected
         assert widget.args == (FIELDS[name]["label"],)
         assert widget.kwargs["description"] == FIELDS[name]["description"]
         assert type(widget.kwargs["validators"][0]) is form_libraries("Optional")

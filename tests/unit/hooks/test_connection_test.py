@@ -13,15 +13,15 @@ MODELS = "https://portkey.test/v1/models"
 KEY = "pk-test-secret"
 
 
-def from_portkey(message: str) -> dict[str, Any]:
+def portkey_error(message: str) -> dict[str, Any]:
     return {"status": "failure", "message": message}
 
 
-def from_provider(message: str) -> dict[str, Any]:
+def provider_error(message: str) -> dict[str, Any]:
     return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
 
 
-def test_a_good_connection_says_what_it_reached(portkey_connection: Any, requests_mock: Any) -> None:
+def test_a_valid_connection_names_its_url_and_its_models(portkey_connection: Any, requests_mock: Any) -> None:
     requests_mock.get(MODELS, json={"object": "list", "data": [{"id": "gpt"}, {"id": "claude"}]})
 
     assert PortkeyHook().test_connection() == (True, "Connected to https://portkey.test/v1: it lists 2 models.")
@@ -32,7 +32,7 @@ def test_a_good_connection_says_what_it_reached(portkey_connection: Any, request
     assert request.timeout == (10.0, 60.0)
 
 
-def test_the_query_of_the_connection_goes_with_it(portkey_connection: Callable[..., None], requests_mock: Any) -> None:
+def test_the_query_of_the_connection_is_sent(portkey_connection: Callable[..., None], requests_mock: Any) -> None:
     portkey_connection(extra={"provider": "azure", "query": {"api-version": "2025"}})
     requests_mock.get(f"{MODELS}?api-version=2025", json={"data": []})
 
@@ -40,10 +40,10 @@ def test_the_query_of_the_connection_goes_with_it(portkey_connection: Callable[.
 
 
 @pytest.mark.parametrize(
-    ("answer", "works", "parts"),
+    ("response", "works", "parts"),
     [
         (
-            {"status_code": 401, "json": from_portkey(f"Invalid API Key {KEY}")},
+            {"status_code": 401, "json": portkey_error(f"Invalid API Key {KEY}")},
             False,
             ["Portkey refused the Portkey API key (401): Invalid API Key ***"],
         ),
@@ -53,50 +53,50 @@ def test_the_query_of_the_connection_goes_with_it(portkey_connection: Callable[.
             ["Portkey refused the Portkey API key (403): No scope (AB03)"],
         ),
         (
-            {"status_code": 401, "json": from_provider(f"Incorrect API key provided: {KEY}")},
+            {"status_code": 401, "json": provider_error(f"Incorrect API key provided: {KEY}")},
             False,
             ["The provider behind Portkey refused the provider's own key (401): Incorrect API key provided: ***"],
         ),
         (
-            {"status_code": 400, "json": from_portkey("Invalid provider passed")},
+            {"status_code": 400, "json": portkey_error("Invalid provider passed")},
             False,
-            ["no such provider", "Invalid provider passed"],
+            ["knows no such provider", "Invalid provider passed"],
         ),
         (
-            {"status_code": 404, "json": from_provider("Unknown URL")},
+            {"status_code": 404, "json": provider_error("Unknown URL")},
             True,
             ["Connected to https://portkey.test/v1", "no list of models", "untested"],
         ),
         (
             {"status_code": 404, "text": f"<html>{KEY}</html>"},
             False,
-            ["https://portkey.test/v1 answers, but not as a Portkey gateway does (404)"],
+            ["https://portkey.test/v1 responds, but not like a Portkey gateway (404)"],
         ),
         (
             {"status_code": 200, "text": f"<html>Log in {KEY}</html>"},
             False,
-            ["answers, but not as a Portkey gateway does (200): '<html>Log in ***</html>'"],
+            ["responds, but not like a Portkey gateway (200): '<html>Log in ***</html>'"],
         ),
-        ({"status_code": 200, "json": {"hello": KEY}}, False, ["not as a Portkey gateway does: its /models"]),
-        ({"status_code": 200, "json": {"data": {}}}, False, ["not as a Portkey gateway does: its /models"]),
+        ({"status_code": 200, "json": {"hello": KEY}}, False, ["not like a Portkey gateway: its /models"]),
+        ({"status_code": 200, "json": {"data": {}}}, False, ["not like a Portkey gateway: its /models"]),
         (
             {"status_code": 302, "headers": {"Location": "https://login.corp/"}},
             False,
-            ["answers, but not as a Portkey gateway does (302)"],
+            ["responds, but not like a Portkey gateway (302)"],
         ),
         (
             {"status_code": 401, "text": "Proxy says no"},
             False,
-            ["not as a Portkey gateway does (401): 'Proxy says no'"],
+            ["not like a Portkey gateway (401): 'Proxy says no'"],
         ),
         (
             {"status_code": 500, "text": "Message: fetch failed Cause: refused"},
             False,
-            ["https://portkey.test/v1 answers 500: 'Message: fetch failed Cause: refused'"],
+            ["https://portkey.test/v1 responds with 500: 'Message: fetch failed Cause: refused'"],
         ),
-        ({"status_code": 503, "text": "down"}, False, ["answers 503: 'down'"]),
-        ({"status_code": 429, "json": from_provider("Slow down")}, False, ["answers 429: Slow down"]),
-        ({"status_code": 412, "json": from_portkey("Budget spent")}, False, ["answers 412: Budget spent"]),
+        ({"status_code": 503, "text": "down"}, False, ["responds with 503: 'down'"]),
+        ({"status_code": 429, "json": provider_error("Slow down")}, False, ["responds with 429: Slow down"]),
+        ({"status_code": 412, "json": portkey_error("Budget spent")}, False, ["responds with 412: Budget spent"]),
         (
             {"exc": requests.ConnectTimeout("timed out")},
             False,
@@ -104,19 +104,19 @@ def test_the_query_of_the_connection_goes_with_it(portkey_connection: Callable[.
         ),
     ],
 )
-def test_each_finding_is_one_sentence_without_secrets(
+def test_each_result_is_one_sentence_without_secrets(
     portkey_connection: Any,
     requests_mock: Any,
     waits: list[float],
-    answer: dict[str, Any],
+    response: dict[str, Any],
     works: bool,
     parts: list[str],
 ) -> None:
-    requests_mock.get(MODELS, [answer])
+    requests_mock.get(MODELS, [response])
 
-    found, sentence = PortkeyHook().test_connection()
+    works_now, sentence = PortkeyHook().test_connection()
 
-    assert found is works
+    assert works_now is works
     for part in parts:
         assert part in sentence
     assert sentence.endswith(".")
@@ -127,13 +127,13 @@ def test_each_finding_is_one_sentence_without_secrets(
     assert waits == []
 
 
-def test_a_finding_stays_short(portkey_connection: Any, requests_mock: Any) -> None:
-    requests_mock.get(MODELS, status_code=401, json=from_portkey("x" * 100_000))
+def test_a_result_is_short(portkey_connection: Any, requests_mock: Any) -> None:
+    requests_mock.get(MODELS, status_code=401, json=portkey_error("x" * 100_000))
 
     assert len(PortkeyHook().test_connection()[1]) < 1_200
 
 
-def test_an_invalid_connection_is_a_finding(portkey_connection: Callable[..., None], requests_mock: Any) -> None:
+def test_an_invalid_connection_is_a_result(portkey_connection: Callable[..., None], requests_mock: Any) -> None:
     portkey_connection(password="pk-sécret-key", extra={"verify": "maybe", "query": "[]"})
 
     works, sentence = PortkeyHook().test_connection()
@@ -146,7 +146,7 @@ def test_an_invalid_connection_is_a_finding(portkey_connection: Callable[..., No
     assert requests_mock.call_count == 0
 
 
-def test_a_missing_connection_is_a_finding(requests_mock: Any) -> None:
+def test_a_missing_connection_is_a_result(requests_mock: Any) -> None:
     works, sentence = PortkeyHook("portkey_nowhere").test_connection()
 
     assert works is False
@@ -154,7 +154,7 @@ def test_a_missing_connection_is_a_finding(requests_mock: Any) -> None:
     assert "\n" not in sentence
 
 
-def test_a_connection_that_is_no_json_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_is_no_json_is_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps({"conn_type": "portkey", "extra": "{broken"}))
 
     works, sentence = PortkeyHook().test_connection()

@@ -33,7 +33,7 @@ ITERATE = {"page_size": 100, "order": "desc", "after": None, "max_items": None}
         ("test_connection", {}, {}),
     ],
 )
-def test_each_method_takes_what_the_interface_page_says(
+def test_each_method_has_the_documented_parameters(
     method: str, positional: dict[str, Any], keyword_only: dict[str, Any]
 ) -> None:
     _, *parameters = inspect.signature(getattr(PortkeyHook, method)).parameters.values()
@@ -45,7 +45,7 @@ def test_each_method_takes_what_the_interface_page_says(
     assert all(default is not EMPTY for default in after_star.values())
 
 
-def test_the_names_that_airflow_reads() -> None:
+def test_the_class_attributes_that_airflow_reads() -> None:
     assert PortkeyHook.conn_type == "portkey"
     assert PortkeyHook.conn_name_attr == "portkey_conn_id"
     assert PortkeyHook.default_conn_name == "portkey_default"
@@ -55,31 +55,31 @@ def test_the_names_that_airflow_reads() -> None:
 
 
 @pytest.fixture
-def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The ids of the connections that were looked up, in order."""
+def read_ids(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ids of the connections that were read, in order."""
     ids: list[str] = []
-    look_up = PortkeyHook.get_connection
+    read = PortkeyHook.get_connection
 
     def get_connection(conn_id: str) -> Any:
         ids.append(conn_id)
-        return look_up(conn_id)
+        return read(conn_id)
 
     monkeypatch.setattr(PortkeyHook, "get_connection", staticmethod(get_connection))
     return ids
 
 
-def test_the_connection_is_looked_up_once_and_at_the_first_use(
-    portkey_connection: Any, requests_mock: Any, looked_up: list[str]
+def test_the_connection_is_read_once_and_at_the_first_request(
+    portkey_connection: Any, requests_mock: Any, read_ids: list[str]
 ) -> None:
     requests_mock.get(f"{BASE}/threads/t/runs/r", json={"id": "r"})
     hook = PortkeyHook()
     iterator = hook.iter_runs("t")
-    assert looked_up == []
+    assert read_ids == []
 
     hook.get_run("t", "r")
     hook.get_run("t", "r")
 
-    assert looked_up == ["portkey_default"]
+    assert read_ids == ["portkey_default"]
     assert hook.get_conn() is hook.get_conn()
     assert inspect.isgenerator(iterator)
 
@@ -126,13 +126,13 @@ CALLS: list[tuple[str, str, list[tuple[str, str]], Call]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "query", "call"), CALLS)
-def test_each_call_sends_its_path_and_query_and_gives_the_answer_as_it_came(
+def test_each_call_sends_its_path_and_query_and_returns_the_response_unchanged(
     portkey_connection: Any, requests_mock: Any, method: str, path: str, query: list[tuple[str, str]], call: Call
 ) -> None:
-    answer = {"object": "anything", "data": [{"no": "id"}], "has_more": True, "unknown": {"deep": [None]}}
-    requests_mock.request(method, f"{BASE}{path}", json=answer)
+    response = {"object": "anything", "data": [{"no": "id"}], "has_more": True, "unknown": {"deep": [None]}}
+    requests_mock.request(method, f"{BASE}{path}", json=response)
 
-    assert call(PortkeyHook()) == answer
+    assert call(PortkeyHook()) == response
 
     (request,) = requests_mock.request_history
     url = urlsplit(request.url)
@@ -141,7 +141,7 @@ def test_each_call_sends_its_path_and_query_and_gives_the_answer_as_it_came(
     assert request.headers["OpenAI-Beta"] == "assistants=v2"
 
 
-def test_the_connections_query_goes_before_the_calls(
+def test_the_query_of_the_connection_is_before_that_of_the_call(
     portkey_connection: Callable[..., None], requests_mock: Any
 ) -> None:
     portkey_connection(extra={"query": {"api-version": "2025-05-15-preview"}})
@@ -165,7 +165,7 @@ ITERATIONS: list[tuple[str, Callable[..., Any]]] = [
 
 @pytest.mark.parametrize(("path", "iterate"), ITERATIONS)
 @pytest.mark.parametrize("order", ["asc", "desc"])
-def test_each_iterator_gives_every_item_of_every_page(
+def test_each_iterator_yields_every_item_of_every_page(
     portkey_connection: Any, serve_list: Callable[..., Any], path: str, iterate: Callable[..., Any], order: str
 ) -> None:
     items = [{"id": f"item_{number}", "extra": {"n": number}} for number in range(145)]
@@ -178,7 +178,7 @@ def test_each_iterator_gives_every_item_of_every_page(
 
 
 @pytest.mark.parametrize(("path", "iterate"), ITERATIONS)
-def test_each_iterator_starts_and_stops_where_it_is_told(
+def test_each_iterator_starts_after_an_id_and_stops_at_max_items(
     portkey_connection: Any, serve_list: Callable[..., Any], path: str, iterate: Callable[..., Any]
 ) -> None:
     served = serve_list(path, [{"id": f"item_{number}"} for number in range(50)])
@@ -189,18 +189,16 @@ def test_each_iterator_starts_and_stops_where_it_is_told(
     assert [dict(parse_qsl(urlsplit(request.url).query))["limit"] for request in served.request_history] == ["10", "2"]
 
 
-def test_the_messages_of_one_run_are_asked_for_on_every_page(
-    portkey_connection: Any, serve_list: Callable[..., Any]
-) -> None:
+def test_run_id_is_sent_with_every_page_of_messages(portkey_connection: Any, serve_list: Callable[..., Any]) -> None:
     served = serve_list("/threads/t/messages", [{"id": f"msg_{number}"} for number in range(5)])
 
     list(PortkeyHook().iter_messages("t", run_id="run_1", page_size=2))
 
-    asked = [dict(parse_qsl(urlsplit(request.url).query)).get("run_id") for request in served.request_history]
-    assert asked == ["run_1"] * 3
+    run_ids = [dict(parse_qsl(urlsplit(request.url).query)).get("run_id") for request in served.request_history]
+    assert run_ids == ["run_1"] * 3
 
 
-def test_include_goes_with_every_page_of_steps(portkey_connection: Any, serve_list: Callable[..., Any]) -> None:
+def test_include_is_sent_with_every_page_of_steps(portkey_connection: Any, serve_list: Callable[..., Any]) -> None:
     served = serve_list("/threads/t/runs/r/steps", [{"id": f"step_{number}"} for number in range(5)])
 
     list(PortkeyHook().iter_run_steps("t", "r", page_size=3, include=["x[*].y"]))
@@ -230,7 +228,7 @@ REFUSED: list[tuple[str, Call]] = [
 
 
 @pytest.mark.parametrize(("field", "call"), REFUSED)
-def test_wrong_arguments_are_refused_at_the_call_and_nothing_is_sent(
+def test_wrong_arguments_are_refused_at_the_call_before_any_request(
     portkey_connection: Any, requests_mock: Any, field: str, call: Call
 ) -> None:
     with pytest.raises(exceptions.PortkeyInvalidArgumentError, match=f"^{field}="):
@@ -244,7 +242,7 @@ def test_an_empty_run_id_does_not_widen_the_list_of_messages() -> None:
         PortkeyHook().iter_messages("t", run_id="")
 
 
-def test_an_iterator_refuses_a_server_that_goes_round(portkey_connection: Any, requests_mock: Any) -> None:
+def test_a_pagination_loop_is_an_error(portkey_connection: Any, requests_mock: Any) -> None:
     page = {"data": [{"id": "run_1"}, {"id": "run_2"}], "has_more": True}
     requests_mock.get(f"{BASE}/threads/t/runs", json=page)
 
@@ -254,7 +252,7 @@ def test_an_iterator_refuses_a_server_that_goes_round(portkey_connection: Any, r
     assert requests_mock.call_count == 2
 
 
-def test_secrets_in_what_is_no_list_are_cleaned(portkey_connection: Any, requests_mock: Any) -> None:
+def test_secrets_in_a_response_that_is_no_list_are_not_shown(portkey_connection: Any, requests_mock: Any) -> None:
     requests_mock.get(f"{BASE}/threads/t/runs", json={"data": [{"error": "bad key pk-test-secret"}]})
 
     with pytest.raises(exceptions.PortkeyUnexpectedResponseError) as raised:
@@ -263,7 +261,7 @@ def test_secrets_in_what_is_no_list_are_cleaned(portkey_connection: Any, request
     assert "pk-test-secret" not in str(raised.value)
 
 
-def test_a_job_that_cannot_be_cancelled_says_so(portkey_connection: Any, requests_mock: Any) -> None:
+def test_a_kind_that_cannot_be_cancelled_is_an_error(portkey_connection: Any, requests_mock: Any) -> None:
     job = JobSpec(
         kind="export", path="/x/{id}", active_statuses=[], success_statuses=["done"], failure_statuses=["broken"]
     )
@@ -274,7 +272,7 @@ def test_a_job_that_cannot_be_cancelled_says_so(portkey_connection: Any, request
     assert requests_mock.call_count == 0
 
 
-def test_a_look_at_a_job_may_have_its_own_number_of_retries(
+def test_a_poll_may_have_its_own_number_of_retries(
     portkey_connection: Any, requests_mock: Any, waits: list[float]
 ) -> None:
     from airflow_provider_portkey.jobs.run import RUN
@@ -287,17 +285,17 @@ def test_a_look_at_a_job_may_have_its_own_number_of_retries(
     assert requests_mock.call_count == 2
 
 
-def test_credentials_are_read_within_a_running_event_loop(portkey_connection: Any, looked_up: list[str]) -> None:
+def test_settings_are_read_within_a_running_event_loop(portkey_connection: Any, read_ids: list[str]) -> None:
     hook = PortkeyHook()
 
-    async def read() -> tuple[ConnectionSettings, ConnectionSettings]:
+    async def read_twice() -> tuple[ConnectionSettings, ConnectionSettings]:
         return await hook.aget_settings(), await hook.aget_settings()
 
-    first, second = asyncio.run(read())
+    first, second = asyncio.run(read_twice())
 
     assert first is second is hook.settings
     assert first.base_url == BASE
-    assert looked_up == ["portkey_default"]
+    assert read_ids == ["portkey_default"]
 
 
 def test_a_missing_connection_is_an_error_within_a_running_event_loop() -> None:

@@ -22,26 +22,26 @@ def window(start: int, end: int) -> Window:
 class Logs:
     """Counts logs as Portkey does.
 
-    :param moments: Of the logs, in seconds.
+    :param seconds: The times of the logs.
     :param end_included: Whether a window holds the logs at its very end.
     """
 
-    def __init__(self, moments: list[float], *, end_included: bool = False) -> None:
-        self.moments = sorted(moments)
+    def __init__(self, seconds: list[float], *, end_included: bool = False) -> None:
+        self.seconds = sorted(seconds)
         self.end_included = end_included
         self.drafts: list[str] = []
         self.calls: list[tuple[Window, str | None]] = []
 
-    def measure(self, asked: Window, draft: str | None) -> tuple[str, int]:
-        self.calls.append((asked, draft))
+    def count(self, counted: Window, draft: str | None) -> tuple[str, int]:
+        self.calls.append((counted, draft))
         if draft is None:
             draft = f"export_{len(self.drafts)}"
             self.drafts.append(draft)
-        return draft, len(self.of(asked))
+        return draft, len(self.of(counted))
 
-    def of(self, asked: Window) -> list[float]:
-        start, end = ((moment - T0).total_seconds() for moment in (asked.start, asked.end))
-        return [at for at in self.moments if start <= at < end or (self.end_included and at == end)]
+    def of(self, counted: Window) -> list[float]:
+        start, end = ((timestamp - T0).total_seconds() for timestamp in (counted.start, counted.end))
+        return [at for at in self.seconds if start <= at < end or (self.end_included and at == end)]
 
 
 def check(plan: Plan, logs: Logs, whole: Window, limit: int) -> None:
@@ -57,24 +57,24 @@ def check(plan: Plan, logs: Logs, whole: Window, limit: int) -> None:
     assert plan.low == plan.high == len(logs.of(whole))
     assert plan.overlaps == (plan.total > len(logs.of(whole)))
     # The last count of a draft is the one that its part stands for.
-    last = {draft: asked for asked, draft in logs.calls if draft}
+    last = {draft: counted for counted, draft in logs.calls if draft}
     assert all(last.get(part.export_id, part.window) == part.window or logs.end_included for part in parts)
 
 
 @pytest.mark.parametrize("end_included", [False, True])
 def test_every_way_to_spread_logs_over_five_seconds(end_included):
     for counts in product(range(4), repeat=5):
-        moments = [second + 0.5 for second, count in enumerate(counts) for _ in range(count)]
-        logs = Logs(moments, end_included=end_included)
-        check(make_plan(window(0, 5), logs.measure, limit=4), logs, window(0, 5), 4)
+        seconds = [second + 0.5 for second, count in enumerate(counts) for _ in range(count)]
+        logs = Logs(seconds, end_included=end_included)
+        check(make_plan(window(0, 5), logs.count, limit=4), logs, window(0, 5), 4)
 
 
 @pytest.mark.parametrize("end_included", [False, True])
 def test_every_way_to_put_logs_on_the_seams(end_included):
     for counts in product(range(3), repeat=5):
-        moments = [second for second, count in enumerate(counts) for _ in range(count)]
-        logs = Logs(moments, end_included=end_included)
-        check(make_plan(window(0, 4), logs.measure, limit=5), logs, window(0, 4), 5)
+        seconds = [second for second, count in enumerate(counts) for _ in range(count)]
+        logs = Logs(seconds, end_included=end_included)
+        check(make_plan(window(0, 4), logs.count, limit=5), logs, window(0, 4), 5)
 
 
 SKEWED = {
@@ -92,16 +92,16 @@ SKEWED = {
 
 @pytest.mark.parametrize("name", SKEWED)
 def test_days_of_every_shape(name):
-    moments = SKEWED[name]
-    logs = Logs(moments)
-    logs.of = lambda asked: range(  # type: ignore[method-assign]
-        *(bisect_left(logs.moments, (moment - T0).total_seconds()) for moment in (asked.start, asked.end))
+    seconds = SKEWED[name]
+    logs = Logs(seconds)
+    logs.of = lambda counted: range(  # type: ignore[method-assign]
+        *(bisect_left(logs.seconds, (timestamp - T0).total_seconds()) for timestamp in (counted.start, counted.end))
     )
-    plan = make_plan(window(0, 86_400), logs.measure)
-    assert plan.total == len(moments) == plan.high
+    plan = make_plan(window(0, 86_400), logs.count)
+    assert plan.total == len(seconds) == plan.high
     assert all(0 < part.total <= 50_000 for part in plan.parts)
     assert all(before.window.end <= after.window.start for before, after in pairwise(plan.parts))
-    fewest = -(-len(moments) // 50_000)
+    fewest = -(-len(seconds) // 50_000)
     assert len(plan.parts) <= 4 * fewest + 1
     assert len(logs.calls) <= 4 * fewest + 70
     # Drafts that nobody needs are changed, not left lying about.
@@ -110,51 +110,51 @@ def test_days_of_every_shape(name):
 
 def test_a_window_that_fits_is_counted_once():
     logs = Logs([1, 2, 3])
-    (part,) = make_plan(window(0, 10), logs.measure, limit=4).parts
+    (part,) = make_plan(window(0, 10), logs.count, limit=4).parts
     assert (part.window, part.total, len(logs.calls)) == (window(0, 10), 3, 1)
 
 
 def test_exactly_as_many_as_an_export_holds_may_be_a_count_that_stopped_there():
     logs = Logs([1, 2, 3, 4])
-    plan = make_plan(window(0, 10), logs.measure, limit=4)
+    plan = make_plan(window(0, 10), logs.count, limit=4)
     assert len(plan.parts) == 2
-    assert len(make_plan(window(1, 2), Logs([1.0] * 4).measure, limit=4).parts) == 1
+    assert len(make_plan(window(1, 2), Logs([1.0] * 4).count, limit=4).parts) == 1
 
 
 def test_one_second_with_too_many_logs_is_named():
     logs = Logs([7.25] * 5 + [1, 2])
     with pytest.raises(PortkeyWindowTooFullError, match=r"5 logs in the one second from 2026-07-25T00:00:07Z on.* 4\."):
-        make_plan(window(0, 60), logs.measure, limit=4)
+        make_plan(window(0, 60), logs.count, limit=4)
 
 
 def test_logs_that_come_while_counting_are_let_pass():
     totals = iter([10, 5, 6, 11])
-    plan = make_plan(window(0, 60), lambda asked, draft: (f"e{asked.start}", next(totals)), limit=7)
+    plan = make_plan(window(0, 60), lambda counted, draft: (f"e{counted.start}", next(totals)), limit=7)
     assert (plan.total, plan.low, plan.high, plan.overlaps) == (11, 10, 11, False)
 
 
 def test_parts_that_lack_logs_of_the_whole_are_refused():
     totals = iter([10, 4, 4, 10])
     with pytest.raises(PortkeyRowsMismatchError, match=r"counts 10 logs .* only 8 in the 2 parts"):
-        make_plan(window(0, 60), lambda asked, draft: (f"e{asked.start}", next(totals)), limit=6)
+        make_plan(window(0, 60), lambda counted, draft: (f"e{counted.start}", next(totals)), limit=6)
 
 
-def test_a_server_that_does_not_look_at_the_window_is_found_out():
+def test_a_server_that_ignores_the_window_is_found_out():
     with pytest.raises(PortkeyWindowTooFullError):
-        make_plan(window(0, 86_400), lambda asked, draft: ("e", 60_000))
+        make_plan(window(0, 86_400), lambda counted, draft: ("e", 60_000))
 
 
 def test_a_plan_survives_as_plain_data():
-    plan = make_plan(window(0, 60), Logs([n / 2 for n in range(100)]).measure, limit=30)
+    plan = make_plan(window(0, 60), Logs([n / 2 for n in range(100)]).count, limit=30)
     plan.parts[0].stage = "done"
     assert Plan.from_dict(plan.to_dict()) == plan
 
 
 def test_a_part_that_is_done_again_takes_its_place():
-    plan = make_plan(window(0, 60), Logs([n / 2 for n in range(100)]).measure, limit=30)
+    plan = make_plan(window(0, 60), Logs([n / 2 for n in range(100)]).count, limit=30)
     logs = Logs([n / 3 for n in range(150)])
     old = plan.parts[1]
-    plan.redo(old, make_plan(old.window, logs.measure, limit=30))
+    plan.replace(old, make_plan(old.window, logs.count, limit=30))
     assert old not in plan.parts
     assert [part.window.start for part in plan.parts] == sorted(part.window.start for part in plan.parts)
     assert plan.low == plan.high == plan.total

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
 import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
-from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_portkey.exceptions import PortkeyUnexpectedResponseError
 from airflow_provider_portkey.export import jsonl
-from airflow_provider_portkey.log_export.plan import Part, Plan, Window
-from airflow_provider_portkey.log_export.rows import join_parts, write_rows
+from airflow_provider_portkey.export.window import Window
+from airflow_provider_portkey.log_export.plan import Part, Plan
+from airflow_provider_portkey.log_export.rows import join_parts
 
 T0 = datetime(2026, 7, 25, tzinfo=UTC)
 
@@ -29,24 +27,34 @@ def plan_of(*totals: int, whole: int | None = None) -> Plan:
     return Plan(parts, whole, whole)
 
 
+class Lines:
+    """Stands for the writer of a file: keeps the lines."""
+
+    def __init__(self) -> None:
+        self.written = b""
+
+    def write_line(self, line: bytes, row: object) -> None:
+        self.written += line + b"\n"
+
+
 def lines(*row_ids: str) -> bytes:
     return b"".join(json.dumps({"id": row_id}).encode() + b"\n" for row_id in row_ids)
 
 
-def join(plan: Plan, *files: bytes, piece: int = 7):
-    stream = io.BytesIO()
+def join(plan: Plan, *files: bytes, size: int = 7):
+    writer = Lines()
 
     def download(export_id: str) -> Iterator[bytes]:
         content = files[int(export_id[1:])]
-        return (content[at : at + piece] for at in range(0, len(content), piece))
+        return (content[at : at + size] for at in range(0, len(content), size))
 
-    return join_parts(plan, download, stream), stream.getvalue()
+    return join_parts(plan, download, writer), writer.written
 
 
-@pytest.mark.parametrize("piece", [1, 2, 7, 13, 1_000])
-def test_lines_are_joined_as_they_came_whatever_the_pieces(piece):
+@pytest.mark.parametrize("size", [1, 2, 7, 13, 1_000])
+def test_lines_are_joined_as_they_were_sent_whatever_the_chunks(size):
     first = '{"id": "ä", "n": 1.10}\n{"id":"b"}'.encode()
-    joined, written = join(plan_of(2, 1), first, b'\n{"id": "c"}\r\n\n', piece=piece)
+    joined, written = join(plan_of(2, 1), first, b'\n{"id": "c"}\r\n\n', size=size)
     assert written == first + b'\n{"id": "c"}\n'
     assert (joined.rows, joined.written, joined.repeated) == ([2, 1], 3, 0)
     assert joined.differences(plan_of(2, 1)) == []
@@ -87,11 +95,11 @@ def test_a_line_that_never_ends_is_refused_before_it_fills_the_memory(monkeypatc
             yield b"x" * 100
 
     with pytest.raises(PortkeyUnexpectedResponseError, match="line 1 is longer than 1000 bytes"):
-        join_parts(plan_of(1), download, io.BytesIO())
+        join_parts(plan_of(1), download, Lines())
     assert len(received) < 20
 
 
-def test_rows_at_a_seam_that_both_parts_have_are_written_once():
+def test_rows_at_a_boundary_that_both_parts_have_are_written_once():
     plan = plan_of(3, 3, 2, whole=6)
     joined, written = join(plan, lines("a", "b", "s"), lines("s", "c", "t"), lines("t", "d"))
     assert written == lines("a", "b", "s", "c", "t", "d")
@@ -113,7 +121,7 @@ def test_a_row_that_comes_twice_within_a_part_is_no_repetition():
 
 
 @pytest.mark.parametrize(
-    ("plan", "files", "said"),
+    ("plan", "files", "expected"),
     [
         (plan_of(2, 1), (lines("a"), lines("c")), ["export 'e0' has 1 rows instead of 2"]),
         (plan_of(1, 1), (lines("a"), lines("b", "c")), ["export 'e1' has 2 rows instead of 1"]),
@@ -123,38 +131,19 @@ def test_a_row_that_comes_twice_within_a_part_is_no_repetition():
         (plan_of(2, 2, whole=3), (lines("a", "b"), lines("c", "d")), ["together have 4 rows instead of 3"]),
     ],
 )
-def test_what_differs_from_the_count_is_named(plan, files, said):
+def test_what_differs_from_the_count_is_named(plan, files, expected):
     joined, _ = join(plan, *files)
     found = joined.differences(plan)
-    assert len(found) == len(said)
-    assert all(words in one for words, one in zip(said, found, strict=True))
-
-
-def test_nothing_is_written_where_a_difference_is_refused(tmp_path: Path):
-    def refuse(differences):
-        raise RuntimeError(differences)
-
-    target = tmp_path / "logs.jsonl"
-    target.write_text("before")
-    with pytest.raises(RuntimeError):
-        write_rows(
-            plan_of(2),
-            lambda export_id: iter([lines("a")]),
-            ObjectStoragePath(str(target)),
-            compression=None,
-            overwrite=True,
-            on_differences=refuse,
-        )
-    assert target.read_text() == "before"
-    assert [one.name for one in tmp_path.iterdir()] == ["logs.jsonl"]
+    assert len(found) == len(expected)
+    assert all(words in one for words, one in zip(expected, found, strict=True))
 
 
 def test_memory_does_not_grow_with_the_rows():
     row = json.dumps({"id": "x", "request": "y" * 2_000}).encode() + b"\n"
 
-    class Nowhere(io.RawIOBase):
-        def write(self, data):
-            return len(data)
+    class Nowhere:
+        def write_line(self, line, row):
+            pass
 
     def download(export_id: str) -> Iterator[bytes]:
         return (row * 100 for _ in range(100))

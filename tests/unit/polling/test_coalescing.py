@@ -6,12 +6,14 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from airflow_provider_portkey.client import aio
 from airflow_provider_portkey.polling import coalescing
+from airflow_provider_portkey.polling.wait_state import WaitState
 from airflow_provider_portkey.testing import PortkeyMockServer
 from airflow_provider_portkey.triggers import job as trigger_module
 from airflow_provider_portkey.triggers.run import PortkeyRunTrigger
@@ -20,7 +22,7 @@ LIST = "/v1/threads/thread_1/runs"
 
 
 class Clock:
-    """Time that passes only when every task sleeps or waits for nothing but time, and no request is on its way."""
+    """Time that passes only while every task sleeps and no request is in flight."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
@@ -30,6 +32,9 @@ class Clock:
         self.slept = 0
         #: Grows whenever a sleep begins or a request ends.
         self.moves = 0
+
+    def time(self) -> float:
+        return self.now
 
     async def sleep(self, seconds: float) -> None:
         self.slept += 1
@@ -41,7 +46,7 @@ class Clock:
         await waker
 
     async def run(self, *waits: asyncio.Task[Any], until: float = 1e9) -> None:
-        """Let the time pass until the waits have ended, or so many seconds are over."""
+        """Let time pass until the waits are over, at most ``until`` seconds."""
         end = self.now + until
         while self.slept < self.waits:  # some have not begun
             await asyncio.sleep(0.001)
@@ -66,35 +71,24 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-
-    class Time:
-        time = staticmethod(lambda: clock.now)
-        monotonic = staticmethod(lambda: clock.now)
-
+def server_clock(monkeypatch: pytest.MonkeyPatch, replace_sleep: Callable[[object], None]) -> Clock:
+    """The server_clock of the waits and of the mock server."""
+    server_clock = Clock()
     send = aio.AsyncPortkeyClient._send
 
     async def counted(self, *arguments):
-        clock.requests += 1
+        server_clock.requests += 1
         try:
             return await send(self, *arguments)
         finally:
-            clock.requests -= 1
-            clock.moves += 1
+            server_clock.requests -= 1
+            server_clock.moves += 1
 
-    monkeypatch.setattr(trigger_module, "time", Time)
-    monkeypatch.setattr(trigger_module, "sleep_to_grid", clock.sleep)
-    monkeypatch.setattr(coalescing, "time", Time)
+    replace_sleep(server_clock.sleep)
+    for module in (trigger_module, coalescing):
+        monkeypatch.setattr(module, "time", SimpleNamespace(time=server_clock.time, monotonic=server_clock.time))
     monkeypatch.setattr(aio.AsyncPortkeyClient, "_send", counted)
-    return clock
-
-
-@pytest.fixture
-def mock_server(monkeypatch: pytest.MonkeyPatch, clock: Clock):
-    with PortkeyMockServer(clock=lambda: clock.now) as mock_server:
-        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
-        yield mock_server
+    return server_clock
 
 
 def add_runs(mock_server: PortkeyMockServer, count: int, statuses: Any = "in_progress") -> list[str]:
@@ -104,11 +98,15 @@ def add_runs(mock_server: PortkeyMockServer, count: int, statuses: Any = "in_pro
     ]
 
 
-def wait_for(clock: Clock, run_id: str, **changes: Any) -> asyncio.Task[dict[str, Any]]:
-    arguments = {"deadline": clock.now + 1000, "poll_interval": 10.0, "started": clock.now}
-    arguments["next_look"] = clock.now + changes.pop("first", 10.0)
-    trigger = PortkeyRunTrigger(**({"thread_id": "thread_1", "run_id": run_id} | arguments | changes))
-    clock.waits += 1
+def wait_for(server_clock: Clock, run_id: str, **changes: Any) -> asyncio.Task[dict[str, Any]]:
+    ids = {"thread_id": "thread_1", "run_id": run_id}
+    ids |= {name: changes.pop(name) for name in ids if name in changes}
+    arguments = {name: changes.pop(name) for name in ("portkey_conn_id",) if name in changes}
+    first_poll_at = server_clock.now + changes.pop("first", 10.0)
+    times = {"started_at": server_clock.now, "deadline": server_clock.now + 1000, "next_poll_at": first_poll_at}
+    wait_state = WaitState(**({"poll_interval": 10.0} | times | changes)).to_dict()
+    trigger = PortkeyRunTrigger(**ids, wait_state=wait_state, **arguments)
+    server_clock.waits += 1
 
     async def event() -> dict[str, Any]:
         async with aclosing(trigger.run()) as events:
@@ -118,7 +116,7 @@ def wait_for(clock: Clock, run_id: str, **changes: Any) -> asyncio.Task[dict[str
 
 
 def run(scene: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a scene to its end, and see that nothing is left of it."""
+    """Run a scene to its end, and check that no task, session or group is left."""
 
     async def whole() -> None:
         async with asyncio.timeout(60):
@@ -127,7 +125,7 @@ def run(scene: Callable[[], Coroutine[Any, Any, None]]) -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(whole())
-    assert not any(coalescing._COMPANIES.values())
+    assert not any(coalescing._GROUPS.values())
 
 
 async def stop(*waits: asyncio.Task[Any]) -> None:
@@ -140,13 +138,13 @@ def requests(mock_server: PortkeyMockServer, since: float, seconds: float) -> li
     return [request.path for request in mock_server.requests if since <= request.time < since + seconds]
 
 
-def test_two_hundred_waits_cost_two_requests_an_interval(mock_server, clock):
-    began = clock.now
+def test_two_hundred_waits_cost_two_requests_an_interval(mock_server, server_clock):
+    began = server_clock.now
     run_ids = add_runs(mock_server, 200)
 
     async def scene():
-        waits = [wait_for(clock, run_id, first=0.1 + number / 20) for number, run_id in enumerate(run_ids)]
-        await clock.run(*waits, until=65)
+        waits = [wait_for(server_clock, run_id, first=0.1 + number / 20) for number, run_id in enumerate(run_ids)]
+        await server_clock.run(*waits, until=65)
         await stop(*waits)
 
     run(scene)
@@ -155,14 +153,14 @@ def test_two_hundred_waits_cost_two_requests_an_interval(mock_server, clock):
         assert requests(mock_server, began + 10 * interval, 10) == [LIST] * 2
 
 
-def test_newer_runs_on_the_thread_cost_the_waits_nothing(mock_server, clock):
-    began = clock.now
+def test_newer_runs_on_the_thread_cost_the_waits_nothing(mock_server, server_clock):
+    began = server_clock.now
     run_ids = add_runs(mock_server, 200)
 
     async def scene():
-        waits = [wait_for(clock, run_id) for run_id in run_ids]
+        waits = [wait_for(server_clock, run_id) for run_id in run_ids]
         for _ in range(6):
-            await clock.run(*waits, until=10)
+            await server_clock.run(*waits, until=10)
             mock_server.add_runs(thread_id="thread_1", count=130)
         await stop(*waits)
 
@@ -172,61 +170,65 @@ def test_newer_runs_on_the_thread_cost_the_waits_nothing(mock_server, clock):
 
 
 @pytest.mark.parametrize("interval", [1.0, 10.0, 60.0])
-def test_each_wait_is_looked_at_in_time_and_ends_by_itself(mock_server, clock, interval):
+def test_each_wait_is_polled_in_time_and_finishes_by_itself(mock_server, server_clock, interval):
     for number in range(60):
         mock_server.add_run(
             thread_id="thread_1", run_id=f"run_{number}", statuses=[("queued", 0), ("completed", 7 * number)]
         )
-    began, ended = clock.now, {}
+    began, finished = server_clock.now, {}
 
     async def scene():
         waits = {}
         for number in range(60):
-            waits[number] = wait_for(clock, f"run_{number}", poll_interval=interval, first=number * interval / 60)
-            waits[number].add_done_callback(lambda _, number=number: ended.setdefault(number, clock.now - began))
-        await clock.run(*waits.values())
+            waits[number] = wait_for(
+                server_clock, f"run_{number}", poll_interval=interval, first=number * interval / 60
+            )
+            waits[number].add_done_callback(
+                lambda _, number=number: finished.setdefault(number, server_clock.now - began)
+            )
+        await server_clock.run(*waits.values())
         assert {wait.result()["job"]["id"] for wait in waits.values()} == {f"run_{number}" for number in range(60)}
 
     run(scene)
-    for number, after in ended.items():
+    for number, after in finished.items():
         assert 7 * number <= after <= 7 * number + interval + 0.01
 
 
-def test_a_lone_wait_asks_for_its_run_and_nothing_else(mock_server, clock):
+def test_a_lone_wait_requests_its_run_and_nothing_else(mock_server, server_clock):
     add_runs(mock_server, 3, [("queued", 0), ("completed", 25)])
 
     async def scene():
-        wait = wait_for(clock, "run_1")
-        await clock.run(wait)
-        assert wait.result()["reason"] == "success_statuses"
+        wait = wait_for(server_clock, "run_1")
+        await server_clock.run(wait)
+        assert wait.result()["reason"] == "succeeded"
 
     run(scene)
     assert [request.path for request in mock_server.requests] == [f"{LIST}/run_1"] * 3
 
 
-def test_waits_with_long_intervals_do_not_pay_for_one_with_a_short_one(mock_server, clock):
-    began = clock.now
+def test_waits_with_long_intervals_do_not_pay_for_one_with_a_short_one(mock_server, server_clock):
+    began = server_clock.now
     run_ids = add_runs(mock_server, 50)
 
     async def scene():
-        waits = [wait_for(clock, run_id, poll_interval=60.0, first=60.0) for run_id in run_ids[1:]]
-        waits.append(wait_for(clock, "run_0", poll_interval=1.0, first=1.0))
-        await clock.run(*waits, until=240.5)
+        waits = [wait_for(server_clock, run_id, poll_interval=60.0, first=60.0) for run_id in run_ids[1:]]
+        waits.append(wait_for(server_clock, "run_0", poll_interval=1.0, first=1.0))
+        await server_clock.run(*waits, until=240.5)
         await stop(*waits)
 
     run(scene)
-    asked = requests(mock_server, began, 240.5)
-    assert asked.count(f"{LIST}/run_0") == 240 - asked.count(LIST)
-    assert asked.count(LIST) == 4
+    sent = requests(mock_server, began, 240.5)
+    assert sent.count(f"{LIST}/run_0") == 240 - sent.count(LIST)
+    assert sent.count(LIST) == 4
 
 
-def test_runs_that_the_list_does_not_show_keep_their_own_answers(mock_server, clock):
+def test_runs_that_the_list_does_not_show_keep_their_own_responses(mock_server, server_clock):
     add_runs(mock_server, 5)
 
     async def scene():
-        waits = [wait_for(clock, f"run_{number}") for number in range(5)]
-        gone = [wait_for(clock, f"gone_{number}") for number in range(2)]
-        await clock.run(*gone)
+        waits = [wait_for(server_clock, f"run_{number}") for number in range(5)]
+        gone = [wait_for(server_clock, f"gone_{number}") for number in range(2)]
+        await server_clock.run(*gone)
         assert [wait.result()["reason"] for wait in gone] == ["refused"] * 2
         assert "gone_1" in gone[1].result()["message"]
         assert not any(wait.done() for wait in waits)
@@ -235,15 +237,15 @@ def test_runs_that_the_list_does_not_show_keep_their_own_answers(mock_server, cl
     run(scene)
 
 
-def test_a_list_that_fails_is_a_failed_look_for_each_that_it_would_have_served(mock_server, clock):
-    began = clock.now
+def test_a_list_that_fails_is_a_failed_poll_for_each_wait_that_it_would_have_served(mock_server, server_clock):
+    began = server_clock.now
     add_runs(mock_server, 200)
     mock_server.fault(status=503, path=LIST, times=2)
 
     async def scene():
-        patient = [wait_for(clock, f"run_{number}") for number in range(199)]
-        impatient = wait_for(clock, "run_199", max_consecutive_failures=2)
-        await clock.run(*patient, impatient, until=35)
+        patient = [wait_for(server_clock, f"run_{number}") for number in range(199)]
+        impatient = wait_for(server_clock, "run_199", max_consecutive_failures=2)
+        await server_clock.run(*patient, impatient, until=35)
         assert impatient.result()["reason"] == "gave_up"
         assert not any(wait.done() for wait in patient)
         await stop(*patient)
@@ -252,7 +254,7 @@ def test_a_list_that_fails_is_a_failed_look_for_each_that_it_would_have_served(m
     assert requests(mock_server, began, 35) == [LIST] * 4
 
 
-def test_what_came_before_a_page_failed_is_not_lost(mock_server, clock, monkeypatch):
+def test_pages_before_a_failed_page_are_not_lost(mock_server, server_clock, monkeypatch):
     add_runs(mock_server, 200, "completed")
     get = aio.AsyncPortkeyClient.get
 
@@ -264,10 +266,10 @@ def test_what_came_before_a_page_failed_is_not_lost(mock_server, clock, monkeypa
     monkeypatch.setattr(aio.AsyncPortkeyClient, "get", second_page_fails)
 
     async def scene():
-        waits = [wait_for(clock, f"run_{number}", max_consecutive_failures=1) for number in range(200)]
-        await clock.run(*waits)
+        waits = [wait_for(server_clock, f"run_{number}", max_consecutive_failures=1) for number in range(200)]
+        await server_clock.run(*waits)
         reasons = [wait.result()["reason"] for wait in waits]
-        assert (reasons.count("success_statuses"), reasons.count("gave_up")) == (100, 100)
+        assert (reasons.count("succeeded"), reasons.count("gave_up")) == (100, 100)
 
     run(scene)
 
@@ -275,30 +277,30 @@ def test_what_came_before_a_page_failed_is_not_lost(mock_server, clock, monkeypa
 @pytest.mark.parametrize(
     "fault", [{"status": 404}, {"status": 405}, {"status": 403}, {"body": {"object": "page", "runs": []}}]
 )
-def test_where_there_is_no_list_each_wait_asks_by_itself(mock_server, clock, fault):
-    began = clock.now
+def test_where_there_is_no_list_each_wait_polls_by_itself(mock_server, server_clock, fault):
+    began = server_clock.now
     add_runs(mock_server, 5)
     mock_server.fault(**fault, path=LIST, times=None)
 
     async def scene():
-        waits = [wait_for(clock, f"run_{number}") for number in range(5)]
-        await clock.run(*waits, until=35)
+        waits = [wait_for(server_clock, f"run_{number}") for number in range(5)]
+        await server_clock.run(*waits, until=35)
         assert not any(wait.done() for wait in waits)
         await stop(*waits)
 
     run(scene)
-    asked = requests(mock_server, began, 35)
-    assert asked.count(LIST) == 1
-    assert len(asked) == 16
+    sent = requests(mock_server, began, 35)
+    assert sent.count(LIST) == 1
+    assert len(sent) == 16
 
 
-def test_a_refusal_of_the_key_ends_each_wait_with_its_own_error(mock_server, clock):
+def test_a_refusal_of_the_key_ends_each_wait_with_its_own_error(mock_server, server_clock):
     add_runs(mock_server, 3)
     mock_server.fault(status=401, times=None)
 
     async def scene():
-        waits = [wait_for(clock, f"run_{number}") for number in range(3)]
-        await clock.run(*waits)
+        waits = [wait_for(server_clock, f"run_{number}") for number in range(3)]
+        await server_clock.run(*waits)
         for number, wait in enumerate(waits):
             assert wait.result()["reason"] == "refused"
             assert f"runs/run_{number}" in wait.result()["message"]
@@ -306,33 +308,33 @@ def test_a_refusal_of_the_key_ends_each_wait_with_its_own_error(mock_server, clo
     run(scene)
 
 
-def test_whoever_is_cancelled_during_a_look_leaves_it_to_the_others(mock_server, clock):
+def test_waits_that_are_cancelled_during_a_poll_leave_the_poll_to_the_others(mock_server, server_clock):
     add_runs(mock_server, 20, "completed")
     mock_server.fault(delay=0.2, path=LIST)
 
     async def scene():
-        waits = [wait_for(clock, f"run_{number}") for number in range(20)]
-        passing = asyncio.create_task(clock.run(*waits))
+        waits = [wait_for(server_clock, f"run_{number}") for number in range(20)]
+        passing = asyncio.create_task(server_clock.run(*waits))
         while not mock_server.requests:
             await asyncio.sleep(0.01)
-        await stop(*waits[:10])  # the first of them, too, with whose client the look is made
+        await stop(*waits[:10])  # the first of them too, whose client sends the request
         await passing
         assert all(wait.cancelled() for wait in waits[:10])
-        assert [wait.result()["reason"] for wait in waits[10:]] == ["success_statuses"] * 10
+        assert [wait.result()["reason"] for wait in waits[10:]] == ["succeeded"] * 10
 
     run(scene)
     assert len(mock_server.requests) == 1
 
 
-@pytest.mark.parametrize("moment", ["asleep", "looking"])
-def test_when_all_are_cancelled_nothing_is_left(mock_server, clock, moment):
+@pytest.mark.parametrize("state", ["asleep", "polling"])
+def test_when_all_are_cancelled_nothing_is_left(mock_server, server_clock, state):
     add_runs(mock_server, 20)
     mock_server.fault(delay=30, path=LIST)
 
     async def scene():
-        waits = [wait_for(clock, f"run_{number}") for number in range(20)]
-        passing = asyncio.create_task(clock.run(*waits, until=5 if moment == "asleep" else 15))
-        if moment == "asleep":
+        waits = [wait_for(server_clock, f"run_{number}") for number in range(20)]
+        passing = asyncio.create_task(server_clock.run(*waits, until=5 if state == "asleep" else 15))
+        if state == "asleep":
             await passing
         else:
             while not mock_server.requests:
@@ -342,17 +344,17 @@ def test_when_all_are_cancelled_nothing_is_left(mock_server, clock, moment):
     run(scene)
 
 
-def test_a_wait_that_becomes_due_during_a_slow_look_does_not_wait_for_it(mock_server, clock, monkeypatch):
+def test_a_wait_that_becomes_due_during_a_slow_poll_does_not_wait_for_it(mock_server, server_clock, monkeypatch):
     add_runs(mock_server, 4)
     mock_server.fault(delay=30, path=LIST)
 
     async def scene():
-        slow = [wait_for(clock, f"run_{number}") for number in range(2)]
-        late = wait_for(clock, "run_2", poll_interval=60.0, first=30.0)
-        passing = asyncio.create_task(clock.run(late))
+        slow = [wait_for(server_clock, f"run_{number}") for number in range(2)]
+        late = wait_for(server_clock, "run_2", poll_interval=60.0, first=30.0)
+        passing = asyncio.create_task(server_clock.run(late))
         while not mock_server.requests:
             await asyncio.sleep(0.01)
-        clock.requests -= 1  # let the time pass though the list is on its way
+        server_clock.requests -= 1  # let the time pass though the list is in flight
         while not any(request.path == f"{LIST}/run_2" for request in mock_server.requests):
             await asyncio.sleep(0.01)
         await stop(*slow, late, passing)
@@ -360,32 +362,32 @@ def test_a_wait_that_becomes_due_during_a_slow_look_does_not_wait_for_it(mock_se
     run(scene)
 
 
-def test_a_run_that_several_wait_for_is_asked_for_as_ever(mock_server, clock):
+def test_a_run_that_several_wait_for_is_requested_singly(mock_server, server_clock):
     add_runs(mock_server, 2, [("queued", 0), ("completed", 15)])
 
     async def scene():
-        waits = [wait_for(clock, "run_0") for _ in range(3)]
-        await clock.run(*waits)
-        assert [wait.result()["reason"] for wait in waits] == ["success_statuses"] * 3
+        waits = [wait_for(server_clock, "run_0") for _ in range(3)]
+        await server_clock.run(*waits)
+        assert [wait.result()["reason"] for wait in waits] == ["succeeded"] * 3
 
     run(scene)
     assert {request.path for request in mock_server.requests} == {f"{LIST}/run_0"}
 
 
-def test_waits_of_other_threads_and_other_connections_keep_to_themselves(mock_server, clock, monkeypatch):
+def test_waits_of_other_threads_and_other_connections_share_nothing(mock_server, server_clock, monkeypatch):
     add_runs(mock_server, 2)
     mock_server.add_run(thread_id="thread_2", run_id="run_9", statuses="in_progress")
     other = mock_server.connection() | {"password": "another-key"}
     monkeypatch.setenv("AIRFLOW_CONN_OTHER", json.dumps(other))
-    began = clock.now
+    began = server_clock.now
 
     async def scene():
         waits = [
-            wait_for(clock, "run_0"),
-            wait_for(clock, "run_1", portkey_conn_id="other"),
-            wait_for(clock, "run_9", thread_id="thread_2"),
+            wait_for(server_clock, "run_0"),
+            wait_for(server_clock, "run_1", portkey_conn_id="other"),
+            wait_for(server_clock, "run_9", thread_id="thread_2"),
         ]
-        await clock.run(*waits, until=15)
+        await server_clock.run(*waits, until=15)
         await stop(*waits)
 
     run(scene)

@@ -5,8 +5,8 @@ import pytest
 from airflow_provider_portkey.exceptions import (
     PortkeyAuthenticationError,
     PortkeyBadRequestError,
-    PortkeyInvalidArgumentError,
     PortkeyNotFoundError,
+    PortkeyPaginationError,
     PortkeyRateLimitedError,
     PortkeyRedirectedError,
     PortkeyServerError,
@@ -14,13 +14,16 @@ from airflow_provider_portkey.exceptions import (
     PortkeyUnreachableError,
 )
 from airflow_provider_portkey.jobs.run import RUN
-from airflow_provider_portkey.polling.poller import Poller, check_wait, duration
+from airflow_provider_portkey.polling.drivers import drive
+from airflow_provider_portkey.polling.poller import Poller, duration, failed_poll
+from airflow_provider_portkey.polling.wait_state import WaitState
 
 IDS = {"thread_id": "thread_1", "run_id": "run_1"}
 
 
 def poller(**changes) -> Poller:
-    return Poller(RUN, IDS, **({"started": 0.0, "deadline": 1000.0, "poke_interval": 10.0} | changes))
+    state = {"started_at": 0.0, "deadline": 1000.0, "poll_interval": 10.0} | changes
+    return Poller(RUN, IDS, WaitState(**state))
 
 
 def run(status: object, **fields: object) -> dict:
@@ -28,14 +31,14 @@ def run(status: object, **fields: object) -> dict:
 
 
 @pytest.mark.parametrize("status", ["queued", "in_progress", "cancelling", "thinking_about_it"])
-def test_goes_on(status):
+def test_continues(status):
     outcome = poller().on_response(run(status), now=1.0)
     assert (outcome.event, outcome.wait) == (None, 10.0)
 
 
-def test_ends_well_with_the_run_without_its_bulky_fields():
+def test_succeeds_with_the_run_without_its_excluded_fields():
     event = poller().on_response(run("completed", usage={"total_tokens": 3}), now=1.0).event
-    assert (event["reason"], event["status"]) == ("success_statuses", "completed")
+    assert (event["reason"], event["status"]) == ("succeeded", "completed")
     assert event["job"] == {"id": "run_1", "status": "completed", "usage": {"total_tokens": 3}}
 
 
@@ -48,10 +51,10 @@ def test_ends_well_with_the_run_without_its_bulky_fields():
         ("cancelled", {}, "gave no reason"),
     ],
 )
-def test_ends_badly_with_the_runs_own_reason(status, fields, reason):
+def test_fails_with_the_runs_own_reason(status, fields, reason):
     event = poller().on_response(run(status, **fields), now=75.0).event
-    assert (event["reason"], event["status"]) == ("failure_statuses", status)
-    assert f"Run 'run_1' (thread_id 'thread_1') ended as {status} after 1 min 15 s" in event["message"]
+    assert (event["reason"], event["status"]) == ("failed", status)
+    assert f"Run 'run_1' (thread_id 'thread_1') finished as {status} after 1 min 15 s" in event["message"]
     assert reason in event["message"]
 
 
@@ -61,8 +64,8 @@ def test_requires_action(choice, reason):
     assert (event and event["reason"]) == reason
 
 
-def test_an_end_beats_the_deadline_and_the_deadline_beats_everything_else():
-    assert poller().on_response(run("completed"), now=2000.0).event["reason"] == "success_statuses"
+def test_a_terminal_status_beats_the_deadline_and_the_deadline_beats_everything_else():
+    assert poller().on_response(run("completed"), now=2000.0).event["reason"] == "succeeded"
     assert poller().on_response(run("in_progress"), now=1000.0).event["reason"] == "timed_out"
     assert (
         poller(on_requires_action="wait").on_response(run("requires_action"), now=1000.0).event["reason"] == "timed_out"
@@ -72,12 +75,12 @@ def test_an_end_beats_the_deadline_and_the_deadline_beats_everything_else():
     assert "no" in late.event["message"]
 
 
-def test_the_last_look_is_at_the_deadline():
+def test_the_last_poll_is_at_the_deadline():
     assert poller().on_response(run("queued"), now=993.0).wait == pytest.approx(7.0)
 
 
-def test_there_is_a_pause_however_short_the_poke_interval():
-    quick = poller(poke_interval=0.0)
+def test_there_is_a_pause_however_short_the_poll_interval():
+    quick = poller(poll_interval=0.0)
     assert quick.on_response(run("queued"), now=1.0).wait > 0
     assert quick.on_failure(PortkeyServerError("no", status_code=500), now=1.0).wait > 0
 
@@ -91,7 +94,7 @@ def test_reports_each_change_once_with_the_elapsed_time():
     assert reports == [
         "run 'run_1' (thread_id 'thread_1') is queued after 1.0 s.",
         None,
-        "run 'run_1' (thread_id 'thread_1') went from queued to in_progress after 1 min 30 s.",
+        "run 'run_1' (thread_id 'thread_1') changed from queued to in_progress after 1 min 30 s.",
     ]
 
 
@@ -103,7 +106,7 @@ def test_an_unknown_status_is_warned_of_once():
     assert second.report is None
 
 
-def test_gives_up_after_failures_in_a_row_and_not_before():
+def test_gives_up_after_consecutive_failures_and_not_before():
     one = poller(max_consecutive_failures=3)
     error = PortkeyServerError("The sky fell.", status_code=500)
     assert one.on_failure(error, now=1.0).event is None
@@ -112,7 +115,7 @@ def test_gives_up_after_failures_in_a_row_and_not_before():
     assert [one.on_failure(error, now=4.0).event, one.on_failure(error, now=5.0).event] == [None, None]
     event = one.on_failure(error, now=6.0).event
     assert event["reason"] == "gave_up"
-    for part in ("3 looks in a row", "left as it is", "queued", "The sky fell."):
+    for part in ("3 consecutive polls", "left running", "queued", "The sky fell."):
         assert part in event["message"]
 
 
@@ -125,7 +128,7 @@ def test_gives_up_after_failures_in_a_row_and_not_before():
         PortkeyRedirectedError("no", status_code=302),
     ],
 )
-def test_a_refusal_for_good_ends_the_wait_at_once(error):
+def test_a_final_refusal_ends_the_wait_at_once(error):
     event = poller().on_failure(error, now=1.0).event
     assert event["reason"] == "refused"
     assert event["error"]["status_code"] == error.status_code
@@ -140,10 +143,10 @@ def test_a_refusal_for_good_ends_the_wait_at_once(error):
         PortkeyUnexpectedResponseError("a login page", status_code=200),
     ],
 )
-def test_what_may_pass_is_tolerated(error):
+def test_a_transient_failure_is_tolerated(error):
     outcome = poller().on_failure(error, now=1.0)
     assert (outcome.event, outcome.warn, outcome.wait) == (None, True, 10.0)
-    assert "1 of 5" in outcome.report
+    assert outcome.report == f"poll failed (1 of 5), next poll in 10 s: {error}"
 
 
 def test_without_a_limit_only_the_deadline_ends_a_wait():
@@ -160,45 +163,67 @@ def test_retry_after_lengthens_the_pause_and_never_shortens_it():
     assert poller().on_failure(PortkeyRateLimitedError("no", status_code=429, retry_after=2.0), now=1.0).wait == 10.0
 
 
-def test_after_a_failure_the_next_look_comes_within_a_minute():
-    outcome = poller(poke_interval=3600.0, deadline=1e6).on_failure(PortkeyServerError("no", status_code=500), now=1.0)
+def test_after_a_failure_the_next_poll_comes_within_a_minute():
+    outcome = poller(poll_interval=3600.0, deadline=1e6).on_failure(PortkeyServerError("no", status_code=500), now=1.0)
     assert outcome.wait == 60.0
 
 
-@pytest.mark.parametrize("status", [None, 5, "", {"a": 1}])
-def test_an_answer_without_a_status_is_a_failed_look(status):
+@pytest.mark.parametrize("status", [None, 5, "", {"a": 1}, []])
+def test_a_response_without_a_status_is_a_failed_poll(status):
     one = poller(max_consecutive_failures=1)
     event = one.on_response(run(status), now=1.0).event
     assert event["reason"] == "gave_up"
     assert f"its status is {status!r}" in event["message"]
 
 
-def test_goes_on_where_another_process_stopped():
+def test_continues_where_another_process_stopped():
     moved = poller(status="queued", failures=4)
     assert moved.on_failure(PortkeyServerError("no", status_code=500), now=1.0).event["reason"] == "gave_up"
     assert poller(status="queued").on_response(run("queued"), now=1.0).report is None
 
 
+def test_a_list_that_repeats_itself_is_final():
+    error = PortkeyPaginationError("round and round")
+    assert poller().on_failure(error, now=1.0).event["reason"] == "refused"
+    assert poller(max_consecutive_failures=None).on_failure(error, now=1.0).event is None
+
+
+def test_the_state_says_when_the_next_poll_is_due_and_what_is_known():
+    one = poller()
+    one.on_response(run("queued"), now=1.0)
+    assert (one.state.next_poll_at, one.state.status, one.state.failures) == (11.0, "queued", 0)
+    one.on_failure(PortkeyRateLimitedError("no", status_code=429, retry_after=33.0), now=11.0)
+    assert (one.state.next_poll_at, one.state.status, one.state.failures) == (44.0, "queued", 1)
+    again = Poller(RUN, IDS, WaitState.from_dict(one.state.to_dict()))
+    assert again.on_response(run("queued"), now=44.0).report is None
+    assert again.state.failures == 0
+
+
+def test_a_poll_is_one_request_for_the_job():
+    requested = []
+
+    def get(path: str, ids: dict, query: object) -> dict:
+        requested.append((path, ids, query))
+        return run("queued")
+
+    assert drive(poller().requests(1.0), get) == run("queued")
+    assert requested == [("/threads/{thread_id}/runs/{run_id}", IDS, None)]
+
+
 @pytest.mark.parametrize(
-    ("wrong", "names"),
+    ("failures", "limit", "wait", "line"),
     [
-        ({"on_requires_action": "panic"}, "on_requires_action='panic'"),
-        ({"max_consecutive_failures": 0}, "max_consecutive_failures=0"),
-        ({"max_consecutive_failures": True}, "max_consecutive_failures=True"),
-        ({"max_consecutive_failures": "5"}, "max_consecutive_failures='5'"),
-        ({"poke_interval": float("nan")}, "poke_interval=nan"),
+        (1, 5, 10.0, "poll failed (1 of 5), next poll in 10 s: no"),
+        (7, None, 0.25, "poll failed (7), next poll in 0.2 s: no"),
     ],
 )
-def test_a_wrong_choice_is_named(wrong, names):
-    right = {"poke_interval": 1.0, "max_consecutive_failures": 5, "on_requires_action": "fail"}
-    check_wait(**right)
-    with pytest.raises(PortkeyInvalidArgumentError, match=names):
-        check_wait(**(right | wrong))
+def test_the_line_of_a_failed_poll(failures, limit, wait, line):
+    assert failed_poll(failures, limit, wait, "no") == line
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"),
+    ("seconds", "shown"),
     [(0, "0.0 s"), (59.94, "59.9 s"), (60, "1 min 0 s"), (3599.6, "1 h 0 min"), (7500, "2 h 5 min")],
 )
-def test_duration(seconds, text):
-    assert duration(seconds) == text
+def test_duration(seconds, shown):
+    assert duration(seconds) == shown

@@ -1,28 +1,29 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections import Counter
 from typing import Any
 
 import pytest
 
+from airflow_provider_portkey.client.pagination import page_query
 from airflow_provider_portkey.exceptions import (
-    PortkeyNotFoundError,
     PortkeyPaginationError,
     PortkeyServerError,
     PortkeyUnexpectedResponseError,
 )
+from airflow_provider_portkey.jobs.run import RUN, RUNS_PATH
+from airflow_provider_portkey.polling.drivers import Get, drive
 from airflow_provider_portkey.polling.run_tracker import (
-    ENDED,
     LOOKBACK,
     OVERLAP,
-    Look,
-    Need,
-    Page,
+    TERMINAL_STATUSES,
     RunTracker,
-    Single,
-    read,
+    Scope,
+    Snapshot,
+    plan_snapshot,
 )
 
 NOW = 1_800_000_000.0
@@ -32,201 +33,205 @@ def run(run_id: str, ago: float, status: str = "completed", **fields: Any) -> di
     return {"id": run_id, "created_at": NOW - ago, "status": status, "instructions": "long", "tools": [], **fields}
 
 
-class Thread:
-    """Answers what :func:`read` asks, from runs given newest first, and keeps the questions."""
+def take(thread: Any, scope: Scope, known: Snapshot | None = None) -> Snapshot:
+    return thread.drive(plan_snapshot("thread_1", scope, known))
 
-    def __init__(self, *runs: dict[str, Any]) -> None:
-        self.runs = list(runs)
-        self.questions: list[Page | Single] = []
 
-    def answer(self, question: Page | Single) -> Any:
-        self.questions.append(question)
-        if isinstance(question, Single):
-            found = [run for run in self.runs if run["id"] == question.run_id]
-            if not found:
-                raise PortkeyNotFoundError("no such run", status_code=404)
-            return found[0]
-        ids = [run["id"] for run in self.runs]
-        start = ids.index(question.after) + 1 if question.after else 0
-        return self.runs[start : start + question.limit], start + question.limit < len(ids)
+def page(limit: int, after: str | None = None) -> Get:
+    return Get(RUNS_PATH, {"thread_id": "thread_1"}, page_query(limit=limit, after=after))
 
-    def look(self, need: Need, known: Look | None = None) -> Look:
-        reading = read(need, known)
-        try:
-            question = next(reading)
-            while True:
-                try:
-                    answer = self.answer(question)
-                except PortkeyNotFoundError as error:
-                    question = reading.throw(error)
-                else:
-                    question = reading.send(answer)
-        except StopIteration as done:
-            look: Look = done.value
-            return look
+
+def single(run_id: str) -> Get:
+    return Get(RUN.path, {"thread_id": "thread_1", "run_id": run_id})
 
 
 def ids(runs) -> list[str]:
     return [run["id"] for run in runs]
 
 
-def observe(watch: RunTracker, *runs: dict[str, Any], now: float = NOW) -> list[str]:
-    due = watch.observe(Thread(*runs).look(watch.need(now)), now)
-    for each in due:
-        watch.told(each)
-    return ids(due)
+@pytest.fixture
+def observe(make_thread):
+    """Take the snapshot that a tracker needs, emit the events that are due, and return the ids of their runs."""
+
+    def observe(tracker: RunTracker, *runs: dict[str, Any], now: float = NOW) -> list[str]:
+        due = tracker.observe(take(make_thread(runs), tracker.scope(now)), now)
+        for each in due:
+            tracker.emitted(each)
+        return ids(due)
+
+    return observe
 
 
-def started(*runs: dict[str, Any], **how: Any) -> RunTracker:
-    watch = RunTracker(**how)
-    assert observe(watch, *runs) == []
-    return watch
+@pytest.fixture
+def started(observe):
+    """Return a tracker that has observed some runs."""
+
+    def started(*runs: dict[str, Any], **how: Any) -> RunTracker:
+        tracker = RunTracker(**how)
+        assert observe(tracker, *runs) == []
+        return tracker
+
+    return started
 
 
-# Reading
+# Snapshots
 
 
-def test_a_look_reads_one_small_page_where_that_reaches_back_far_enough():
-    thread = Thread(*(run(f"run_{n}", ago=60.0 * n) for n in range(500)))
-    look = thread.look(Need(NOW - 300))
-    assert thread.questions == [Page(20)]
-    assert ids(look.runs) == [f"run_{n}" for n in reversed(range(20))]
-    assert "instructions" not in look.runs[0]
+def test_a_snapshot_takes_one_small_page_where_that_reaches_back_far_enough(make_thread):
+    thread = make_thread([run(f"run_{n}", ago=60.0 * n) for n in range(500)])
+    snapshot = take(thread, Scope(NOW - 300))
+    assert thread.requests == [page(20)]
+    assert ids(snapshot.runs) == [f"run_{n}" for n in reversed(range(20))]
+    assert "instructions" not in snapshot.runs[0]
 
 
-def test_a_look_reads_on_until_a_run_is_older_than_needed():
-    thread = Thread(*(run(f"run_{n}", ago=float(n)) for n in range(500)))
-    look = thread.look(Need(NOW - 150))
-    assert thread.questions == [Page(20), Page(100, "run_19"), Page(100, "run_119")]
-    assert Need(NOW - 150).is_met_by(look)
-    assert not Need(NOW - 400).is_met_by(look)
+def test_a_snapshot_takes_further_pages_until_a_run_is_older_than_needed(make_thread):
+    thread = make_thread([run(f"run_{n}", ago=float(n)) for n in range(500)])
+    snapshot = take(thread, Scope(NOW - 150))
+    assert thread.requests == [page(20), page(100, "run_19"), page(100, "run_119")]
+    assert Scope(NOW - 150).is_covered_by(snapshot)
+    assert not Scope(NOW - 400).is_covered_by(snapshot)
 
 
-def test_runs_of_the_same_moment_as_the_oldest_may_be_on_the_next_page():
-    thread = Thread(*(run(f"run_{n}", ago=5.0) for n in range(30)))
-    assert len(thread.look(Need(NOW - 5)).runs) == 30
+def test_runs_of_the_same_second_as_the_oldest_may_be_on_the_next_page(make_thread):
+    thread = make_thread([run(f"run_{n}", ago=5.0) for n in range(30)])
+    assert len(take(thread, Scope(NOW - 5)).runs) == 30
 
 
-def test_a_short_thread_is_read_to_its_end():
-    thread = Thread(run("run_1", ago=5))
-    look = thread.look(Need(NOW - 900))
-    assert thread.questions == [Page(20)]
-    assert Need(0.0).is_met_by(look)
+def test_a_short_thread_is_read_to_its_end(make_thread):
+    thread = make_thread([run("run_1", ago=5)])
+    snapshot = take(thread, Scope(NOW - 900))
+    assert thread.requests == [page(20)]
+    assert Scope(0.0).is_covered_by(snapshot)
 
 
-def test_open_runs_that_the_pages_did_not_show_are_asked_for_singly_and_may_be_gone():
+def test_pending_runs_that_the_pages_did_not_show_are_requested_singly_and_may_be_gone(make_thread):
     old, runs = run("run_old", ago=9000, status="in_progress"), [run(f"run_{n}", ago=60.0 * n) for n in range(30)]
-    thread = Thread(*runs, old)
-    look = thread.look(Need(NOW - 300, frozenset({"run_old", "run_3", "run_no"})))
-    assert thread.questions == [Page(20), Single("run_no"), Single("run_old")]
-    assert "run_old" in ids(look.runs)
-    assert look.gone == {"run_no"}
+    thread = make_thread([*runs, old])
+    snapshot = take(thread, Scope(NOW - 300, frozenset({"run_old", "run_3", "run_no"})))
+    assert thread.requests == [page(20), single("run_no"), single("run_old")]
+    assert "run_old" in ids(snapshot.runs)
+    assert snapshot.gone == {"run_no"}
 
 
-def test_a_look_of_somebody_else_is_completed_not_repeated():
+def test_a_shared_snapshot_is_completed_not_repeated(make_thread):
     runs = [run(f"run_{n}", ago=60.0 * n) for n in range(30)]
-    thread = Thread(*runs)
-    shared = thread.look(Need(NOW - 300))
-    thread.questions.clear()
-    assert ids(thread.look(Need(NOW - 600, frozenset({"run_25"})), shared).runs)[0] == "run_25"
-    assert thread.questions == [Single("run_25")]
-    thread.questions.clear()
-    assert Need(NOW - 1700).is_met_by(thread.look(Need(NOW - 1700), shared))
-    assert thread.questions == [Page(20), Page(100, "run_19")]
+    thread = make_thread(runs)
+    shared = take(thread, Scope(NOW - 300))
+    thread.requests.clear()
+    assert ids(take(thread, Scope(NOW - 600, frozenset({"run_25"})), shared).runs)[0] == "run_25"
+    assert thread.requests == [single("run_25")]
+    thread.requests.clear()
+    assert Scope(NOW - 1700).is_covered_by(take(thread, Scope(NOW - 1700), shared))
+    assert thread.requests == [page(20), page(100, "run_19")]
 
 
-def test_the_next_look_follows_the_open_runs_it_was_asked_for_and_the_new_ones():
-    look = Look((run("old", ago=500, status="queued"), run("known", ago=400, status="queued"), run("new", ago=50)), 0.0)
-    look = Look((*look.runs, run("newest", ago=9, status="requires_action")), 0.0)
-    need = Need(NOW - 300, frozenset({"known"})).following(look)
-    assert need == Need(NOW - 9 - OVERLAP, frozenset({"known", "newest"}))
-    assert need.following(Look((), 0.0)).since == need.since
+def test_the_next_scope_follows_the_pending_runs_and_the_new_ones():
+    snapshot = Snapshot(
+        (run("old", ago=500, status="queued"), run("known", ago=400, status="queued"), run("new", ago=50)), 0.0
+    )
+    snapshot = Snapshot((*snapshot.runs, run("newest", ago=9, status="requires_action")), 0.0)
+    scope = Scope(NOW - 300, frozenset({"known"})).following(snapshot)
+    assert scope == Scope(NOW - 9 - OVERLAP, frozenset({"known", "newest"}))
+    assert scope.following(Snapshot((), 0.0)).since == scope.since
 
 
 @pytest.mark.parametrize("error", [PortkeyServerError("oh"), PortkeyUnexpectedResponseError("oh")])
-def test_a_question_that_fails_ends_the_look(error):
-    reading = read(Need(NOW))
-    next(reading)
+def test_a_request_that_fails_ends_the_snapshot(make_thread, error):
+    thread = make_thread([])
+    thread.errors[None] = error
     with pytest.raises(type(error)):
-        reading.throw(error)
+        take(thread, Scope(NOW))
 
 
-def test_a_list_that_goes_round_is_noticed():
-    reading = read(Need(0.0))
-    next(reading)
-    reading.send(([run("run_1", ago=1)], True))
-    with pytest.raises(PortkeyPaginationError, match="run_1"):
-        reading.send(([run("run_1", ago=1)], True))
+@pytest.mark.parametrize("count", [1, 30, 200])
+def test_a_list_that_repeats_itself_is_noticed(make_thread, count):
+    thread = make_thread([run(f"run_{n}", ago=float(n)) for n in range(count)])
+    thread.ignores_after = True
+
+    def get(path: str, ids: Any, query: Any) -> dict[str, Any]:
+        return thread.get(path, ids, query) | {"has_more": True}
+
+    with pytest.raises(PortkeyPaginationError, match="run_0"):
+        drive(plan_snapshot("thread_1", Scope(0.0)), get)
 
 
-def test_a_list_that_is_oldest_first_is_noticed():
+def test_a_list_that_is_oldest_first_is_noticed(make_thread):
     with pytest.raises(PortkeyUnexpectedResponseError, match="not newest first"):
-        Thread(run("run_1", ago=60), run("run_2", ago=1)).look(Need(0.0))
-    assert Thread(run("run_1", ago=9), run("run_2", ago=1)).look(Need(0.0)).runs
+        take(make_thread([run("run_1", ago=60), run("run_2", ago=1)]), Scope(0.0))
+    assert take(make_thread([run("run_1", ago=9), run("run_2", ago=1)]), Scope(0.0)).runs
 
 
-@pytest.mark.parametrize("fields", [{"created_at": None}, {"created_at": True}, {"status": None}, {"created_at": "x"}])
-def test_a_run_that_lacks_what_is_needed_is_no_run(fields):
+WRONG_FIELDS = [{"created_at": value} for value in (None, True, "x", [], {}, float("nan"))] + [
+    {"status": value} for value in (None, 7, [], {})
+]
+
+
+@pytest.mark.parametrize("fields", WRONG_FIELDS)
+@pytest.mark.parametrize("pending", [frozenset(), frozenset({"run_1"})])
+def test_a_run_with_a_wrong_field_is_no_run(make_thread, fields, pending):
+    thread = make_thread([run("run_1", ago=1) | fields])
     with pytest.raises(PortkeyUnexpectedResponseError):
-        Thread(run("run_1", ago=1) | fields).look(Need(0.0))
+        take(thread, Scope(NOW, pending), Snapshot((), -math.inf) if pending else None)
+    assert thread.requests == [single("run_1") if pending else page(20)]
 
 
-# Watching
+# Tracking
 
 
-def test_the_very_first_look_tells_nothing_and_watches_what_goes_on():
-    watch = started(run("run_2", ago=30, status="in_progress"), run("run_1", ago=60))
-    assert observe(watch, run("run_2", ago=30), run("run_1", ago=60)) == ["run_2"]
-    assert observe(watch, run("run_2", ago=30), run("run_1", ago=60)) == []
+def test_the_very_first_poll_emits_nothing_and_tracks_active_runs(observe, started):
+    tracker = started(run("run_2", ago=30, status="in_progress"), run("run_1", ago=60))
+    assert observe(tracker, run("run_2", ago=30), run("run_1", ago=60)) == ["run_2"]
+    assert observe(tracker, run("run_2", ago=30), run("run_1", ago=60)) == []
 
 
-def test_runs_that_are_stuck_for_longer_than_the_look_back_are_left_alone():
+def test_runs_that_are_active_for_longer_than_the_lookback_are_left_alone(started):
     thread = run("run_2", ago=90, status="queued"), run("run_1", ago=120, status="queued")
-    watch = started(*thread, lookback=100)
-    assert set(watch.open) == {"run_2"}
-    assert set(started(*thread, run("run_0", ago=LOOKBACK + 1, status="queued")).open) == {"run_1", "run_2"}
+    tracker = started(*thread, lookback=100)
+    assert set(tracker.pending) == {"run_2"}
+    assert set(started(*thread, run("run_0", ago=LOOKBACK + 1, status="queued")).pending) == {"run_1", "run_2"}
 
 
-def test_a_run_that_began_and_ended_between_two_looks_is_told():
-    watch = started(run("run_1", ago=60))
-    assert observe(watch, run("run_3", ago=2, status="failed"), run("run_2", ago=5), run("run_1", ago=60)) == [
+def test_a_run_that_began_and_finished_between_two_polls_is_emitted(observe, started):
+    tracker = started(run("run_1", ago=60))
+    assert observe(tracker, run("run_3", ago=2, status="failed"), run("run_2", ago=5), run("run_1", ago=60)) == [
         "run_2",
         "run_3",
     ]
 
 
 @pytest.mark.parametrize("runs", [[], [run("run_0", ago=1_000_000)]])
-def test_a_thread_that_was_idle_for_long_tells_its_next_run(runs):
-    watch = started(*runs)
-    assert observe(watch, run("run_1", ago=-20), *runs, now=NOW + 30) == ["run_1"]
+def test_a_thread_that_was_idle_for_long_emits_its_next_run(observe, started, runs):
+    tracker = started(*runs)
+    assert observe(tracker, run("run_1", ago=-20), *runs, now=NOW + 30) == ["run_1"]
 
 
-def test_a_run_that_shows_up_late_in_the_list_is_not_lost():
-    watch = started(run("run_2", ago=30))
-    assert observe(watch, run("run_2", ago=30), run("run_1", ago=30 + OVERLAP)) == ["run_1"]
+def test_a_run_that_shows_up_late_in_the_list_is_not_lost(observe, started):
+    tracker = started(run("run_2", ago=30))
+    assert observe(tracker, run("run_2", ago=30), run("run_1", ago=30 + OVERLAP)) == ["run_1"]
 
 
-def test_an_older_look_than_the_last_repeats_nothing():
-    watch = started(run("run_1", ago=60))
-    older = Look((run("run_1", ago=60), run("run_2", ago=2, status="queued")), -1.0)
-    assert observe(watch, run("run_2", ago=2), run("run_1", ago=60)) == ["run_2"]
-    assert watch.observe(older, NOW) == []
-    assert observe(watch, run("run_2", ago=2), run("run_1", ago=60)) == []
+def test_an_older_snapshot_than_the_last_repeats_nothing(observe, started):
+    tracker = started(run("run_1", ago=60))
+    older = Snapshot((run("run_1", ago=60), run("run_2", ago=2, status="queued")), -1.0)
+    assert observe(tracker, run("run_2", ago=2), run("run_1", ago=60)) == ["run_2"]
+    assert tracker.observe(older, NOW) == []
+    assert observe(tracker, run("run_2", ago=2), run("run_1", ago=60)) == []
 
 
-def test_an_end_comes_again_until_it_is_told():
-    watch = started()
-    look = Thread(run("run_1", ago=1)).look(watch.need(NOW))
-    assert ids(watch.observe(look, NOW)) == ["run_1"]
-    (due,) = watch.observe(look, NOW)
-    watch.told(due)
-    assert watch.observe(look, NOW) == []
+def test_a_finished_run_is_due_until_its_event_is_emitted(make_thread, started):
+    tracker = started()
+    snapshot = take(make_thread([run("run_1", ago=1)]), tracker.scope(NOW))
+    assert ids(tracker.observe(snapshot, NOW)) == ["run_1"]
+    (due,) = tracker.observe(snapshot, NOW)
+    tracker.emitted(due)
+    assert tracker.observe(snapshot, NOW) == []
 
 
-def test_a_run_that_is_gone_is_forgotten():
-    watch = started(run("run_1", ago=1, status="queued"))
-    assert observe(watch) == []
-    assert not watch.open
+def test_a_run_that_is_gone_is_forgotten(observe, started):
+    tracker = started(run("run_1", ago=1, status="queued"))
+    assert observe(tracker) == []
+    assert not tracker.pending
 
 
 FILTERS = [
@@ -240,9 +245,9 @@ FILTERS = [
 ]
 
 
-@pytest.mark.parametrize(("how", "told"), FILTERS)
-def test_filters(how, told):
-    watch = started(**how)
+@pytest.mark.parametrize(("how", "emitted"), FILTERS)
+def test_filters(observe, started, how, emitted):
+    tracker = started(**how)
     runs = [
         run("incomplete", 1, "incomplete", metadata=None),
         run("expired", 2, "expired", assistant_id="asst_2"),
@@ -250,17 +255,17 @@ def test_filters(how, told):
         run("failed", 4, "failed", metadata={"team": "data"}, assistant_id="asst_1"),
         run("completed", 5),
     ]
-    assert observe(watch, *runs) == told
-    assert not watch.open
+    assert observe(tracker, *runs) == emitted
+    assert not tracker.pending
 
 
 # The state
 
 
-def test_another_process_goes_on_from_the_state():
-    watch = started(run("run_2", ago=30, status="queued"), run("run_1", ago=30))
-    state = json.loads(json.dumps(watch.to_dict()))
-    assert state == {"at": NOW - 30, "seen": {"run_1": NOW - 30, "run_2": NOW - 30}, "open": ["run_2"]}
+def test_another_process_continues_from_the_state(observe, started):
+    tracker = started(run("run_2", ago=30, status="queued"), run("run_1", ago=30))
+    state = json.loads(json.dumps(tracker.to_dict()))
+    assert state == {"at": NOW - 30, "seen": {"run_1": NOW - 30, "run_2": NOW - 30}, "pending": ["run_2"]}
     again = RunTracker()
     again.restore(state)
     assert again.started
@@ -273,32 +278,32 @@ def test_another_process_goes_on_from_the_state():
         "text",
         [],
         {},
-        {"at": None, "seen": {}, "open": []},
-        {"at": True, "seen": {}, "open": []},
-        {"at": float("nan"), "seen": {}, "open": []},
-        {"at": 1, "seen": [], "open": []},
-        {"at": 1, "seen": {"run_1": "x"}, "open": []},
-        {"at": 1, "seen": {}, "open": "run_1"},
-        {"at": 1, "seen": {}, "open": [1]},
-        {"at": 1, "seen": {}, "open": [""]},
+        {"at": None, "seen": {}, "pending": []},
+        {"at": True, "seen": {}, "pending": []},
+        {"at": float("nan"), "seen": {}, "pending": []},
+        {"at": 1, "seen": [], "pending": []},
+        {"at": 1, "seen": {"run_1": "x"}, "pending": []},
+        {"at": 1, "seen": {}, "pending": "run_1"},
+        {"at": 1, "seen": {}, "pending": [1]},
+        {"at": 1, "seen": {}, "pending": [""]},
     ],
 )
-def test_rubbish_is_no_state(state):
-    watch = RunTracker()
+def test_anything_else_is_no_state(state):
+    tracker = RunTracker()
     with pytest.raises(ValueError, match=r"its '|no object"):
-        watch.restore(state)
-    assert not watch.started
+        tracker.restore(state)
+    assert not tracker.started
 
 
-def test_the_state_stays_small():
-    watch, thread = started(), []
+def test_the_state_stays_small(observe, started):
+    tracker, thread = started(), []
     for n in range(300):
         thread.insert(0, run(f"run_{n:05}", ago=-60.0 * n))
-        observe(watch, *thread[:50], now=NOW + 60.0 * n)
-    assert len(json.dumps(watch.to_dict())) < 200
+        observe(tracker, *thread[:50], now=NOW + 60.0 * n)
+    assert len(json.dumps(tracker.to_dict())) < 200
 
 
-# A model: random runs, random looks, random deaths
+# A model: random runs, random polls, random restarts
 
 
 def happen(
@@ -308,64 +313,64 @@ def happen(
     shown: list[str],
     hidden: list[tuple[float, str]],
 ) -> None:
-    """Begin some runs, show those whose time has come, end others."""
+    """Begin some runs, show hidden ones that are due, finish others."""
     for _ in range(chance.choice([0, 0, 1, 2, 25])):
         run_id = f"run_{len(thread)}"
-        status = chance.choice(["queued", "in_progress", *sorted(ENDED)])
+        status = chance.choice(["queued", "in_progress", *sorted(TERMINAL_STATUSES)])
         thread[run_id] = {"id": run_id, "created_at": int(now), "status": status}
         hidden.append((now + chance.choice([0, 0, OVERLAP - 2]), run_id))
     for each in [each for each in hidden if each[0] <= now]:
         hidden.remove(each)
         shown.append(each[1])
     for each in thread.values():
-        if each["status"] not in ENDED and chance.random() < 0.3:
-            each["status"] = chance.choice(["in_progress", *sorted(ENDED)])
+        if each["status"] not in TERMINAL_STATUSES and chance.random() < 0.3:
+            each["status"] = chance.choice(["in_progress", *sorted(TERMINAL_STATUSES)])
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_each_end_is_told_once_whatever_happens(seed):
+def test_each_finished_run_is_emitted_once_whatever_happens(make_thread, seed):
     chance = random.Random(seed)
-    interest = frozenset(chance.sample(sorted(ENDED), chance.randint(1, 5)))
+    interest = frozenset(chance.sample(sorted(TERMINAL_STATUSES), chance.randint(1, 5)))
     thread: dict[str, dict[str, Any]] = {}
     shown: list[str] = []
     hidden: list[tuple[float, str]] = []
-    told: Counter[str] = Counter()
-    kept: dict[str, Any] | None = None
-    now, watch, shared_need = NOW, RunTracker(statuses=interest), Need(NOW - LOOKBACK)
-    first_look: set[str] | None = None
+    emitted: Counter[str] = Counter()
+    saved: dict[str, Any] | None = None
+    now, tracker, shared_scope = NOW, RunTracker(statuses=interest), Scope(NOW - LOOKBACK)
+    first_poll: set[str] | None = None
 
-    def world() -> Thread:
-        return Thread(*sorted((thread[each] for each in shown), key=lambda each: -each["created_at"]))
+    def server() -> Any:
+        return make_thread(sorted((thread[each] for each in shown), key=lambda each: -each["created_at"]))
 
     for _ in range(60):
         now += chance.choice([0.0, 0.5, 3.0, 20.0, 400.0])
         happen(chance, now, thread, shown, hidden)
         if chance.random() < 0.15:
-            # The process dies and another one goes on from what was kept, perhaps with another first look.
-            watch, shared_need = RunTracker(statuses=interest), Need(now - chance.choice([0, 60, LOOKBACK]))
-            if kept is not None:
-                watch.restore(json.loads(json.dumps(kept)))
-        look = world().look(shared_need)
-        shared_need = shared_need.following(look)
+            # The process dies and another one continues from the saved state, perhaps with another first scope.
+            tracker, shared_scope = RunTracker(statuses=interest), Scope(now - chance.choice([0, 60, LOOKBACK]))
+            if saved is not None:
+                tracker.restore(json.loads(json.dumps(saved)))
+        snapshot = take(server(), shared_scope)
+        shared_scope = shared_scope.following(snapshot)
         if chance.random() < 0.2:
             continue  # this subscriber was not there yet
-        if first_look is None:
-            first_look = {each for each in shown if thread[each]["status"] in ENDED}
-        look = world().look(watch.need(now), look)
-        for each in watch.observe(look, now):
-            told[each["id"]] += 1
-            watch.told(each)
-            kept = watch.to_dict()
+        if first_poll is None:
+            first_poll = {each for each in shown if thread[each]["status"] in TERMINAL_STATUSES}
+        snapshot = take(server(), tracker.scope(now), snapshot)
+        for each in tracker.observe(snapshot, now):
+            emitted[each["id"]] += 1
+            tracker.emitted(each)
+            saved = tracker.to_dict()
             if chance.random() < 0.3:
-                break  # the rest of this look is told by the next one, or by the next process
+                break  # the next snapshot or the next process emits the rest
         else:
-            kept = watch.to_dict()
+            saved = tracker.to_dict()
     for each in [*hidden]:
         shown.append(each[1])
     for _ in range(2):
-        for each in watch.observe(world().look(watch.need(now)), now):
-            told[each["id"]] += 1
-            watch.told(each)
-    assert first_look is not None
-    expected = {each for each in shown if thread[each]["status"] in interest} - first_look
-    assert told == Counter(expected)
+        for each in tracker.observe(take(server(), tracker.scope(now)), now):
+            emitted[each["id"]] += 1
+            tracker.emitted(each)
+    assert first_poll is not None
+    expected = {each for each in shown if thread[each]["status"] in interest} - first_poll
+    assert emitted == Counter(expected)

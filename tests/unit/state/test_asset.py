@@ -10,6 +10,7 @@ import pytest
 
 from airflow_provider_portkey.state import asset
 from airflow_provider_portkey.state.asset import AssetState, TaskAssetState
+from airflow_provider_portkey.testing import AssetStateStore, AssetStateStores
 
 LOG = logging.getLogger("tests.portkey.asset_state")
 
@@ -29,23 +30,8 @@ class Counter:
         self.at = state["at"]
 
 
-class AsyncStore:
-    """The accessor of one asset, as an event trigger has it."""
-
-    def __init__(self, value: Any = None) -> None:
-        self.value = value
-        self.writes = 0
-
-    async def aget(self, key: str) -> Any:
-        return self.value
-
-    async def aset(self, key: str, value: Any) -> None:
-        self.value = value
-        self.writes += 1
-
-
 class BlockingStore:
-    """The same in Airflow 3.3.0 and 3.3.1."""
+    """The accessor of one asset in Airflow 3.3.0 and 3.3.1."""
 
     def __init__(self, value: Any = None) -> None:
         self.value = value
@@ -57,7 +43,7 @@ class BlockingStore:
         self.value = value
 
 
-@pytest.mark.parametrize("store", [AsyncStore, BlockingStore])
+@pytest.mark.parametrize("store", [AssetStateStore, BlockingStore])
 def test_a_state_is_saved_and_restored(store: Callable[..., Any]) -> None:
     accessor, first, second = store(), Counter(), Counter()
     first.at = 7
@@ -68,7 +54,7 @@ def test_a_state_is_saved_and_restored(store: Callable[..., Any]) -> None:
 
 
 def test_a_state_that_has_not_changed_is_saved_once() -> None:
-    accessor, counter = AsyncStore(), Counter()
+    accessor, counter = AssetStateStore(), Counter()
     state = AssetState(counter, accessor, "key", LOG)
 
     async def save_three_times() -> None:
@@ -78,11 +64,11 @@ def test_a_state_that_has_not_changed_is_saved_once() -> None:
         await state.save()
 
     asyncio.run(save_three_times())
-    assert accessor.writes == 2
+    assert len(accessor.writes) == 2
 
 
 def test_of_several_assets_the_latest_state_counts_and_all_are_written() -> None:
-    stores = [AsyncStore({"at": 5}), AsyncStore({"at": 9}), AsyncStore()]
+    stores = [AssetStateStore({"key": {"at": 5}}), AssetStateStore({"key": {"at": 9}}), AssetStateStore()]
     accessors = SimpleNamespace(_by_name={"a": stores[0], "b": stores[1]}, _by_uri={"c": stores[2]})
     counter = Counter()
     state = AssetState(counter, accessors, "key", LOG)
@@ -91,13 +77,13 @@ def test_of_several_assets_the_latest_state_counts_and_all_are_written() -> None
     assert counter.at == 9
     counter.at = 10
     asyncio.run(state.save())
-    assert [store.value for store in stores] == [{"at": 10}] * 3
+    assert [store.values["key"] for store in stores] == [{"at": 10}] * 3
 
 
 def test_an_invalid_state_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     counter = Counter()
     with caplog.at_level(logging.WARNING, logger=LOG.name):
-        asyncio.run(AssetState(counter, AsyncStore({"at": -1}), "key", LOG).restore())
+        asyncio.run(AssetState(counter, AssetStateStore({"key": {"at": -1}}), "key", LOG).restore())
 
     assert counter.at == 0
     assert "is not valid (no state)" in caplog.text
@@ -108,11 +94,11 @@ def test_before_airflow_3_3_nothing_is_kept() -> None:
     asyncio.run(state.restore())
     asyncio.run(state.save())
 
-    assert not state.keeps
+    assert not state.has_store
 
 
 def test_an_earlier_state_is_saved_while_the_triggerer_stops(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Silent(AsyncStore):
+    class Silent(AssetStateStore):
         """A store whose responses do not come any more."""
 
         async def aset(self, key: str, value: Any) -> None:
@@ -120,10 +106,10 @@ def test_an_earlier_state_is_saved_while_the_triggerer_stops(monkeypatch: pytest
             await asyncio.Event().wait()
 
     monkeypatch.setattr(asset, "_TAKE_BACK_TIMEOUT", 0.01)
-    store = Silent({"at": 9})
+    store = Silent({"key": {"at": 9}})
     asyncio.run(AssetState(Counter(), store, "key", LOG).take_back({"at": 5}))
 
-    assert store.value == {"at": 5}
+    assert store.values == {"key": {"at": 5}}
 
 
 class DictStore:
@@ -144,8 +130,8 @@ def task_state(store: Any, fallback: DictStore) -> TaskAssetState:
     return TaskAssetState(context, prefix="portkey", fallback=fallback)
 
 
-def test_objects_are_in_the_store_of_the_tasks_asset(fake_store: Any) -> None:
-    store, fallback = fake_store(), DictStore()
+def test_objects_are_in_the_store_of_the_tasks_asset() -> None:
+    store, fallback = AssetStateStore(), DictStore()
     state = task_state(store, fallback)
     state.write("a", {"n": 1})
 
@@ -153,8 +139,8 @@ def test_objects_are_in_the_store_of_the_tasks_asset(fake_store: Any) -> None:
     assert (list(store.values), fallback.values) == (["portkey/a"], {})
 
 
-def test_objects_of_the_fallback_are_read_where_the_store_has_none(fake_store: Any) -> None:
-    store, fallback = fake_store(), DictStore()
+def test_objects_of_the_fallback_are_read_where_the_store_has_none() -> None:
+    store, fallback = AssetStateStore(), DictStore()
     fallback.write("a", {"n": 1})
     state = task_state(store, fallback)
 
@@ -163,12 +149,7 @@ def test_objects_of_the_fallback_are_read_where_the_store_has_none(fake_store: A
     assert (state.read("a"), fallback.values) == ({"n": 2}, {"a": {"n": 1}})
 
 
-class StoreOfSeveralAssets:
-    def get(self, key: str, default: Any = None) -> Any:
-        raise ValueError("Task has 2 concrete inlets and outlets")
-
-
-@pytest.mark.parametrize("store", [None, StoreOfSeveralAssets()])
+@pytest.mark.parametrize("store", [None, AssetStateStores(a=AssetStateStore(), b=AssetStateStore())])
 def test_without_a_store_of_one_asset_the_fallback_is_used(store: Any) -> None:
     fallback = DictStore()
     state = task_state(store, fallback)

@@ -4,12 +4,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from airflow_provider_portkey.state.task import WAIT_KEY, TaskState
+from airflow_provider_portkey.testing import TaskStateStore
 
 TI = SimpleNamespace(dag_id="dag", task_id="task", run_id="run", map_index=-1, max_tries=2, try_number=1)
 
 
-def test_the_task_state_store_comes_first(fake_store: Any, variables: dict[str, str]) -> None:
-    store = fake_store()
+def test_the_task_state_store_comes_first(variables: dict[str, str]) -> None:
+    store = TaskStateStore()
     state = TaskState({"ti": TI, "task_state_store": store})  # type: ignore[typeddict-item, typeddict-unknown-key]
 
     assert state.read() == {}
@@ -32,12 +33,13 @@ def test_without_a_store_a_variable_has_the_state_until_it_is_cleared(variables:
     assert (state.read(), variables) == ({}, {})
 
 
-def test_each_map_index_has_its_own_variable(variables: dict[str, str]) -> None:
+def test_each_map_index_and_each_key_has_its_own_variable(variables: dict[str, str]) -> None:
     for index in (0, 1):
-        mapped = SimpleNamespace(**{**vars(TI), "map_index": index})
-        TaskState({"ti": mapped}).write({"index": index})  # type: ignore[typeddict-item]
+        context: Any = {"ti": SimpleNamespace(**{**vars(TI), "map_index": index})}
+        TaskState(context).write({"index": index})
+        TaskState(context, WAIT_KEY).write({"wait": index})
 
-    assert sorted(variables.values()) == ['{"index": 0}', '{"index": 1}']
+    assert sorted(variables.values()) == ['{"index": 0}', '{"index": 1}', '{"wait": 0}', '{"wait": 1}']
 
 
 def test_without_a_task_instance_nothing_is_kept(variables: dict[str, str]) -> None:
@@ -54,17 +56,6 @@ def test_counts_are_those_of_the_task_instance() -> None:
     assert (state.clear_count, state.try_number) == (2, 1)
 
 
-def test_a_job_and_a_wait_of_one_task_are_kept_apart(fake_store: Any, variables: dict[str, str]) -> None:
-    for context in ({"ti": TI, "task_state_store": fake_store()}, {"ti": TI}):
-        job, wait = TaskState(context), TaskState(context, WAIT_KEY)  # type: ignore[arg-type]
-        job.write({"id": "run_1"})
-        wait.write({"status": "queued"})
-        assert (job.read(), wait.read()) == ({"id": "run_1"}, {"status": "queued"})
-
-    wait.clear()
-    assert list(variables) == ["portkey_job__dag__task__run__-1"]
-
-
-def test_whether_airflow_has_a_store(fake_store: Any) -> None:
-    assert TaskState({"ti": TI, "task_state_store": fake_store()}).has_store  # type: ignore[typeddict-item, typeddict-unknown-key]
+def test_whether_airflow_has_a_store() -> None:
+    assert TaskState({"ti": TI, "task_state_store": TaskStateStore()}).has_store  # type: ignore[typeddict-item, typeddict-unknown-key]
     assert not TaskState({"ti": TI}).has_store  # type: ignore[typeddict-item]

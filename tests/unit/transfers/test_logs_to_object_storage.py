@@ -1,15 +1,18 @@
-"""The operator that exports logs: what it asks Portkey for, remembers, cancels and refuses."""
+"""The transfer that exports logs: its requests, its state, what it cancels and what it refuses."""
 
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow.parquet
 import pytest
+from airflow.exceptions import AirflowRescheduleException
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSensorTimeout,
@@ -18,6 +21,7 @@ from airflow.providers.common.compat.sdk import (
     Variable,
 )
 
+from airflow_provider_portkey.client.sync import PortkeyClient
 from airflow_provider_portkey.exceptions import (
     PortkeyBadRequestError,
     PortkeyDestinationExistsError,
@@ -30,23 +34,24 @@ from airflow_provider_portkey.exceptions import (
     PortkeyWaitTimeoutError,
 )
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
-from airflow_provider_portkey.jobs.log_export import FIELDS
+from airflow_provider_portkey.jobs.log_export import LOG_COLUMNS, LOG_EXPORT
 from airflow_provider_portkey.log_export.plan import make_plan
 from airflow_provider_portkey.transfers.logs_to_object_storage import PortkeyLogsToObjectStorageOperator
-from airflow_provider_portkey.triggers.job import PortkeyLogExportTrigger
+from airflow_provider_portkey.triggers import job as trigger_module
+from airflow_provider_portkey.triggers.job import PortkeyRemoteJobsTrigger
 
 START, END = "2026-07-25T00:00:00Z", "2026-07-25T00:01:00Z"
 
 
 class Portkey:
-    """Has one log a second, and exports with running numbers; a test sets what becomes of them."""
+    """Has one log a second, and exports with running numbers; a test sets their statuses."""
 
     def __init__(self) -> None:
         self.drafts: dict[str, dict[str, Any]] = {}
         self.started: list[str] = []
         self.cancelled: list[str] = []
         self.status: dict[str, str] = {}
-        self.looks: list[str] = []
+        self.polls: list[str] = []
         self.total: Any = None
 
     def create(self, hook, *, description, **what):
@@ -60,11 +65,12 @@ class Portkey:
         self.started.append(export_id)
         self.status.setdefault(export_id, "success")
 
-    def look(self, hook, job, ids, max_retries=None):
-        return self.get(hook, ids["export_id"])
+    def poll(self, path, ids, *, max_retries):
+        assert (path, max_retries) == (LOG_EXPORT.path, 0)
+        return self.get(None, ids["export_id"])
 
     def get(self, hook, export_id):
-        self.looks.append(export_id)
+        self.polls.append(export_id)
         status = self.status.get(export_id, "draft")
         if status == "gone":
             raise PortkeyNotFoundError("gone", status_code=404)
@@ -72,7 +78,7 @@ class Portkey:
 
     def cancel(self, hook, export_id):
         if self.status.get(export_id) == "success":
-            raise PortkeyBadRequestError("It has ended.", status_code=400)
+            raise PortkeyBadRequestError("It has finished.", status_code=400)
         self.cancelled.append(export_id)
 
     def rows(self, export_id):
@@ -92,12 +98,12 @@ def portkey(monkeypatch: pytest.MonkeyPatch, portkey_connection: object) -> Port
         "update_log_export": fake.update,
         "start_log_export": fake.start,
         "get_log_export": fake.get,
-        "get_job": fake.look,
         "cancel_log_export": fake.cancel,
         "iter_log_export": fake.download,
     }.items():
         monkeypatch.setattr(PortkeyHook, name, lambda self, *args, call=call, **kwargs: call(self, *args, **kwargs))
-    monkeypatch.setitem(make_plan.__kwdefaults__, "limit", 25)  # so that a minute takes three exports
+    monkeypatch.setattr(PortkeyClient, "get", lambda self, path, ids, query, **how: fake.poll(path, ids, **how))
+    monkeypatch.setitem(make_plan.__kwdefaults__, "limit", 25)  # so that a minute needs three exports
     return fake
 
 
@@ -128,7 +134,7 @@ def operator(tmp_path):
     return make
 
 
-def test_each_part_is_asked_for_started_and_joined(portkey, context, operator, tmp_path):
+def test_each_part_is_requested_started_and_joined(portkey, context, operator, tmp_path):
     one = operator(filters={"ai_model": "gpt"}, workspace_id="ws", requested_data=["id"])
     manifest = one.execute(context)
     assert portkey.started == ["e0", "e1", "e2"]
@@ -162,11 +168,13 @@ def test_each_part_is_asked_for_started_and_joined(portkey, context, operator, t
 def test_by_default_the_interval_and_all_fields(operator):
     one = PortkeyLogsToObjectStorageOperator(task_id="logs", path="x")
     assert (one.window_start, one.window_end) == ("{{ data_interval_start }}", "{{ data_interval_end }}")
-    assert one.requested_data == FIELDS
-    assert len(FIELDS) == 20
+    assert one.requested_data is None
+    assert operator()._export({}).request.requested_data == list(LOG_COLUMNS)
+    assert len(LOG_COLUMNS) == 20
     assert one.cancel_on_kill
-    templated = ("path", "window_start", "window_end", "requested_data", "filters", "workspace_id")
-    assert {*templated, "portkey_conn_id", "object_storage_conn_id"} == set(one.template_fields)
+    templated = ("path", "window_start", "window_end", "requested_data", "filters", "workspace_id", "on_mismatch")
+    storage = ("object_storage_conn_id", "file_format", "compression", "overwrite")
+    assert {*templated, *storage, "portkey_conn_id", "max_consecutive_failures"} == set(one.template_fields)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +208,7 @@ def test_a_wrong_value_is_refused_before_anything_is_sent(portkey, context, oper
     assert portkey.drafts == {}
 
 
-def test_moments_may_be_given_as_such(portkey, context, operator):
+def test_timestamps_may_be_given_as_datetime(portkey, context, operator):
     start = datetime(2026, 7, 25, tzinfo=UTC)
     assert operator(window_start=start, window_end=start + timedelta(seconds=5)).execute(context)["rows"] == 5
 
@@ -213,21 +221,21 @@ def test_a_file_that_must_stay_is_noticed_before_anything_is_sent(portkey, conte
 
 
 @pytest.mark.parametrize(("minutes", "warned"), [(-1, True), (4, True), (6, False)])
-def test_a_window_that_has_hardly_ended_is_warned_about(portkey, context, operator, caplog, capsys, minutes, warned):
+def test_a_window_that_is_recent_is_warned_about(portkey, context, operator, caplog, capsys, minutes, warned):
     end = datetime.now(tz=UTC) - timedelta(minutes=minutes)
     operator(window_start=end - timedelta(seconds=10), window_end=end).execute(context)
-    assert ("later logs of it will be missing" in caplog.text + capsys.readouterr().out) == warned
+    assert ("logs that arrive later will be missing" in caplog.text + capsys.readouterr().out) == warned
 
 
-@pytest.mark.parametrize("answer", [None, "7", True, -1, 1.5])
-def test_a_draft_without_a_total_is_named(portkey, context, operator, monkeypatch, answer):
-    monkeypatch.setattr(PortkeyHook, "create_log_export", lambda self, **what: {"id": "e0", "total": answer})
+@pytest.mark.parametrize("total", [None, "7", True, -1, 1.5])
+def test_a_draft_without_a_total_is_named(portkey, context, operator, monkeypatch, total):
+    monkeypatch.setattr(PortkeyHook, "create_log_export", lambda self, **what: {"id": "e0", "total": total})
     with pytest.raises(PortkeyUnexpectedResponseError, match="total"):
         operator().execute(context)
     assert portkey.started == []
 
 
-def test_without_a_state_store_the_plan_stands_in_a_variable_until_the_end(portkey, context, operator, monkeypatch):
+def test_without_a_state_store_the_plan_is_in_a_variable_until_the_end(portkey, context, operator, monkeypatch):
     variables: dict[str, Any] = {}
     monkeypatch.setattr(Variable, "get", lambda key, default=None, **how: variables.get(key, default))
     monkeypatch.setattr(
@@ -236,7 +244,7 @@ def test_without_a_state_store_the_plan_stands_in_a_variable_until_the_end(portk
     monkeypatch.setattr(Variable, "delete", lambda key: variables.pop(key, None))
     del context["task_state_store"]
     portkey.status = {"e2": "failed"}
-    with pytest.raises(PortkeyRemoteJobFailedError, match="ended as failed"):
+    with pytest.raises(PortkeyRemoteJobFailedError, match="finished as failed"):
         operator().execute(context)
     assert len(variables) == 1
     context["ti"].max_tries += 1
@@ -245,7 +253,7 @@ def test_without_a_state_store_the_plan_stands_in_a_variable_until_the_end(portk
     assert variables == {}
 
 
-def test_an_export_that_is_gone_is_made_anew(portkey, context, operator):
+def test_an_export_that_is_gone_is_created_again(portkey, context, operator):
     portkey.status = {"e1": "failed"}
     with pytest.raises(PortkeyRemoteJobFailedError):
         operator().execute(context)
@@ -254,7 +262,7 @@ def test_an_export_that_is_gone_is_made_anew(portkey, context, operator):
     assert [part["export_id"] for part in operator().execute(context)["parts"]] == ["e0", "e3", "e2"]
 
 
-def test_another_window_is_planned_anew(portkey, context, operator):
+def test_another_window_is_planned_again(portkey, context, operator):
     portkey.status = {"e0": "failed"}
     with pytest.raises(PortkeyRemoteJobFailedError):
         operator(window_end="2026-07-25T00:00:10Z").execute(context)
@@ -262,7 +270,7 @@ def test_another_window_is_planned_anew(portkey, context, operator):
     assert operator(window_end="2026-07-25T00:00:11Z").execute(context)["rows"] == 11
 
 
-def test_a_try_that_is_carried_out_twice_looks_before_it_starts(portkey, context, operator, monkeypatch):
+def test_a_try_that_is_carried_out_twice_checks_before_it_starts(portkey, context, operator, monkeypatch):
     def crash(self, export_id):
         portkey.start(self, export_id)
         if export_id == "e1":
@@ -275,20 +283,46 @@ def test_a_try_that_is_carried_out_twice_looks_before_it_starts(portkey, context
     assert portkey.started == ["e0", "e1", "e2"]
 
 
-def test_within_one_try_nothing_is_looked_at_twice_to_go_on(portkey, context, operator):
-    portkey.status = dict.fromkeys(("e0", "e1", "e2"), "in_progress")
+def test_the_trigger_gets_every_part_that_has_not_finished(portkey, context, operator):
+    portkey.status = {"e0": "success", "e1": "in_progress", "e2": "in_progress"}
     with pytest.raises(TaskDeferred) as raised:
         operator(deferrable=True).execute(context)
-    deferred = raised.value
-    assert portkey.looks == ["e0"]
-    portkey.status["e0"] = "success"
-    with pytest.raises(TaskDeferred) as raised:
-        operator(deferrable=True).execute_complete(context, end_of("e0"))
-    again = raised.value
-    assert portkey.looks == ["e0", "e1"]
-    assert (deferred.trigger.ids, deferred.trigger.others) == ({"export_id": "e0"}, ["e1", "e2"])
-    assert (again.trigger.ids, again.trigger.others) == ({"export_id": "e1"}, ["e2"])
-    assert again.trigger.deadline == deferred.trigger.deadline
+    assert portkey.polls == ["e0", "e1"]
+    trigger = raised.value.trigger
+    assert isinstance(trigger, PortkeyRemoteJobsTrigger)
+    assert trigger.pending == [{"export_id": "e1"}, {"export_id": "e2"}]
+    assert trigger.job.to_dict() == LOG_EXPORT.to_dict()
+    manifest = operator(deferrable=True).execute_complete(context, event_of("e2"))
+    assert (manifest["rows"], portkey.polls) == (60, ["e0", "e1"])
+
+
+def test_a_rescheduled_poll_requests_no_finished_part_again(portkey, context, operator):
+    portkey.status = {"e0": "success", "e1": "in_progress", "e2": "in_progress"}
+    first = datetime.now(tz=UTC)
+    for polls in (["e0", "e1"], ["e1"]):
+        portkey.polls.clear()
+        with pytest.raises(AirflowRescheduleException):
+            operator(mode="reschedule").execute(context)
+        assert portkey.polls == polls
+        context["ti"].get_first_reschedule_date = lambda context: first
+    portkey.status = dict.fromkeys(("e1", "e2"), "success")
+    assert operator(mode="reschedule").execute(context)["rows"] == 60
+
+
+@pytest.mark.parametrize("file_format", ["json", "csv", "parquet"])
+def test_rows_in_every_format(portkey, context, operator, tmp_path, file_format):
+    path = tmp_path / "logs"
+    manifest = operator(path=str(path), file_format=file_format, requested_data=["id", "cost"]).execute(context)
+    assert (manifest["rows"], manifest["format"]) == (60, file_format)
+    if file_format == "json":
+        ids = [row["id"] for row in json.loads(path.read_bytes())]
+    elif file_format == "csv":
+        header, *rows = csv.reader(path.open(newline=""))
+        assert header == ["id", "cost", "other_fields"]
+        ids = [row[0] for row in rows]
+    else:
+        ids = pyarrow.parquet.read_table(path)["id"].to_pylist()
+    assert ids == [f"2026-07-25 00:00:{second:02}+00:00" for second in range(60)]
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
@@ -298,12 +332,12 @@ def test_hundreds_of_parts_are_no_deeper_than_one(portkey, context, operator, mo
     assert (manifest["rows"], len(manifest["parts"])) == (500, 500)
 
 
-def end_of(export_id: str, reason: str = "success_statuses", status: str = "success") -> dict[str, Any]:
+def event_of(export_id: str, reason: str = "succeeded", status: str = "success") -> dict[str, Any]:
     job = {"id": export_id, "status": status}
     return {"kind": "log export", "reason": reason, "message": "m", "status": status, "job": job, "error": None}
 
 
-@pytest.mark.parametrize("event", [None, {}, {"kind": "run", "reason": "success_statuses"}])
+@pytest.mark.parametrize("event", [None, {}, {"kind": "run", "reason": "succeeded"}])
 def test_an_event_that_is_none_is_refused(portkey, context, operator, event):
     portkey.status = dict.fromkeys(("e0", "e1", "e2"), "in_progress")
     with pytest.raises(TaskDeferred):
@@ -318,7 +352,7 @@ def test_a_plan_that_is_lost_while_the_task_was_deferred_starts_nothing(portkey,
         operator(deferrable=True).execute(context)
     context["task_state_store"].clear()
     with pytest.raises(PortkeySubmissionUnknownError, match="list of exports"):
-        operator(deferrable=True).execute_complete(context, end_of("e0"))
+        operator(deferrable=True).execute_complete(context, event_of("e0"))
     assert len(portkey.started) == 3
 
 
@@ -348,9 +382,9 @@ def test_the_timeout_is_for_all_parts_together(portkey, context, operator, monke
 
 @pytest.mark.parametrize("choice", ["soft_fail", "never_fail"])
 @pytest.mark.parametrize("deferrable", [False, True])
-@pytest.mark.parametrize("what", ["ended badly", "counted wrong", "refused"])
+@pytest.mark.parametrize("what", ["failed", "counted wrong", "refused"])
 def test_soft_fail_skips_whatever_went_wrong(portkey, context, operator, monkeypatch, choice, deferrable, what):
-    if what == "ended badly":
+    if what == "failed":
         portkey.status = {"e1": "stopped"}
     elif what == "counted wrong":
         portkey.total = 3
@@ -364,14 +398,14 @@ def refuse():
     raise PortkeyBadRequestError("no", status_code=400)
 
 
-def test_a_bad_end_is_not_retried_and_a_wrong_count_is(portkey, context, operator):
+def test_a_failure_is_not_retried_and_a_wrong_count_is(portkey, context, operator):
     portkey.total = 3
     with pytest.raises(PortkeyRowsMismatchError) as raised:
         operator().execute(context)
     assert not isinstance(raised.value, AirflowFailException)
     portkey.total = None
     portkey.status = {f"e{n}": "failed" for n in range(9)}
-    with pytest.raises(PortkeyRemoteJobFailedError, match=r"ended as failed after .* and gave no reason"):
+    with pytest.raises(PortkeyRemoteJobFailedError, match=r"finished as failed after .* and gave no reason"):
         operator().execute(context)
 
 
@@ -394,7 +428,7 @@ def test_an_export_that_cannot_be_cancelled_keeps_none_of_the_others(portkey, co
     assert portkey.cancelled == ["e0", "e2"]
 
 
-def test_a_kill_cancels_nothing_where_it_was_not_asked_for_or_nothing_was_started(portkey, context, operator):
+def test_a_kill_cancels_nothing_where_it_was_not_requested_or_nothing_was_started(portkey, context, operator):
     operator().on_kill()
     portkey.status = dict.fromkeys(("e0", "e1", "e2"), "in_progress")
     one = operator(deferrable=True, cancel_on_kill=False)
@@ -406,26 +440,31 @@ def test_a_kill_cancels_nothing_where_it_was_not_asked_for_or_nothing_was_starte
 
 @pytest.mark.parametrize("cancel_on_kill", [True, False])
 def test_a_kill_on_the_triggerer_cancels_all_of_them(monkeypatch, cancel_on_kill):
-    asked = []
+    requested = []
 
     class Client:
         async def post(self, path, ids):
-            asked.append(ids["export_id"])
+            requested.append(ids["export_id"])
             if ids["export_id"] == "e0":
-                raise PortkeyBadRequestError("It has ended.", status_code=400)
+                raise PortkeyBadRequestError("It has finished.", status_code=400)
 
     @asynccontextmanager
-    async def client(self):
+    async def open_portkey(portkey_conn_id, trace_id):
         yield Client()
 
-    trigger = PortkeyLogExportTrigger(export_id="e0", others=["e1", "e2"], deadline=1.0, cancel_on_kill=cancel_on_kill)
+    monkeypatch.setattr(trigger_module, "open_portkey", open_portkey)
+    trigger = PortkeyRemoteJobsTrigger(
+        job_spec=LOG_EXPORT.to_dict(),
+        pending=[{"export_id": f"e{number}"} for number in range(3)],
+        wait_state={"started_at": 0.0, "deadline": 1.0},
+        cancel_on_kill=cancel_on_kill,
+    )
     classpath, arguments = trigger.serialize()
-    assert classpath == "airflow_provider_portkey.triggers.job.PortkeyLogExportTrigger"
-    again = PortkeyLogExportTrigger(**json.loads(json.dumps(arguments)))
-    monkeypatch.setattr(PortkeyLogExportTrigger, "_client", client)
+    assert classpath == "airflow_provider_portkey.triggers.job.PortkeyRemoteJobsTrigger"
+    again = PortkeyRemoteJobsTrigger(**json.loads(json.dumps(arguments)))
     if cancel_on_kill:
         with pytest.raises(PortkeyBadRequestError):
             asyncio.run(again.on_kill())
     else:
         asyncio.run(again.on_kill())
-    assert sorted(asked) == (["e0", "e1", "e2"] if cancel_on_kill else [])
+    assert sorted(requested) == (["e0", "e1", "e2"] if cancel_on_kill else [])

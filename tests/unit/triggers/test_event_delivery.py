@@ -1,35 +1,37 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 from airflow_provider_portkey.triggers.event_delivery import TrackedPayload
 
-
-def test_a_payload_is_sent_when_it_is_serialized_and_only_the_content_is() -> None:
-    payload = TrackedPayload(content={"id": "run_1", "nested": [None]})
-    assert not payload.is_away
-
-    assert payload.model_dump_json() == '{"id":"run_1","nested":[null]}'
-    assert payload.is_away
-    assert repr(payload) == repr(payload.content)
+RUN = {"id": "run_1", "status": "completed"}
 
 
-def test_serializations_before_the_event_was_queued_do_not_count() -> None:
-    payload = TrackedPayload(content={})
+def test_a_payload_is_its_plain_content() -> None:
+    payload = TrackedPayload(content=RUN)
+    assert repr(payload) == repr(RUN)
+    assert not payload.is_sent
+    assert payload.model_dump() == RUN
+    assert json.loads(payload.model_dump_json()) == RUN
+
+
+def test_serialization_before_the_event_was_queued_sends_nothing() -> None:
+    payload = TrackedPayload(content=RUN)
     payload.model_dump()
-
     payload.queued()
+    assert not payload.is_sent
+    payload.model_dump()
+    assert payload.is_sent
 
-    assert not payload.is_away
 
-
-def test_waiting_ends_when_the_payload_is_sent_or_after_the_maximum_wait() -> None:
+def test_waits_until_the_event_was_sent() -> None:
     async def wait() -> tuple[bool, bool]:
-        payload = TrackedPayload(content={})
-        in_vain = await payload.has_left(0.001)
-        waiting = asyncio.create_task(payload.has_left(60))
+        payload = TrackedPayload(content=RUN)
+        before = await payload.sent(0.001)
+        waiting = asyncio.create_task(payload.sent(20))
         await asyncio.sleep(0)
-        payload.leave()
-        return in_vain, await waiting
+        payload.model_dump()
+        return before, await waiting
 
     assert asyncio.run(wait()) == (False, True)

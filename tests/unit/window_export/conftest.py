@@ -11,21 +11,11 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_portkey.testing import PortkeyMockServer
+from airflow_provider_portkey.testing import AssetStateStore, Clock, PortkeyMockServer
 from airflow_provider_portkey.transfers.steps_to_object_storage import PortkeyThreadStepsToObjectStorageOperator
 
 NIGHT = datetime(2025, 11, 21, tzinfo=UTC)
 DAY = timedelta(days=1)
-
-
-class Clock:
-    """The mock server's clock, which a test moves."""
-
-    def __init__(self) -> None:
-        self.now = (NIGHT + DAY + timedelta(minutes=5)).timestamp()
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Nights:
@@ -83,7 +73,8 @@ def nights() -> Nights:
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    """The mock server's clock: five minutes after the night."""
+    return Clock((NIGHT + DAY + timedelta(minutes=5)).timestamp())
 
 
 @pytest.fixture
@@ -107,6 +98,6 @@ def add(mock_server: PortkeyMockServer) -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture(params=["file", "asset"])
-def context(request: pytest.FixtureRequest, fake_store: Any) -> dict[str, Any]:
+def context(request: pytest.FixtureRequest) -> dict[str, Any]:
     """The place of the records: files, or the state store of an asset."""
-    return {} if request.param == "file" else {"asset_state_store": fake_store()}
+    return {} if request.param == "file" else {"asset_state_store": AssetStateStore()}

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from airflow_provider_portkey import exceptions
-from airflow_provider_portkey.testing import Fault, PortkeyMockServer
+from airflow_provider_portkey.testing import PortkeyMockServer
 
 
 def paths(mock_server: PortkeyMockServer) -> list[str]:
     return [request.path.removeprefix("/v1") for request in mock_server.requests]
 
 
-def broken(mock_server: PortkeyMockServer, what: str) -> Fault:
+def broken(mock_server: PortkeyMockServer, what: str) -> None:
     faults: dict[str, dict[str, Any]] = {
         "gone": {"status": 404, "path": "*/threads/thread_2/runs"},
         "no list": {"body": {"hello": 1}, "path": "*/threads/thread_2/runs"},
@@ -25,7 +25,7 @@ def broken(mock_server: PortkeyMockServer, what: str) -> Fault:
         "goes round": {"ignore_after": True, "merge": {"has_more": True}, "path": "*/runs/run_2/steps", "times": None},
         "no timestamp": {"merge": {"data": [{"id": "run_2"}]}, "path": "*/threads/thread_2/runs"},
     }
-    return mock_server.fault(**faults[what])
+    mock_server.fault(**faults[what])
 
 
 @pytest.mark.parametrize("what", ["gone", "no list", "login page", "refused", "goes round", "no timestamp"])
@@ -35,7 +35,7 @@ def test_a_thread_that_fails_is_named_and_all_others_are_written(
     threads = [f"thread_{number}" for number in range(1, 6)]
     for number, thread_id in enumerate(threads, 1):
         add(f"run_{number}", thread_id=thread_id, steps=130)
-    fault = broken(mock_server, what)
+    broken(mock_server, what)
 
     with pytest.raises(exceptions.PortkeyThreadsFailedError, match="1 of 5 threads failed: 'thread_2'") as failed:
         nights.export(tmp_path, thread_ids=threads, context=context)
@@ -47,7 +47,7 @@ def test_a_thread_that_fails_is_named_and_all_others_are_written(
     written = {f"thread_{number}.jsonl" for number in (1, 3, 4, 5)}
     assert {entry.name for entry in nights.folder(tmp_path).iterdir()} == written
     assert not isinstance(failed.value, exceptions.AirflowFailException)
-    fault.times = 0
+    mock_server.clear_faults()
     assert nights.export(tmp_path, thread_ids=threads, context=context)["files"] == 5
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_portkey import exceptions
-from airflow_provider_portkey.client import sessions
+from airflow_provider_portkey.client import requests_session
 from airflow_provider_portkey.parameters import PARAMETERS
-from airflow_provider_portkey.testing import PortkeyMockServer
+from airflow_provider_portkey.testing import AssetStateStore, AssetStateStores, PortkeyMockServer
 from airflow_provider_portkey.transfers.steps_to_object_storage import PortkeyThreadStepsToObjectStorageOperator
 
 NIGHT = datetime(2025, 11, 21, tzinfo=UTC)
@@ -131,27 +131,26 @@ def test_a_record_that_is_not_valid_is_named(mock_server: PortkeyMockServer, tmp
             nights.export(tmp_path, thread_ids=[])
 
 
-class StoreOfSeveralAssets:
-    def get(self, key: str, default: Any = None) -> Any:
-        raise ValueError("Task has 2 concrete inlets and outlets")
-
-
 def test_with_several_assets_the_record_is_a_file(mock_server: PortkeyMockServer, tmp_path: Path, nights: Any) -> None:
-    nights.export(tmp_path, thread_ids=[], context={"asset_state_store": StoreOfSeveralAssets()})
+    nights.export(
+        tmp_path,
+        thread_ids=[],
+        context={"asset_state_store": AssetStateStores(a=AssetStateStore(), b=AssetStateStore())},
+    )
 
     assert [record.name for record in (tmp_path / "_unfinished").iterdir()] == ["window_end=20251122T000000Z.json"]
 
 
 def test_both_places_hold_the_same_and_earlier_files_are_read(
-    clock: Any, tmp_path: Path, nights: Any, add: Any, fake_store: Any
+    clock: Any, tmp_path: Path, nights: Any, add: Any
 ) -> None:
     add("late", statuses=[("in_progress", 0), ("completed", 60)])
-    store = fake_store()
+    store = AssetStateStore()
     nights.export(tmp_path / "store", context={"asset_state_store": store})
     nights.export(tmp_path / "file")
     (record,) = (tmp_path / "file" / "_unfinished").iterdir()
     (kept,) = store.values.values()
-    assert json.loads(record.read_text()) == json.loads(kept)
+    assert json.loads(record.read_text()) == kept
     assert not (tmp_path / "store" / "_unfinished").exists()
     clock.now += 86_400
 
@@ -212,9 +211,9 @@ def test_further_fields_are_asked_for(mock_server: PortkeyMockServer, tmp_path: 
 def test_as_many_requests_are_allowed_as_a_session_keeps_connections() -> None:
     limit = PARAMETERS["max_concurrent_requests"]
 
-    assert limit("max_concurrent_requests", sessions.MAX_CONNECTIONS) == sessions.MAX_CONNECTIONS
+    assert limit("max_concurrent_requests", requests_session.MAX_CONNECTIONS) == requests_session.MAX_CONNECTIONS
     with pytest.raises(exceptions.PortkeyInvalidArgumentError):
-        limit("max_concurrent_requests", sessions.MAX_CONNECTIONS + 1)
+        limit("max_concurrent_requests", requests_session.MAX_CONNECTIONS + 1)
 
 
 def test_an_object_store_gets_the_window(memory_store: str, clock: Any, nights: Any, add: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_portkey.client.sync import PortkeyClient
-from airflow_provider_portkey.testing import PortkeyMockServer
+from airflow_provider_portkey.testing import AssetStateStore, PortkeyMockServer
 
 
 class Killed(BaseException):
@@ -21,10 +21,10 @@ class Killed(BaseException):
 class Reaper:
     """Kills the process before or after one of its requests, renames or writes of state."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, fake_store: Any) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
         self.at: int | None = None
-        send, replace, store = PortkeyClient._send, os.replace, fake_store.set
+        send, replace, store = PortkeyClient._send, os.replace, AssetStateStore.set
         unlink = os.unlink
 
         def passes(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,7 +37,7 @@ class Reaper:
             return watched
 
         monkeypatch.setattr(PortkeyClient, "_send", passes(send))
-        monkeypatch.setattr(fake_store, "set", passes(store))
+        monkeypatch.setattr(AssetStateStore, "set", passes(store))
         monkeypatch.setattr("os.replace", passes(replace))
         # A process that is gone cleans up nothing.
         monkeypatch.setattr("os.unlink", lambda *given, **more: None if self.dead else unlink(*given, **more))
@@ -67,7 +67,6 @@ def test_killed_at_any_point_a_retry_writes_each_step_once_and_the_same_bytes(
     context: dict[str, Any],
     nights: Any,
     add: Any,
-    fake_store: Any,
 ) -> None:
     threads = ["thread_1", "thread_2"]
     clock.now += 86_400
@@ -76,12 +75,12 @@ def test_killed_at_any_point_a_retry_writes_each_step_once_and_the_same_bytes(
         add("late", thread_id=thread_id, hour=23.9, statuses=[("in_progress", 0), ("completed", 86_400)])
         add("next", thread_id=thread_id, night=1)
     evening = clock.now
-    reaper = Reaper(monkeypatch, fake_store)
+    reaper = Reaper(monkeypatch)
 
     def two_nights(folder: Path, at: int | None) -> dict[str, bytes]:
         """Two nights; the process is killed once on the way, and started again."""
         for key in context:
-            context[key] = fake_store()
+            context[key] = AssetStateStore()
         clock.now, reaper.count, reaper.at = evening, 0, at
         restart_runs(mock_server, threads, 86_400)
         for night in (0, 1):
@@ -114,7 +113,6 @@ def test_a_run_that_ends_between_the_kill_and_the_retry_is_exported_once(
     context: dict[str, Any],
     nights: Any,
     add: Any,
-    fake_store: Any,
 ) -> None:
     threads = ["thread_1", "thread_2"]
     clock.now += 86_400
@@ -122,12 +120,12 @@ def test_a_run_that_ends_between_the_kill_and_the_retry_is_exported_once(
         add("done", thread_id=thread_id)
         add("late", thread_id=thread_id, hour=23.9, statuses=[("in_progress", 0), ("completed", 60)])
     evening = clock.now
-    reaper = Reaper(monkeypatch, fake_store)
+    reaper = Reaper(monkeypatch)
     where = Counter[int]()
     for at in range(0, 60, 2):
         folder = tmp_path / str(at)
         for key in context:
-            context[key] = fake_store()
+            context[key] = AssetStateStore()
         clock.now, reaper.count, reaper.at = evening, 0, at
         restart_runs(mock_server, threads, 60)
         arguments = {"thread_ids": threads, "context": context, "max_concurrent_requests": 1}

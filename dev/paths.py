@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements"
 EXAMPLE_DAGS = ROOT / "example_dags"
 NODE_PROJECT = ROOT / "dev" / "node"
-#: Everything that a command fetches or builds, but for the virtual environments; ignored by git.
+#: Everything that a command fetches or builds, except the environments that nox makes; ignored by git.
 CACHE = ROOT / ".cache"
 LOGS = CACHE / "logs"
 
 #: Settings of the caller's Python that would change what an environment holds or imports.
-_FOREIGN = (
+_FOREIGN = {
     "PYTHONPATH",
     "PYTHONHOME",
     "PYTHONDONTWRITEBYTECODE",
     "PYTHONSTARTUP",
     "VIRTUAL_ENV",
     "__PYVENV_LAUNCHER__",
-)
+}
 
 
 def digest(*files: Path) -> str:
-    """
-    Return twelve characters that stand for the contents of the files.
-
-    :param files: The files, in an order that stays.
-    """
+    """Return twelve characters that stand for the contents of the files, in this order."""
     total = hashlib.sha256()
     for file in files:
         total.update(hashlib.sha256(file.read_bytes()).digest())
@@ -49,8 +44,3 @@ def clean_environ(prefix: Path | None = None) -> dict[str, str]:
         env["VIRTUAL_ENV"] = str(prefix)
         env["PATH"] = os.pathsep.join([str(prefix / "bin"), env.get("PATH", os.defpath)])
     return env
-
-
-def base_python() -> str:
-    """Return the interpreter that virtual environments are made from, also when this one is in such an environment."""
-    return str(getattr(sys, "_base_executable", None) or sys.executable)

@@ -1,4 +1,8 @@
-"""``requests`` sessions that keep our headers as they are and that no server can hold for ever."""
+"""
+The worker's HTTP session: ``requests``, with headers as they are given and bounded waits.
+
+The triggerer's session is another one, of ``aiohttp``: ``aio.open_client`` shares it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-#: Connections that a session keeps open to one host: as many as threads may use it at once.
+#: Connections to one host that a session keeps open: one for each thread (``max_concurrent_requests`` is 32 at most).
 MAX_CONNECTIONS = 32
 
 
@@ -22,9 +26,9 @@ def new_session(headers: Iterable[tuple[str, str]], *, head_timeout: float) -> r
     """
     Return a pooled session that keeps no cookies.
 
-    :param headers: Go with every request.
-    :param head_timeout: Seconds until status and headers of an answer must be there, however slowly they drip: the
-        time-outs of ``requests`` begin anew with every byte.
+    :param headers: Sent with every request.
+    :param head_timeout: Seconds until status and headers of a response must be complete: the time-outs of
+        ``requests`` restart with every byte.
     """
     session = requests.Session()
     session.headers.update(dict(headers))
@@ -36,16 +40,16 @@ def new_session(headers: Iterable[tuple[str, str]], *, head_timeout: float) -> r
 
 
 def _keep_authorization(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Stand in for ``requests``' own authentication, which would put a ``.netrc`` entry over our header."""
+    """Replace the authentication of ``requests``, which would overwrite our header by a ``.netrc`` entry."""
     return request
 
 
 class _Adapter(HTTPAdapter):
-    """Makes connections that watch over the head of each answer."""
+    """Opens connections that limit the time for the head of each response."""
 
     def __init__(self, head_timeout: float) -> None:
-        http = type("_Http", (_Watched, HTTPConnection), {"head_timeout": head_timeout})
-        https = type("_Https", (_Watched, HTTPSConnection), {"head_timeout": head_timeout})
+        http = type("_Http", (_TimedConnection, HTTPConnection), {"head_timeout": head_timeout})
+        https = type("_Https", (_TimedConnection, HTTPSConnection), {"head_timeout": head_timeout})
         self._pools: dict[str, Any] = {
             "http": type("_HttpPool", (HTTPConnectionPool,), {"ConnectionCls": http}),
             "https": type("_HttpsPool", (HTTPSConnectionPool,), {"ConnectionCls": https}),
@@ -62,27 +66,27 @@ class _Adapter(HTTPAdapter):
         return manager
 
 
-class _Watched:
-    """Breaks the connection off where the head of an answer does not come in time."""
+class _TimedConnection:
+    """Aborts the connection where the head of a response is not complete in time."""
 
     head_timeout: float
     sock: socket.socket
 
     def getresponse(self, *args: Any, **kwargs: Any) -> Any:
-        broken_off = threading.Event()
-        watch = threading.Timer(self.head_timeout, _break_off, (self.sock, broken_off))
-        watch.daemon = True
-        watch.start()
+        aborted = threading.Event()
+        timer = threading.Timer(self.head_timeout, _abort, (self.sock, aborted))
+        timer.daemon = True
+        timer.start()
         try:
             response = super().getresponse(*args, **kwargs)  # type: ignore[misc]
         finally:
-            watch.cancel()
-        if broken_off.is_set():  # half a head, which looks like a whole one
-            raise TimeoutError(f"the head of the answer was not whole after {self.head_timeout:g} s")
+            timer.cancel()
+        if aborted.is_set():  # half a head looks like a complete one
+            raise TimeoutError(f"the head of the response was not complete after {self.head_timeout:g} s")
         return response
 
 
-def _break_off(connection: socket.socket, broken_off: threading.Event) -> None:
-    broken_off.set()
+def _abort(connection: socket.socket, aborted: threading.Event) -> None:
+    aborted.set()
     with contextlib.suppress(OSError):  # closed meanwhile
         connection.shutdown(socket.SHUT_RDWR)

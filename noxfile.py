@@ -1,0 +1,125 @@
+"""The sessions of nox; ``python3 -m dev`` runs them on a machine that has only Python."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT))
+
+from dev import environments  # noqa: E402
+from dev.environments import AIRFLOW_VERSIONS, CURRENT_VERSION, NPM, Environment  # noqa: E402
+from dev.paths import NODE_PROJECT, REQUIREMENTS  # noqa: E402
+
+nox.options.default_venv_backend = "uv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = [f"test({CURRENT_VERSION})"]
+
+_COMPILE = ("--universal", "--python-version", "3.11", "--generate-hashes", "--no-header", "--no-annotate", "-q")
+#: The oldest Python decides what is chosen for all; the later ones get their own line only where they must.
+#: 3.0.6 and 3.2.2 install with the newest packages and then break (fastapi, cadwyn): they are resolved as of a day
+#: shortly after their release. Only common-compat, which smooths the differences between the versions, is the newest.
+_NEWEST = ("--exclude-newer-package", "apache-airflow-providers-common-compat=2026-11-20")
+#: Name of a lock to the options that it needs; the demo's follows the versions of the tests.
+_LOCKS: dict[str, tuple[str, ...]] = {
+    "dev": ("--only-binary", ":all:"),
+    "test-2.11": (),
+    "test-3.0": ("--exclude-newer", "2025-09-15", *_NEWEST),
+    "test-3.1": (),
+    "test-3.2": ("--exclude-newer", "2026-06-20", *_NEWEST),
+    "test-3.3": (),
+    "airflow-3.3": (),
+}
+
+
+@nox.session
+@nox.parametrize("version", AIRFLOW_VERSIONS, ids=AIRFLOW_VERSIONS)
+def test(session: nox.Session, version: str) -> None:
+    """Run pytest on a version of Airflow, with the arguments of the session."""
+    _install(session, environments.for_tests(version))
+    session.run("python", "-m", "pytest", *session.posargs, interrupt_timeout=None)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Run the example DAG through a real gateway and a real Airflow."""
+    _install(session, environments.for_demo())
+    session.run("python", "-m", "dev", "demo", *session.posargs, interrupt_timeout=None)
+
+
+@nox.session(venv_backend="none")
+def lint(session: nox.Session) -> None:
+    """Check style, and which package imports which."""
+    _run_tool(session, "ruff", "check", ".")
+    _run_tool(session, "ruff", "format", "--check", ".")
+    if "importlinter" in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]:
+        _run_tool(session, "lint-imports")
+
+
+@nox.session(venv_backend="none")
+def typecheck(session: nox.Session) -> None:
+    """Check types."""
+    _run_tool(session, "mypy")
+    _run_tool(session, "mypy", "noxfile.py")
+
+
+@nox.session(venv_backend="none")
+def build(session: nox.Session) -> None:
+    """Build the distribution, and check it as an upload would."""
+    with tempfile.TemporaryDirectory() as folder:
+        _run_tool(session, "python", "-m", "build", "--no-isolation", "--outdir", folder, ".", silent=True)
+        _run_tool(session, "twine", "check", "--strict", *map(str, Path(folder).iterdir()))
+
+
+@nox.session(venv_backend="none")
+def lock(session: nox.Session) -> None:
+    """Resolve ``requirements/*.in`` and ``dev/node/package.json`` again."""
+    # A lock is for everyone: the settings of this machine's uv stay out of it.
+    env = {name: None for name in os.environ if name.startswith(("UV_EXCLUDE", "UV_CONSTRAINT"))}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, options in _LOCKS.items():
+            made = Path(folder) / f"{name}.txt"
+            with session.chdir(REQUIREMENTS):
+                session.run("uv", "pip", "compile", f"{name}.in", *_COMPILE, *options, "-o", str(made), env=env)
+            header = f"# Made from {name}.in by `python3 -m dev lock`; do not edit.\n"
+            (REQUIREMENTS / made.name).write_text(header + made.read_text())
+        shutil.copy(NODE_PROJECT / "package.json", folder)
+        npm_options = ("--package-lock-only", "--omit-lockfile-registry-resolved")
+        with session.chdir(folder):
+            session.run(*NPM, "install", *npm_options, env=environments.node_environ())
+        resolved = json.loads(Path(folder, "package-lock.json").read_text())
+    for package in resolved["packages"].values():
+        # Where a package was found and who pays for it: neither is needed to check its hash.
+        package.pop("resolved", None)
+        package.pop("funding", None)
+    (NODE_PROJECT / "package-lock.json").write_text(json.dumps(resolved, indent=2) + "\n")
+
+
+def _install(session: nox.Session, environment: Environment) -> None:
+    """
+    Install what the lock names and nothing else, and this project as a link to its files.
+
+    The environment is emptied first: what an interrupted command left may hold half a package.
+    """
+    if environment.is_current():
+        return
+    session.run_install("uv", "venv", "--clear", "--python", sys.executable, str(environment.folder), silent=True)
+    session.install("--require-hashes", "-r", str(environment.lock))
+    session.install("--no-deps", "--no-build-isolation", "--editable", ".")
+    environment.mark_current()
+
+
+def _run_tool(session: nox.Session, name: str, *arguments: str, silent: bool = False) -> None:
+    """Run a program of the main environment."""
+    main = environments.for_tests()
+    if not main.is_current():
+        session.error(f"first: nox --install-only --session '{main.session}'")
+    session.run(str(main.folder / "bin" / name), *arguments, silent=silent)

@@ -1,0 +1,153 @@
+"""The declaration of a kind of job."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from airflow_provider_portkey.exceptions import PortkeyRunFailedError
+from airflow_provider_portkey.jobs import JobSpec
+from airflow_provider_portkey.jobs.batch import BATCH
+from airflow_provider_portkey.jobs.fine_tuning import FINE_TUNING
+from airflow_provider_portkey.jobs.log_export import LOG_EXPORT
+from airflow_provider_portkey.jobs.response import RESPONSE
+from airflow_provider_portkey.jobs.run import RUN, RUNS
+from airflow_provider_portkey.jobs.spec import STATUS_SETS
+
+KINDS = {"run": RUN, "runs": RUNS, "response": RESPONSE, "batch": BATCH, "tuning": FINE_TUNING, "export": LOG_EXPORT}
+
+
+def spec(**fields: Any) -> JobSpec:
+    required = {
+        "kind": "file batch",
+        "path": "/stores/{store_id}/batches/{batch_id}",
+        "active_statuses": ["in_progress"],
+        "success_statuses": ["completed"],
+        "failure_statuses": ["failed"],
+    }
+    return JobSpec(**required | fields)
+
+
+def test_the_package_offers_the_declaration_without_importing_it() -> None:
+    code = (
+        "import sys, airflow_provider_portkey.jobs as jobs;"
+        "assert 'airflow_provider_portkey.jobs.spec' not in sys.modules;"
+        "assert jobs.JobSpec.__module__ == 'airflow_provider_portkey.jobs.spec'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+    with pytest.raises(ImportError):
+        from airflow_provider_portkey.jobs import NoSuchName  # noqa: F401
+
+
+@pytest.mark.parametrize("collection", [list, tuple, set, frozenset, iter])
+def test_statuses_may_be_any_collection_of_strings(collection: Any) -> None:
+    declared = spec(active_statuses=collection(["queued", "in_progress"]))
+
+    assert declared.active_statuses == {"queued", "in_progress"}
+    assert declared.terminal_statuses == {"completed", "failed"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        *[({name: "done"}, f"^Job 'file batch': {name} must be a collection .* not a string") for name in STATUS_SETS],
+        ({"failure_statuses": ["failed", "completed"]}, r"a status belongs to one set only: completed\."),
+        ({"action_required_statuses": ["failed", "in_progress"]}, r"one set only: failed, in_progress\."),
+        ({"success_statuses": []}, "must not be empty"),
+        ({"failure_statuses": []}, "must not be empty"),
+        ({"path": "stores/{store_id}"}, "path='stores/{store_id}' is not valid: expected a path that begins with '/'"),
+        ({"path": "/stores"}, "has a {name} for the job's id"),
+    ],
+)  # fmt: skip
+def test_a_wrong_declaration_is_refused_by_field(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        spec(**fields)
+
+
+def test_a_declaration_survives_json() -> None:
+    declared = spec(error_fields=["last_error"], excluded_fields=["files"], metric="tokens", cancel_path="/cancel")
+    restored = JobSpec(**json.loads(json.dumps(declared.to_dict())))
+
+    assert restored.to_dict() == declared.to_dict()
+    assert restored.error_fields == ("last_error",)
+
+
+def test_the_exception_is_not_serialized() -> None:
+    assert "failure_exception" not in spec(failure_exception=PortkeyRunFailedError).to_dict()
+
+
+def test_a_description_names_the_job_and_its_parents() -> None:
+    assert spec().id_names == ("store_id", "batch_id")
+    assert spec().describe({"store_id": "s", "batch_id": "b"}) == "file batch 'b' (store_id 's')"
+    assert BATCH.describe({"batch_id": "b"}) == "batch 'b'"
+
+
+def test_a_summary_lacks_the_excluded_fields() -> None:
+    assert spec(excluded_fields=["files"]).summary({"id": "b", "files": [1], "new": 2}) == {"id": "b", "new": 2}
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        ({"code": "rate_limit_exceeded", "message": "Slow down"}, "rate_limit_exceeded: Slow down"),
+        ({"reason": "max_prompt_tokens"}, "max_prompt_tokens"),
+        ({"code": 400, "message": "no", "line": 7}, "400: no (line 7)"),
+        ({"object": "list", "data": [{"message": "a"}, {"message": "b"}]}, "a; b"),
+        ([{"message": name} for name in "abcde"], "a; b; c; and 2 more"),
+        (["a", {}, "b"], "a; b"),
+        ("a string", "a string"),
+        ({}, ""),
+        ([], ""),
+        (None, ""),
+    ],
+)
+def test_an_error_message_is_one_line(error: Any, message: str) -> None:
+    assert spec(error_fields=["last_error"]).error_message({"last_error": error}) == message
+
+
+def test_the_first_error_that_is_not_empty_counts() -> None:
+    declared = spec(error_fields=["error", "message"])
+
+    assert declared.error_message({"error": None, "message": "second"}) == "second"
+    assert declared.error_message({"error": {"message": "first"}, "message": "second"}) == "first"
+    assert declared.error_message({}) == ""
+
+
+@pytest.mark.parametrize(
+    ("counts", "progress"),
+    [
+        ({"total": 200, "completed": 120, "failed": 3}, "completed 120, failed 3, total 200"),
+        ({"total": 2, "note": "text"}, "total 2"),
+        (None, ""),
+        ([1], ""),
+    ],
+)
+def test_progress_is_the_counts_in_one_order(counts: Any, progress: str) -> None:
+    assert spec(progress_field="request_counts").progress({"request_counts": counts}) == progress
+    assert spec().progress({"request_counts": counts}) == ""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_this_provider_has_the_documented_statuses(kind: str) -> None:
+    documented = {
+        "run": (
+            {"queued", "in_progress", "cancelling"}, {"completed"}, {"failed", "cancelled", "expired", "incomplete"}
+        ),
+        "response": ({"queued", "in_progress"}, {"completed"}, {"failed", "cancelled", "incomplete"}),
+        "batch": (
+            {"validating", "in_progress", "finalizing", "cancelling"}, {"completed"}, {"failed", "expired", "cancelled"}
+        ),
+        "tuning": ({"validating_files", "queued", "running"}, {"succeeded"}, {"failed", "cancelled"}),
+        "export": ({"draft", "in_progress"}, {"success"}, {"failed", "failure", "stopped"}),
+    }  # fmt: skip
+    active, success, failure = documented["run" if kind == "runs" else kind]
+
+    assert KINDS[kind].active_statuses == active
+    assert KINDS[kind].success_statuses == success
+    assert KINDS[kind].failure_statuses == failure
+    assert KINDS[kind].action_required_statuses == ({"requires_action"} if kind in ("run", "runs") else set())
