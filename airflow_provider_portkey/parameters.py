@@ -1,8 +1,8 @@
 """
-What each parameter may be: one rule for each name, whichever class takes it.
+The values that each parameter may have: one rule for a name, whichever class has the parameter.
 
-Literal values are checked where a DAG constructs the operator, templated ones after rendering, when a template has
-made strings of numbers and booleans.
+Literal values are checked where a DAG constructs the operator, templated ones after rendering, which makes strings of
+numbers and booleans.
 """
 
 from __future__ import annotations

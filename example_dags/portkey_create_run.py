@@ -1,4 +1,4 @@
-"""Start a run on a thread, answer the function that it calls, and keep its steps."""
+"""Start a run on a thread, handle the function call of the run, and export the run's steps."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _STOCK = {"A-1": 12, "B-7": 0}
 
 
 def in_stock(article: str) -> dict[str, Any]:
-    """Response the run's question; it may be asked twice, so it changes nothing."""
-    return {"article": article, "pieces": _STOCK.get(article, 0)}
+    """Return what the run calls for; a handler may be called twice, so it changes nothing."""
+    return {"article": article, "quantity": _STOCK.get(article, 0)}
 
 
 IN_STOCK = {
     "type": "function",
     "function": {
         "name": "in_stock",
-        "description": "How many pieces of an article are in stock.",
+        "description": "The quantity of an article in stock.",
         "parameters": {
             "type": "object",
             "properties": {"article": {"type": "string"}},
@@ -43,8 +43,8 @@ with DAG(
         "path": Param("/tmp/portkey/steps.jsonl", type="string", description="Any path of ObjectStoragePath"),  # noqa: S108
     },
 ):
-    ask = PortkeyCreateRunOperator(
-        task_id="ask",
+    start_run = PortkeyCreateRunOperator(
+        task_id="start_run",
         assistant_id="{{ params.assistant_id }}",
         thread_id="{{ params.thread_id }}",
         additional_messages=[{"role": "user", "content": "{{ params.question }}"}],
@@ -56,9 +56,9 @@ with DAG(
     )
     export_steps = PortkeyRunStepsToObjectStorageOperator(
         task_id="export_steps",
-        thread_id="{{ ti.xcom_pull('ask')['thread_id'] }}",
-        run_id="{{ ti.xcom_pull('ask')['id'] }}",
+        thread_id="{{ ti.xcom_pull('start_run')['thread_id'] }}",
+        run_id="{{ ti.xcom_pull('start_run')['id'] }}",
         path="{{ params.path }}",
         include_messages=True,
     )
-    ask >> export_steps
+    start_run >> export_steps

@@ -1,4 +1,4 @@
-"""Wait until a run has ended, then export its steps to a file."""
+"""Wait until a run has finished, then export its steps to a file."""
 
 from __future__ import annotations
 

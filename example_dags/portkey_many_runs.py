@@ -16,7 +16,7 @@ with DAG(
     tags=["portkey", "example"],
     params={
         "thread_id": Param("thread_demo", type="string"),
-        "runs": Param(200, type="integer", minimum=1, description="The latest so many runs of the thread"),
+        "runs": Param(200, type="integer", minimum=1, description="How many runs: the latest of the thread"),
     },
 ):
 
@@ -28,7 +28,7 @@ with DAG(
 
     run_ids = latest_runs()
 
-    # One task for all: two hundred runs cost two requests at each look. XCom is an account of them.
+    # One task for all: two hundred runs cost two requests a poll. XCom is a summary of the runs.
     wait_for_all = PortkeyThreadRunsSensor(
         task_id="wait_for_all",
         thread_id="{{ params.thread_id }}",
@@ -39,7 +39,7 @@ with DAG(
         timeout=timedelta(hours=1),
     )
 
-    # A task for each run, where each has work of its own to do afterwards. The triggerer looks at all of them together.
+    # A task for each run, where each run has work of its own afterwards. The triggerer polls all of them together.
     PortkeyRunSensor.partial(
         task_id="wait_for_each",
         thread_id="{{ params.thread_id }}",
@@ -49,10 +49,10 @@ with DAG(
     ).expand(run_id=run_ids)
 
     @task
-    def report(account: dict) -> str:
-        """Say in one line how the runs ended."""
-        counts = ", ".join(f"{count} {status}" for status, count in account["counts"].items())
-        line = f"{account['total']} runs: {counts}; {account['usage']['total_tokens']} tokens"
+    def report(summary: dict) -> str:
+        """Return the runs' statuses and tokens in one line."""
+        counts = ", ".join(f"{count} {status}" for status, count in summary["status_counts"].items())
+        line = f"{summary['total']} runs: {counts}; {summary['usage']['total_tokens']} tokens"
         print(line)
         return line
 

@@ -27,7 +27,7 @@ with DAG(
 
     @task
     def threads() -> list[str]:
-        """Return the ids of the threads; a real DAG would ask the application that makes them."""
+        """Return the ids of the threads; a real DAG would request them from the application that creates them."""
         return THREAD_IDS.split(",")
 
     export_steps = PortkeyThreadStepsToObjectStorageOperator(

@@ -24,7 +24,7 @@ with DAG(
     dag_id="portkey_on_run_end",
     schedule=[ended_runs],
     catchup=False,
-    # While it is paused nothing looks at the thread.
+    # While the DAG is paused, the thread is not polled.
     is_paused_upon_creation=True,
     doc_md=__doc__,
     tags=["portkey", "example"],

@@ -1,4 +1,4 @@
-"""Make a response in the background, and keep what it said and what it was given."""
+"""Create a response in the background, and export its input and output items."""
 
 from __future__ import annotations
 
@@ -22,19 +22,21 @@ with DAG(
         "path": Param("/tmp/portkey/response.jsonl", type="string", description="Any path of ObjectStoragePath"),  # noqa: S108
     },
 ):
-    ask = PortkeyCreateResponseOperator(
-        task_id="ask",
+    create_response = PortkeyCreateResponseOperator(
+        task_id="create_response",
         model="{{ params.model }}",
         input="{{ params.question }}",
         deferrable=True,
         poke_interval=5,
         timeout=timedelta(hours=1),
     )
-    answer = PortkeyResponseItemsOperator(task_id="answer", response_id="{{ ti.xcom_pull('ask')['id'] }}")
-    keep = PortkeyResponseItemsToObjectStorageOperator(
-        task_id="keep",
-        response_id="{{ ti.xcom_pull('ask')['id'] }}",
+    get_items = PortkeyResponseItemsOperator(
+        task_id="get_items", response_id="{{ ti.xcom_pull('create_response')['id'] }}"
+    )
+    export_items = PortkeyResponseItemsToObjectStorageOperator(
+        task_id="export_items",
+        response_id="{{ ti.xcom_pull('create_response')['id'] }}",
         path="{{ params.path }}",
         include_input=True,
     )
-    ask >> [answer, keep]
+    create_response >> [get_items, export_items]

@@ -180,10 +180,10 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
 
         if self.tool_handlers and isinstance(event, dict) and event.get("reason") in (SUCCEEDED, RETURNED):
             # A poll returns what the event leaves out (see _new_trigger).
-            self._begin(context)
             with self._skipping():
+                self._begin(context)
                 self._submitted = self._ids_of(conclude(self.job, event))
-            self._poller = self._start(context)
+                self._poller = self._start(context)
             return self._poll_or_defer(context)
         return super().execute_complete(context, event)
 
@@ -310,8 +310,8 @@ class PortkeyCancelRunOperator(BasePortkeyWaitOperator):
 
         :raises PortkeyRequestError: where Portkey refuses and the run is active.
         """
-        self._begin(context)
         with self._skipping():
+            self._begin(context)
             run = self.hook.get_job(self.job, self._job_ids)
             if self._is_active(run):
                 run = self._cancel()

@@ -1,4 +1,4 @@
-"""The tool calls of a run that requires action: read, answered by functions, and their outputs submitted once."""
+"""The tool calls of a run that requires action: read, handled by functions, and their outputs submitted once."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def function_calls(run: Mapping[str, Any]) -> list[ToolCall]:
     action = run.get("required_action")
     if not (calls := _calls(run)):
         kind = action.get("type") if isinstance(action, Mapping) else None
-        raise PortkeyToolCallFailedError(f"The run requires {kind!r}, which tool_handlers cannot answer.")
+        raise PortkeyToolCallFailedError(f"The run requires {kind!r}, which tool_handlers cannot handle.")
     found = []
     for call in calls:
         call_id, kind, function = call.get("id"), call.get("type"), call.get("function")
         if kind != "function" or not isinstance(function, Mapping):
-            message = f"The run calls a tool of type {kind!r} ({call_id}), and tool_handlers answer functions only."
+            message = f"The run calls a tool of type {kind!r} ({call_id}), and tool_handlers handle functions only."
             raise PortkeyToolCallFailedError(message, tool=str(kind), call_id=str(call_id))
         found.append(ToolCall(str(call_id), str(function.get("name")), str(function.get("arguments"))))
     return found

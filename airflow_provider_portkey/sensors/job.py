@@ -1,4 +1,4 @@
-"""Sensors for every kind of job that is not a run: each kind is declared in ``jobs/``, or by its user."""
+"""Waiting for a job of any kind but runs; ``jobs/`` or a DAG author declares the kind."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class PortkeyLogExportSensor(BasePortkeyWaitOperator):
 
 class PortkeyCustomJobSensor(BasePortkeyWaitOperator):
     """
-    Wait until a job of a kind that its user declares has finished, and return it without its excluded fields.
+    Wait until a job of a kind that the DAG author declares has finished, and return it without its excluded fields.
 
     :param job_spec: The declaration: the job's path, and what its statuses mean.
     :param ids: Which job: a value for each ``{name}`` in the declaration's path, also as a JSON string (templated).

@@ -1,4 +1,4 @@
-"""What must outlive the process of a task: the job that the task submitted, and what a rescheduled wait knows."""
+"""The state of a task that outlives its process: the job that the task submitted, and its rescheduled wait."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_portkey.hooks.portkey import PortkeyHook
 
-#: Bytes of JSON that XCom takes by default: what a 64 kB column of a metadata database holds with room to spare.
+#: Bytes of JSON for XCom by default: three quarters of a 64 kB column of a metadata database.
 XCOM_MAX_BYTES = 49_152
 
 
@@ -41,7 +41,7 @@ class PortkeyTaskMixin:
         """
         Check the rendered parameters, and send the trace id of this try with every request from here on.
 
-        The first thing that a task does in each of its processes.
+        A task does this first in each of its processes.
 
         :raises PortkeyInvalidArgumentError: naming the parameter that is wrong.
         """

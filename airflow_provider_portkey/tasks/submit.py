@@ -162,7 +162,7 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
             return None
         raise PortkeySubmissionUnknownError(
             f"An earlier try of this task sent a {self.job.kind} and broke off before the response arrived, and "
-            "Portkey cannot be asked for the outcome. Portkey's logs show whether the request was carried out. To "
+            "Portkey does not report the outcome. Portkey's logs show whether the request was carried out. To "
             "submit it again, set resubmit_unknown=True."
         )
 
@@ -182,7 +182,7 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
             task_state.clear_count,
             task_state.try_number,
         )
-        if not (self.reschedule and not self.deferrable and of_this_try and known.get("ids")):
+        if not (self._is_polled_by_processes and of_this_try and known.get("ids")):
             return False
         self._submitted = dict(known["ids"])
         return True

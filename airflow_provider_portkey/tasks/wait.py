@@ -127,7 +127,7 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
                 outcome = self._poll()
             if outcome.event:
                 return PokeReturnValue(True, self._conclude(context, outcome.event))
-        if self.reschedule and (known := self._known()) != before:
+        if self._is_polled_by_processes and (known := self._known()) != before:
             state = self._wait_state_of(context)
             if state.has_store or self._needs_wait_state:
                 state.write({"try_number": state.try_number, **known})
@@ -147,13 +147,18 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
             self.log.info("Cancelling %s, because the task was killed.", self.job.describe(ids))
             self.hook.cancel_job(self.job, ids)
 
+    @property
+    def _is_polled_by_processes(self) -> bool:
+        """Whether Airflow starts a process for each poll."""
+        return bool(self.reschedule) and not self.deferrable
+
     @cached_property
     def _poller(self) -> Poller:
         return self._new_poller(self._new_wait_state(time.time()), {})
 
     def _start(self, context: Context) -> Poller:
         """Return the poller; in reschedule mode the wait began with the first of the processes that share it."""
-        if not self.reschedule or self.deferrable:
+        if not self._is_polled_by_processes:
             return self._new_poller(self._new_wait_state(time.time()), {})
         # Airflow 2 does not say when the first process began.
         first = getattr(context["ti"], "get_first_reschedule_date", lambda _: None)(context)
@@ -223,7 +228,7 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
             count_tokens(job, error.job)
             raise
         finally:
-            if self._needs_wait_state and self.reschedule:
+            if self._needs_wait_state and self._is_polled_by_processes:
                 self._wait_state_of(context).clear()
         count_tokens(job, found)
         return found

@@ -56,7 +56,7 @@ def test_a_killed_worker_does_not_start_a_second_run(airflow, provider):
     assert airflow.api.task_instances("run_poked", dag_run_id)["ask"]["try_number"] == 2
     assert len(posts(provider, thread_id, "/runs")) == 1
     assert posts(provider, thread_id, "/cancel") == []
-    assert "Going on with run" in airflow.api.log("run_poked", dag_run_id, "ask", 2)
+    assert "Continuing with run" in airflow.api.log("run_poked", dag_run_id, "ask", 2)
 
 
 def test_a_deferred_task_that_is_marked_failed_cancels_its_run_once(airflow, provider):

@@ -33,7 +33,7 @@ def test_a_killed_worker_does_not_make_a_second_response(airflow, provider):
     succeed(airflow, "response_poked", dag_run_id)
     assert airflow.api.task_instances("response_poked", dag_run_id)["ask"]["try_number"] == 2
     assert responses(provider, "Still there?") == 1
-    assert "Going on with response" in airflow.api.log("response_poked", dag_run_id, "ask", 2)
+    assert "Continuing with response" in airflow.api.log("response_poked", dag_run_id, "ask", 2)
 
 
 def count(provider, method: str, part: str, *, since: int) -> int:

@@ -40,18 +40,18 @@ def posts(mock_server, path: str) -> list[dict]:
     return [json.loads(request.body) for request in found]
 
 
-def test_a_response_is_made_waited_for_and_read(mock_server):
-    made = PortkeyCreateResponseOperator(
-        task_id="ask", model="gpt-5-mini", input="Why?", instructions="Be short.", poke_interval=0
+def test_a_response_is_created_waited_for_and_read(mock_server):
+    created = PortkeyCreateResponseOperator(
+        task_id="create", model="gpt-5-mini", input="Why?", instructions="Be short.", poke_interval=0
     ).execute({})
-    assert made["status"] == "completed"
-    assert not {"output", "instructions", "tools"} & made.keys()
+    assert created["status"] == "completed"
+    assert not {"output", "instructions", "tools"} & created.keys()
     (body,) = posts(mock_server, "/v1/responses")
     assert body == {"model": "gpt-5-mini", "input": "Why?", "instructions": "Be short.", "background": True}
-    items = PortkeyResponseItemsOperator(task_id="answer", response_id=made["id"]).execute({})
+    items = PortkeyResponseItemsOperator(task_id="items", response_id=created["id"]).execute({})
     assert items[-1]["type"] == "message"
     with pytest.raises(PortkeyXComTooLargeError, match="PortkeyResponseItemsToObjectStorageOperator"):
-        PortkeyResponseItemsOperator(task_id="answer", response_id=made["id"], max_bytes=50).execute({})
+        PortkeyResponseItemsOperator(task_id="items", response_id=created["id"], max_bytes=50).execute({})
 
 
 def test_a_failed_response_fails_with_its_error(mock_server):
@@ -68,7 +68,7 @@ def test_a_response_defers_with_everything_that_its_trigger_needs(mock_server):
     json.dumps(deferred.value.trigger.serialize())
 
 
-def test_the_items_of_a_response_land_input_first(mock_server, tmp_path):
+def test_the_items_of_a_response_are_exported_input_first(mock_server, tmp_path):
     mock_server.add_response(response_id="resp_1", input=250, output=3)
     path = tmp_path / "items.jsonl"
     operator = PortkeyResponseItemsToObjectStorageOperator(
@@ -86,7 +86,7 @@ def test_the_items_of_a_response_land_input_first(mock_server, tmp_path):
     assert path.read_bytes() == first
 
 
-def test_only_the_output_lands_where_nothing_else_was_asked_for(mock_server, tmp_path):
+def test_only_the_output_is_exported_by_default(mock_server, tmp_path):
     mock_server.add_response(response_id="resp_1", input=5, output=2)
     path = tmp_path / "items.csv"
     PortkeyResponseItemsToObjectStorageOperator(
@@ -110,7 +110,7 @@ def test_a_fine_tuning_job_with_its_events_and_checkpoints(mock_server, tmp_path
         manifest = operator(task_id="keep", fine_tuning_job_id="ftjob_1", path=str(path)).execute({})
         ids = [json.loads(line)["id"] for line in path.read_text().splitlines()]
         assert len(ids) == len(set(ids)) == manifest["rows"] == rows
-        assert manifest["job_status"] == "succeeded"
+        assert manifest["fine_tuning_job_status"] == "succeeded"
 
 
 FILE_BATCH = JobSpec(

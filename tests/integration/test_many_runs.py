@@ -48,9 +48,9 @@ def test_the_example_waits_for_all_in_one_task_and_for_each_in_its_own(dags, moc
         )
     dag_run = dags["portkey_many_runs"].test(run_conf={"runs": 3})
     assert set(states_of(dag_run).values()) == {"success"}
-    account = xcom(dag_run, "wait_for_all")
-    assert (account["total"], account["counts"], account["failure_statuses"]) == (3, {"completed": 3}, [])
-    assert account["usage"]["total_tokens"] > 0
+    summary = xcom(dag_run, "wait_for_all")
+    assert (summary["total"], summary["status_counts"], summary["failed_run_ids"]) == (3, {"completed": 3}, [])
+    assert summary["usage"]["total_tokens"] > 0
     assert [xcom(dag_run, "wait_for_each", index)["id"] for index in range(3)] == ["run_3", "run_2", "run_1"]
     assert xcom(dag_run, "report").startswith("3 runs: 3 completed; ")
 
@@ -88,9 +88,9 @@ def test_a_mapped_task_for_each_thread_waits_for_its_active_runs(mapped, mock_se
             thread_id=thread_id, run_id="run_1", statuses=[("queued", 0), ("completed", 1)], start="first-poll"
         )
     dag_run = mapped("portkey_each_thread", "", 'thread_id=["thread_a", "thread_b"]').test()
-    accounts = [xcom(dag_run, "wait", index) for index in (0, 1)]
-    assert [account["thread_id"] for account in accounts] == ["thread_a", "thread_b"]
-    assert [account["counts"] for account in accounts] == [{"completed": 1}] * 2
+    summaries = [xcom(dag_run, "wait", index) for index in (0, 1)]
+    assert [summary["thread_id"] for summary in summaries] == ["thread_a", "thread_b"]
+    assert [summary["status_counts"] for summary in summaries] == [{"completed": 1}] * 2
 
 
 def test_a_mapped_task_for_each_list_of_runs(mapped, mock_server):
@@ -100,4 +100,4 @@ def test_a_mapped_task_for_each_list_of_runs(mapped, mock_server):
     lists = 'run_ids=[["run_1", "run_2"], ["run_2", "run_3"]]'
     dag_run = mapped("portkey_each_list", 'thread_id="thread_a"', lists).test()
     assert states_of(dag_run) == {("wait", 0): "success", ("wait", 1): "failed"}
-    assert xcom(dag_run, "wait", 0)["counts"] == {"completed": 2}
+    assert xcom(dag_run, "wait", 0)["status_counts"] == {"completed": 2}

@@ -20,7 +20,6 @@ from airflow_provider_portkey.jobs.run import RUN
 from airflow_provider_portkey.jobs.spec import JobSpec
 from airflow_provider_portkey.links import trace_id_of
 from airflow_provider_portkey.testing import PortkeyMockServer
-from airflow_provider_portkey.triggers import job as trigger_module
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 KEY = {"dag_id": "reports", "run_id": "manual__1", "task_id": "task", "map_index": 3, "try_number": 2}
@@ -37,25 +36,19 @@ REQUEST = {"custom_id": "q", "method": "POST", "url": "/v1/chat/completions", "b
 TOOL_CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 
 
-class Store(dict):
-    """Airflow's task state store, as far as it is used."""
-
-    set = dict.__setitem__
-
-
 def lasting(end: str) -> dict[str, Any]:
-    """A job that ends at the fourth look: of a task that defers, the third is its trigger's."""
+    """A job that finishes at the fourth poll: of a task that defers, the third is its trigger's."""
     return {"statuses": ["in_progress", "in_progress", "in_progress", end], "advance": "per_poll"}
 
 
 @pytest.fixture
 def mock_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyMockServer]:
-    """A mock server with one job of each kind, and nobody waits between two looks."""
+    """A mock server with one job of each kind, and no pause between two polls."""
 
     async def asleep(seconds: float) -> None:
         await asyncio.sleep(0)
 
-    monkeypatch.setattr(trigger_module, "sleep_to_grid", asleep)
+    monkeypatch.setattr("airflow_provider_portkey.polling.coalescing.sleep_to_grid", asleep)
     monkeypatch.setattr("airflow_provider_portkey.tasks.wait.time.sleep", lambda seconds: None)
     with PortkeyMockServer(job_seconds=0.2, run_seconds=0.2) as mock_server:
         monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
@@ -81,7 +74,7 @@ def tasks(folder: Path) -> dict[str, dict[str, Any]]:
         "PortkeyBatchSensor": {"batch_id": "batch_1"},
         "PortkeyLogExportSensor": {"export_id": "exp_1"},
         "PortkeyFineTuningJobSensor": {"fine_tuning_job_id": "ft_1"},
-        "PortkeyCustomJobSensor": {"job": FILE_BATCH, "ids": {"vector_store_id": "vs_1", "batch_id": "fb_1"}},
+        "PortkeyCustomJobSensor": {"job_spec": FILE_BATCH, "ids": {"vector_store_id": "vs_1", "batch_id": "fb_1"}},
         "PortkeyCreateRunOperator": {"assistant_id": "asst_1", "thread_id": "thread_1"},
         "PortkeyCancelRunOperator": {**run, "wait_for_completion": True},
         "PortkeyCreateResponseOperator": {"model": "m", "input": "Why?"},
@@ -103,7 +96,7 @@ def tasks(folder: Path) -> dict[str, dict[str, Any]]:
         },
         "PortkeySubmitToolOutputsOperator": {
             "thread_id": "thread_1",
-            "run_id": "run_asks",
+            "run_id": "run_calling",
             "tool_outputs": {"call_1": "sunny"},
         },
     }
@@ -125,9 +118,10 @@ def test_no_task_is_left_out(tmp_path: Path) -> None:
     assert task_classes().keys() <= tasks(tmp_path).keys()
 
 
-def context(**changes: Any) -> dict[str, Any]:
-    ti = SimpleNamespace(**KEY | changes, max_tries=3, get_first_reschedule_date=lambda context: None)
-    return {"ti": ti, "task_state_store": Store()}
+@pytest.fixture
+def context(task_context: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Make the context of a try of the task."""
+    return lambda **changes: task_context(**KEY | changes)
 
 
 def work(task: Any, given: dict[str, Any]) -> int:
@@ -154,11 +148,13 @@ async def event_of(trigger: Any) -> Any:
 @pytest.mark.parametrize("deferrable", [False, True])
 @pytest.mark.parametrize("name", sorted(task_classes()))
 def test_every_request_of_a_task_carries_its_trace_id(
-    mock_server: PortkeyMockServer, tmp_path: Path, name: str, deferrable: bool
+    mock_server: PortkeyMockServer, context: Any, tmp_path: Path, name: str, deferrable: bool
 ) -> None:
     cls = task_classes()[name]
     if name == "PortkeySubmitToolOutputsOperator":
-        mock_server.add_run(thread_id="thread_1", run_id="run_asks", statuses="requires_action", tool_calls=[TOOL_CALL])
+        mock_server.add_run(
+            thread_id="thread_1", run_id="run_calling", statuses="requires_action", tool_calls=[TOOL_CALL]
+        )
     waits = hasattr(cls, "execute_complete")
     how = {"deferrable": deferrable, "poke_interval": 0} if waits else {}
 
@@ -167,12 +163,11 @@ def test_every_request_of_a_task_carries_its_trace_id(
     assert len(mock_server.requests) >= 1
     assert {request.headers.get("x-portkey-trace-id") for request in mock_server.requests} == {ID}
     assert {request.headers.get("x-portkey-trace-id") for request in mock_server.storage_requests} <= {None}
-    # A run that was cancelled has ended by the next look.
-    assert bool(deferred) == (deferrable and waits and name != "PortkeyCancelRunOperator")
+    assert bool(deferred) == (deferrable and waits)
     assert bool(mock_server.storage_requests) == (name == "PortkeyLogsToObjectStorageOperator")
 
 
-def test_each_try_has_its_own_trace_also_with_one_operator(mock_server: PortkeyMockServer) -> None:
+def test_each_try_has_its_own_trace_also_with_one_operator(mock_server: PortkeyMockServer, context: Any) -> None:
     cls = task_classes()["PortkeyRunSensor"]
     sensor: Any = cls(task_id="task", thread_id="thread_1", run_id="run_2")
     sensor.execute(context())
@@ -182,7 +177,7 @@ def test_each_try_has_its_own_trace_also_with_one_operator(mock_server: PortkeyM
     assert found == [ID, trace_id_of(SimpleNamespace(**KEY | {"try_number": 3}))]
 
 
-def test_a_task_that_is_killed_cancels_with_its_trace_id(mock_server: PortkeyMockServer) -> None:
+def test_a_task_that_is_killed_cancels_with_its_trace_id(mock_server: PortkeyMockServer, context: Any) -> None:
     mock_server.add_run(thread_id="thread_1", run_id="run_long", statuses="in_progress")
     cls = task_classes()["PortkeyRunSensor"]
     sensor: Any = cls(task_id="task", thread_id="thread_1", run_id="run_long", cancel_on_kill=True, deferrable=True)
@@ -196,7 +191,7 @@ def test_a_task_that_is_killed_cancels_with_its_trace_id(mock_server: PortkeyMoc
 
 
 def test_a_connection_with_a_trace_id_of_its_own_keeps_it(
-    mock_server: PortkeyMockServer, monkeypatch: pytest.MonkeyPatch
+    mock_server: PortkeyMockServer, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection = mock_server.connection()
     connection["extra"] = {**connection["extra"], "headers": {"X-Portkey-Trace-Id": "ours"}}
@@ -207,7 +202,7 @@ def test_a_connection_with_a_trace_id_of_its_own_keeps_it(
     assert {request.headers["x-portkey-trace-id"] for request in mock_server.requests} == {"ours"}
 
 
-def test_a_hook_of_somebody_elses_code_sends_none(mock_server: PortkeyMockServer) -> None:
+def test_a_hook_outside_of_a_task_sends_no_trace_id(mock_server: PortkeyMockServer) -> None:
     PortkeyHook().get_run("thread_1", "run_2")
 
     assert "x-portkey-trace-id" not in mock_server.requests[0].headers

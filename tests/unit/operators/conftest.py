@@ -31,7 +31,7 @@ def context(
     request: pytest.FixtureRequest, task_context: Callable[..., dict[str, Any]], variables: dict[str, str]
 ) -> dict[str, Any]:
     """The context of a task on Airflow 3.3 and on an older one."""
-    return task_context(store=request.param == "task state store", task_id="ask")
+    return task_context(store=request.param == "task state store", task_id="start")
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def operator() -> Callable[..., PortkeyCreateRunOperator]:
         if "thread" in changes:
             del arguments["thread_id"]
         how = {"mode": "reschedule" if mode == "reschedule" else "poke", "deferrable": mode == "deferred"}
-        return PortkeyCreateRunOperator(task_id="ask", **how, **arguments)
+        return PortkeyCreateRunOperator(task_id="start", **how, **arguments)
 
     return operator
 

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException, TaskDeferred
 
 from airflow_provider_portkey.client.sync import PortkeyClient
 from airflow_provider_portkey.exceptions import (
@@ -86,7 +86,7 @@ def test_without_handlers_a_run_that_requires_action_can_be_returned(mock_server
     assert run["required_action"]["type"] == "submit_tool_outputs"
 
 
-def test_an_earlier_run_is_told_from_those_of_others(mock_server, context, operator, retry, killing, posts):
+def test_an_earlier_run_is_distinguished_from_other_runs(mock_server, context, operator, retry, killing, posts):
     killing(PortkeyHook, "create_run", done=True)
     with pytest.raises(SystemExit):
         operator().execute(context)
@@ -180,10 +180,10 @@ def test_a_retry_has_the_whole_timeout_again(mock_server, context, operator, ret
     assert operator().execute(context)["status"] == "completed"
 
 
-@pytest.mark.parametrize(("asked", "cancels"), [(True, 1), (False, 0)])
-def test_a_kill_cancels_the_run_that_the_task_started(mock_server, context, asked, cancels, operator, posts):
+@pytest.mark.parametrize(("requested", "cancels"), [(True, 1), (False, 0)])
+def test_a_kill_cancels_the_run_that_the_task_started(mock_server, context, requested, cancels, operator, posts):
     mock_server.plan("runs", statuses="in_progress")
-    one = operator(wait_for_completion=False, cancel_on_kill=asked)
+    one = operator(wait_for_completion=False, cancel_on_kill=requested)
     one.on_kill()
     assert mock_server.requests == []
     one.execute(context)
@@ -260,7 +260,7 @@ def test_arguments_that_exclude_each_other_are_named_when_the_dag_is_parsed(wron
 
 def test_both_ways_to_name_the_thread_are_one_too_many():
     with pytest.raises(PortkeyInvalidArgumentError, match="exactly one"):
-        PortkeyCreateRunOperator(task_id="ask", assistant_id="a", thread_id="t", thread={})
+        PortkeyCreateRunOperator(task_id="start", assistant_id="a", thread_id="t", thread={})
 
 
 def test_a_run_is_cancelled(mock_server, context, mode, carry_out, posts):
@@ -270,9 +270,9 @@ def test_a_run_is_cancelled(mock_server, context, mode, carry_out, posts):
         how |= {"mode": "reschedule" if mode == "reschedule" else "poke", "deferrable": mode == "deferred"}
         return PortkeyCancelRunOperator(task_id="stop", thread_id=THREAD, run_id="run_1", poke_interval=0, **how)
 
-    asked = carry_out(make, context)
-    assert asked["status"] == "cancelling"
-    assert not {"instructions", "tools"} & asked.keys()
+    requested = carry_out(make, context)
+    assert requested["status"] == "cancelling"
+    assert not {"instructions", "tools"} & requested.keys()
     assert carry_out(lambda: make(wait_for_completion=True), context)["status"] == "cancelled"
     assert carry_out(lambda: make(wait_for_completion=True), context)["status"] == "cancelled"
     assert len(posts("/cancel")) == 1
@@ -304,3 +304,44 @@ def test_a_cancel_that_is_refused_while_the_run_is_active_is_a_failure(mock_serv
     mock_server.fault(status=400, path="*/cancel")
     with pytest.raises(PortkeyBadRequestError):
         PortkeyCancelRunOperator(task_id="stop", thread_id=THREAD, run_id="run_1").execute(context)
+
+
+def test_a_deferred_cancel_shares_the_polls_of_its_thread(mock_server, context):
+    mock_server.add_run(thread_id=THREAD, run_id="run_1", statuses="in_progress")
+    with pytest.raises(TaskDeferred) as deferred:
+        PortkeyCancelRunOperator(
+            task_id="stop", thread_id=THREAD, run_id="run_1", wait_for_completion=True, deferrable=True
+        ).execute(context)
+    classpath, arguments = deferred.value.trigger.serialize()
+    assert classpath == "airflow_provider_portkey.triggers.run.PortkeyRunTrigger"
+    assert (arguments["thread_id"], arguments["run_id"]) == (THREAD, "run_1")
+    assert arguments["wait_state"]["on_requires_action"] == "wait"
+    # The response to the cancel request is the first poll.
+    assert [one.method for one in mock_server.requests] == ["GET", "POST"]
+
+
+def test_a_resumed_task_requests_its_run_once(mock_server, context, operator, killing, retry):
+    mock_server.plan("runs", statuses=["queued", "completed"], advance="per_poll")
+    killing(PortkeyClient, "get", done=False)
+    with pytest.raises(SystemExit):
+        operator().execute(context)
+    retry()
+    assert operator().execute(context)["status"] == "completed"
+    assert [one.method for one in mock_server.requests] == ["POST", "GET"]
+
+
+def test_a_cancel_has_no_policy_for_required_actions():
+    with pytest.raises((TypeError, AirflowException), match="on_requires_action"):
+        PortkeyCancelRunOperator(task_id="stop", thread_id=THREAD, run_id="run_1", on_requires_action="fail")
+
+
+@pytest.mark.parametrize(
+    ("choice", "raised"), [({}, PortkeyInvalidArgumentError), ({"soft_fail": True}, AirflowSkipException)]
+)
+def test_a_cancel_with_a_value_that_is_wrong_after_rendering_sends_nothing(mock_server, context, choice, raised):
+    stop = PortkeyCancelRunOperator(
+        task_id="stop", thread_id=THREAD, run_id="run_1", max_consecutive_failures="{{ params.limit }}", **choice
+    )
+    with pytest.raises(raised, match="max_consecutive_failures"):
+        stop.execute(context)
+    assert mock_server.requests == []

@@ -86,7 +86,7 @@ def broken(word):
 
 
 @pytest.mark.parametrize(
-    ("asked", "why", "cause"),
+    ("tool_call", "why", "cause"),
     [
         (call("call_1", "unheard_of"), "no such tool", None),
         (call("call_1", arguments="word=x"), "no JSON", ValueError),
@@ -98,10 +98,10 @@ def broken(word):
     ],
 )
 def test_a_call_that_cannot_be_handled_fails_with_its_tool_and_cancels_the_run(
-    mock_server, context, mode, asked, why, cause, operator, carry_out, posts
+    mock_server, context, mode, tool_call, why, cause, operator, carry_out, posts
 ):
     statuses = ["queued", "in_progress", "requires_action"]
-    mock_server.plan("runs", statuses=statuses, advance="per_poll", tool_calls=[asked])
+    mock_server.plan("runs", statuses=statuses, advance="per_poll", tool_calls=[tool_call])
     handlers = {
         "look_up": lambda word: word,
         "broken": broken,
@@ -110,8 +110,8 @@ def test_a_call_that_cannot_be_handled_fails_with_its_tool_and_cancels_the_run(
     }
     with pytest.raises(PortkeyToolCallFailedError, match=why) as raised:
         carry_out(lambda: operator(mode, tool_handlers=handlers), context)
-    assert (raised.value.tool, raised.value.call_id) == (asked["function"]["name"], "call_1")
-    assert f"Tool {asked['function']['name']!r} (call_1)" in str(raised.value)
+    assert (raised.value.tool, raised.value.call_id) == (tool_call["function"]["name"], "call_1")
+    assert f"Tool {tool_call['function']['name']!r} (call_1)" in str(raised.value)
     assert "s3cret" not in str(raised.value)
     assert isinstance(raised.value.__cause__, cause or type(None))
     assert len(posts("/cancel")) == 1
@@ -289,7 +289,7 @@ def test_handlers_stay_out_of_the_serialized_dag_and_survive_a_copy():
     lock = threading.Lock()  # cannot be copied
     with DAG(dag_id="dag", schedule=None) as dag:
         PortkeyCreateRunOperator(
-            task_id="ask", assistant_id="a", thread_id="t", tool_handlers={"look_up": lambda word, lock=lock: word}
+            task_id="start", assistant_id="a", thread_id="t", tool_handlers={"look_up": lambda word, lock=lock: word}
         )
         PortkeyCreateRunOperator(
             task_id="bound", assistant_id="a", thread_id="t", tool_handlers={"look_up": lock.acquire}
@@ -303,7 +303,7 @@ def test_handlers_stay_out_of_the_serialized_dag_and_survive_a_copy():
 
 
 def submit(outputs: Any) -> PortkeySubmitToolOutputsOperator:
-    return PortkeySubmitToolOutputsOperator(task_id="answer", thread_id=THREAD, run_id="run_1", tool_outputs=outputs)
+    return PortkeySubmitToolOutputsOperator(task_id="submit", thread_id=THREAD, run_id="run_1", tool_outputs=outputs)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
+    Variable,
 )
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
@@ -435,3 +436,13 @@ def test_counts_and_policies_may_be_templates_that_render_to_strings(waiting):
     rendered = {"wait_for": "all", "max_failed_runs": "1", "created_within": "60", "on_requires_action": "return"}
     found = waiting("poke", runs, **rendered).run()
     assert (found["failed_run_ids"], found["action_required_run_ids"]) == (["a"], ["b"])
+
+
+def test_a_deferred_wait_leaves_variables_alone(portkey, variables, waiting, monkeypatch):
+    def delete(key):
+        raise AssertionError(key)
+
+    monkeypatch.setattr(Variable, "delete", delete)
+    portkey.runs = {"a": [("completed", 25)]}
+    waiting("deferred", store=False, run_ids=["a"], mode="reschedule").run()
+    assert variables == {}

@@ -73,7 +73,7 @@ def context(task_context) -> dict[str, Any]:
 
 def operator(**changes) -> PortkeyCreateResponseOperator:
     arguments = {"model": "gpt", "input": "Hello", "poke_interval": 1, "timeout": 60} | changes
-    return PortkeyCreateResponseOperator(task_id="ask", **arguments)
+    return PortkeyCreateResponseOperator(task_id="create", **arguments)
 
 
 def test_submits_waits_and_returns_the_job_without_its_excluded_fields(portkey, context):
@@ -313,11 +313,11 @@ def test_a_kill_in_a_rescheduled_process_cancels_the_submitted_job(portkey, cont
 
 
 def test_without_a_task_state_store_a_variable_holds_the_job(portkey, task_context, variables):
-    context = task_context(store=False, task_id="ask")
+    context = task_context(store=False, task_id="create")
     portkey.status["resp_1"] = "in_progress"
     with pytest.raises(TaskDeferred):
         operator(deferrable=True).execute(context)
-    assert variables.keys() == {"portkey_job__dag__ask__run__-1"}
+    assert variables.keys() == {"portkey_job__dag__create__run__-1"}
     portkey.status["resp_1"] = "completed"
     assert operator().execute(context)["id"] == "resp_1"
     assert len(portkey.bodies) == 1
