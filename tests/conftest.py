@@ -48,10 +48,10 @@ def portkey_connection(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The waits that retries of the sync client asked for; none of them is slept."""
-    asked: list[float] = []
-    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=asked.append))
-    return asked
+    """The waits of retries of the sync client, in seconds; none of them is slept."""
+    seconds: list[float] = []
+    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=seconds.append))
+    return seconds
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def serve_list(requests_mock: Any) -> Callable[..., Any]:
     """Serve items, given oldest first, below ``https://portkey.test/v1`` and page them as Portkey does."""
 
     def serve(path: str, items: list[dict[str, Any]]) -> Any:
-        def answer(request: Any, context: Any) -> dict[str, Any]:
+        def respond(request: Any, context: Any) -> dict[str, Any]:
             query = parse_qs(urlsplit(request.url).query)
             ordered = items if query["order"] == ["asc"] else items[::-1]
             ids = [item["id"] for item in ordered]
@@ -73,7 +73,7 @@ def serve_list(requests_mock: Any) -> Callable[..., Any]:
                 "has_more": start + len(page) < len(items),
             }
 
-        return requests_mock.get(f"https://portkey.test/v1{path}", json=answer)
+        return requests_mock.get(f"https://portkey.test/v1{path}", json=respond)
 
     return serve
 
@@ -115,7 +115,7 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 @pytest.fixture
 def without_reschedules(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No task was rescheduled before; Airflow 2 would ask its database."""
+    """No task was rescheduled before; Airflow 2 would query its database."""
     from airflow.providers.common.compat.sdk import BaseSensorOperator
 
     for name in ("_orig_start_date", "_is_metadatabase_mysql"):

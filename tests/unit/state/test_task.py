@@ -1,37 +1,12 @@
 from __future__ import annotations
 
-import json
 from types import SimpleNamespace
 from typing import Any
-
-import pytest
 
 from airflow_provider_portkey.state.task import WAIT_KEY, TaskState
 from airflow_provider_portkey.testing import TaskStateStore
 
 TI = SimpleNamespace(dag_id="dag", task_id="task", run_id="run", map_index=-1, max_tries=2, try_number=1)
-
-
-@pytest.fixture
-def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Airflow's Variables, as JSON by key."""
-    values: dict[str, str] = {}
-
-    class Variable:
-        @staticmethod
-        def get(key: str, default: Any, deserialize_json: bool) -> Any:
-            return json.loads(values[key]) if key in values else default
-
-        @staticmethod
-        def set(key: str, value: Any, serialize_json: bool) -> None:
-            values[key] = json.dumps(value)
-
-        @staticmethod
-        def delete(key: str) -> None:
-            values.pop(key, None)
-
-    monkeypatch.setattr("airflow.providers.common.compat.sdk.Variable", Variable, raising=False)
-    return values
 
 
 def test_the_task_state_store_comes_first(variables: dict[str, str]) -> None:
