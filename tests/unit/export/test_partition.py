@@ -46,7 +46,7 @@ def test_the_suffix_says_what_is_in_it(file_format: str, compression: str | None
     assert file_name("a", file_format, compression) == f"a{suffix}"
 
 
-def test_a_moment_is_written_without_characters_that_anything_minds() -> None:
+def test_a_timestamp_in_a_name_has_no_reserved_characters() -> None:
     assert stamp(datetime(2026, 11, 21, 7, 5, tzinfo=UTC)) == "20261121T070500Z"
 
 

@@ -200,7 +200,7 @@ def test_the_messages_of_steps_are_joined(tmp_path: Path, nights: Any, add: Any)
     assert texts == [f"Message of step {number} of run_{run}." for run in (1, 2) for number in (0, 2)]
 
 
-def test_further_fields_are_asked_for(mock_server: PortkeyMockServer, tmp_path: Path, nights: Any, add: Any) -> None:
+def test_additional_fields_are_requested(mock_server: PortkeyMockServer, tmp_path: Path, nights: Any, add: Any) -> None:
     add("run_1")
     nights.export(tmp_path, include=["step_details"])
 
