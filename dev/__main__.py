@@ -1,4 +1,4 @@
-"""Run with ``python3 -m dev``; kept to syntax that any Python reads, so that an old one gets a plain answer."""
+"""Run with ``python3 -m dev``; kept to syntax that any Python reads, so that an old one gets a plain message."""
 
 import sys
 

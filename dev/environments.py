@@ -70,13 +70,13 @@ class Environment:
         return "\n".join([files, os.path.realpath(sys.base_prefix), str(self.folder)])
 
     def is_current(self) -> bool:
-        """Tell whether it is whole, and made from the present lock, project and Python."""
+        """Return whether it is whole, and made from the present lock, project and Python."""
         if self.link is not None and self.link.resolve() != self.folder:
             return False
         return self._stamp.exists() and self._stamp.read_text() == self._wanted() and self.python.exists()
 
     def is_active(self) -> bool:
-        """Tell whether this process runs in it."""
+        """Return whether this process runs in it."""
         return os.path.realpath(sys.prefix) == str(self.folder)
 
     def mark_current(self) -> None:

@@ -89,7 +89,7 @@ def run_logged(command: Sequence[str | Path], *, log: Path, env: Mapping[str, st
     Run a command to its end, with its output in a log; an interrupt ends it with all that it started.
 
     :param command: The program and its arguments.
-    :param log: Where the output goes; added to, so that it tells of every command of a step.
+    :param log: Where the output goes; appended to, so that it holds every command of a step.
     :param env: The environment of the command.
     :param cwd: Its folder.
     :raises StepFailedError: It could not be started, or did not exit with 0.
