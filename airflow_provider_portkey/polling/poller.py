@@ -11,7 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from airflow_provider_portkey.exceptions import PortkeyPaginationError, PortkeyUnexpectedResponseError
+from airflow_provider_portkey.exceptions import (
+    PortkeyConnectionInvalidError,
+    PortkeyRequestError,
+    PortkeyUnexpectedResponseError,
+)
 from airflow_provider_portkey.jobs.spec import JobSpec
 from airflow_provider_portkey.polling import events
 from airflow_provider_portkey.polling.drivers import Get, Plan
@@ -88,7 +92,9 @@ class Poller:
         return self._continue(self.state.poll_interval, now, report=report if news else None, warn=not known)
 
     def on_failure(self, error: events.PollError, now: float) -> PollOutcome:
-        """Decide after a poll that failed."""
+        """Decide after a poll that failed, or that could not be sent."""
+        if isinstance(error, PortkeyConnectionInvalidError):
+            return PollOutcome(event=self._event(events.CONNECTION_INVALID, str(error), error=error))
         self.state = replace(self.state, failures=self.state.failures + 1)
         if now >= self.state.deadline:
             return PollOutcome(event=self._timed_out(now, error))
@@ -183,6 +189,6 @@ def wait_after_failure(interval: float, error: Exception) -> float:
 
 def is_final(error: events.PollError) -> bool:
     """Return whether the next poll would fail too: after a redirect, a final 4xx, or a list that repeats itself."""
-    if isinstance(error, PortkeyPaginationError):
+    if not isinstance(error, PortkeyRequestError):
         return True
     return not error.transient and error.status_code is not None and 300 <= error.status_code < 500
