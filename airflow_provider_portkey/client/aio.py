@@ -22,7 +22,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.client.attempts import Attempt
 from airflow_provider_portkey.client.paths import expand_path
-from airflow_provider_portkey.client.responses import Response, check_body_size, read_response, unreachable_error
+from airflow_provider_portkey.client.responses import (
+    Response,
+    check_body_size,
+    check_encoding,
+    read_response,
+    unreachable_error,
+)
 from airflow_provider_portkey.client.retries import retry_arguments
 from airflow_provider_portkey.client.settings import TRACE_HEADER
 from airflow_provider_portkey.exceptions import PortkeyError
@@ -109,7 +115,10 @@ class AsyncPortkeyClient:
                     headers=self._headers | settings.request_headers(method, body is not None),
                     allow_redirects=False,
                 ) as response:
+                    if response.status < 100:
+                        raise ValueError(f"{response.status} is no status of HTTP")
                     content = bytearray()
+                    check_encoding(response.headers, method, path, settings)
                     async for chunk in response.content.iter_any():
                         content += chunk
                         check_body_size(len(content), method, path, settings)

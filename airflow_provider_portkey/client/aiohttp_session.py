@@ -29,7 +29,7 @@ async def new_session(settings: ConnectionSettings) -> aiohttp.ClientSession:
     :raises PortkeyConnectionInvalidError: for a proxy or a CA bundle that cannot be used.
     """
     proxy, tls = await asyncio.to_thread(_read_environment, settings)
-    return aiohttp.ClientSession(
+    session = aiohttp.ClientSession(
         headers=list(settings.headers),
         connector=_Connector(limit=_MAX_CONNECTIONS, ssl=tls or False),
         proxy=proxy,
@@ -40,6 +40,8 @@ async def new_session(settings: ConnectionSettings) -> aiohttp.ClientSession:
             sock_read=settings.read_timeout,
         ),
     )
+    session._retry_connection = False  # aiohttp would send a GET twice where the server closes without a response
+    return session
 
 
 def _read_environment(settings: ConnectionSettings) -> tuple[str | None, ssl.SSLContext | None]:

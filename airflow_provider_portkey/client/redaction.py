@@ -77,7 +77,7 @@ def redact(message: str, secrets: tuple[str, ...]) -> str:
     """
     Return the message with every secret replaced, in every spelling.
 
-    Percent-encoded (also twice), escaped as in JSON, Python or HTML, or within Base64 such as that of Basic authentication.
+    Percent-encoded (also twice), escaped as in JSON, Python or HTML, within Base64 (as in Basic authentication).
 
     :param secrets: As :func:`find_secrets` returns them.
     """

@@ -10,6 +10,7 @@ import http.client
 import io
 import socket
 from collections.abc import Iterable
+from email.errors import FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -26,6 +27,8 @@ MAX_CONNECTIONS = 32
 
 #: The only informational response after which no other one follows.
 _SWITCHING_PROTOCOLS = 101
+#: Defects after which headers are lost; others are about bodies of mails.
+_HEAD_DEFECTS = (FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect)
 
 
 def new_session(headers: Iterable[tuple[str, str]]) -> requests.Session:
@@ -54,9 +57,10 @@ class _Response(http.client.HTTPResponse):
 
     def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        bounded: Any = io.BufferedReader(_BoundedReader(sock, current_attempt()))
+        self._bounded = _BoundedReader(sock, current_attempt())
         self.fp.close()
-        self.fp = bounded
+        buffered: Any = io.BufferedReader(self._bounded)
+        self.fp = buffered
 
     def _read_status(self) -> tuple[str, int, str]:
         # http.client itself skips 100 only, and would take a 103 for the response to the request.
@@ -68,12 +72,30 @@ class _Response(http.client.HTTPResponse):
 
     def begin(self) -> None:
         super().begin()
+        self._bounded.must_continue = False
+        lengths = self.headers.get_all("Content-Length", [])
+        if (
+            not all(length.strip().isdecimal() for length in lengths)
+            or (lengths and self.chunked)
+            or any(isinstance(defect, _HEAD_DEFECTS) for defect in self.headers.defects)
+        ):
+            raise http.client.HTTPException("the headers of the response are broken")
         if self.status == _SWITCHING_PROTOCOLS:
             self.will_close = True
 
+    def _read_and_discard_trailer(self) -> None:
+        self._bounded.must_continue = True
+        super()._read_and_discard_trailer()  # type: ignore[misc]
+
 
 class _BoundedReader(io.RawIOBase):
-    """Bytes of a socket; each ``recv`` ends at the deadline: the socket's own time-out restarts with every byte."""
+    """
+    Bytes of a socket; each ``recv`` ends at the deadline: the socket's own time-out restarts with every byte.
+
+    Head and trailers must be complete: ``http.client`` takes half of them for a whole.
+    """
+
+    must_continue = True
 
     def __init__(self, sock: Any, attempt: Attempt) -> None:
         self._socket = sock
@@ -86,6 +108,8 @@ class _BoundedReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         self._socket.settimeout(min(self._attempt.read_timeout, self._attempt.remaining()))
         count: int | None = self._raw.readinto(buffer)
+        if count == 0 and self.must_continue:
+            raise ConnectionResetError("the server closed the connection before the response was complete")
         return count
 
     def close(self) -> None:

@@ -32,6 +32,9 @@ _MAX_REDACTED = 64 * 1024
 #: Characters of the longest secret in its longest spelling.
 _MAX_SECRET = 16 * 1024
 
+#: What ``settings.request_headers`` accepts; without further libraries neither transport decodes more.
+_ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
+
 _PORTKEY = "portkey"
 _PROVIDER = "provider"
 
@@ -83,6 +86,17 @@ def read_response(response: Response, settings: ConnectionSettings) -> dict[str,
     if 200 <= response.status < 300 and isinstance(parsed, dict):
         return parsed
     raise error_from_response(response, settings)
+
+
+def check_encoding(headers: Mapping[str, str], method: str, path: str, settings: ConnectionSettings) -> None:
+    """
+    Check that both transports decode the body.
+
+    :raises PortkeyUnreachableError: for an encoding that was not requested.
+    """
+    encoding = headers.get("content-encoding", "").strip().lower()
+    if encoding not in _ENCODINGS:
+        raise unreachable_error(method, path, f"the body has the encoding {encoding!r}, not requested", settings)
 
 
 def check_body_size(size: int, method: str, path: str, settings: ConnectionSettings) -> None:

@@ -107,7 +107,9 @@ class ConnectionSettings:
 
     def request_headers(self, method: str, has_body: bool) -> dict[str, str]:
         """Return the headers of one request in addition to the connection's."""
-        headers = {"Content-Type": "application/json"} if has_body else {}
+        headers = {"Accept-Encoding": "gzip, deflate"}
+        if has_body:
+            headers["Content-Type"] = "application/json"
         # Each GET would be stored with its whole body. The connection's own header wins.
         if method == "GET" and not self.log_polls and _DEBUG_HEADER not in {name.lower() for name, _ in self.headers}:
             headers[_DEBUG_HEADER] = "false"

@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from airflow_provider_portkey.client.attempts import Attempt
 from airflow_provider_portkey.client.downloads import iter_download
 from airflow_provider_portkey.client.paths import expand_path
-from airflow_provider_portkey.client.responses import Response, check_body_size, read_response, unreachable_error
+from airflow_provider_portkey.client.responses import (
+    Response,
+    check_body_size,
+    check_encoding,
+    read_response,
+    unreachable_error,
+)
 from airflow_provider_portkey.client.retries import retry_arguments
 from airflow_provider_portkey.client.uploads import MultipartFile, with_upload_timeouts
 from airflow_provider_portkey.exceptions import PortkeyError
@@ -158,6 +164,7 @@ class PortkeyClient:
                 ) as response,
             ):
                 content = bytearray()
+                check_encoding(response.headers, method, path, settings)
                 while chunk := response.raw.read1(_CHUNK, decode_content=True):
                     content += chunk
                     check_body_size(len(content), method, path, settings)
