@@ -23,13 +23,14 @@ def proxy_for(url: str) -> str | None:
 
     :raises PortkeyConnectionInvalidError: for a proxy that the triggerer's transport cannot use, such as SOCKS.
     """
-    from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
+    from requests.utils import get_environ_proxies, select_proxy
 
-    given = select_proxy(url, get_environ_proxies(url, no_proxy=None))
+    given = (select_proxy(url, get_environ_proxies(url, no_proxy=None)) or "").strip()
     if not given:
         return None
+    # requests takes 'proxy:3128' for a URL of the scheme 'proxy'.
+    proxy: str = given if "://" in given else f"http://{given}"
     try:
-        proxy: str = prepend_scheme_if_needed(given.strip(), "http")  # type: ignore[no-untyped-call]
         parts = urlsplit(proxy)
         is_valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:

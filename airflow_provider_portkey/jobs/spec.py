@@ -108,7 +108,10 @@ class JobSpec:
         counts = job.get(self.progress_field) if self.progress_field else None
         if not isinstance(counts, Mapping):
             return ""
-        return ", ".join(f"{name} {counts[name]}" for name in sorted(counts) if isinstance(counts[name], int))
+        from airflow_provider_portkey.client.redaction import escape_unprintable
+
+        shown = ", ".join(f"{name} {counts[name]}" for name in sorted(counts) if isinstance(counts[name], int))
+        return escape_unprintable(shown)
 
 
 def _message(error: Any) -> str:

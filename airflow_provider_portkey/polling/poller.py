@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from airflow_provider_portkey.client.redaction import escape_unprintable
 from airflow_provider_portkey.exceptions import (
     PortkeyConnectionInvalidError,
     PortkeyRequestError,
@@ -25,6 +26,8 @@ from airflow_provider_portkey.polling.wait_state import WaitState
 MIN_WAIT = 0.1
 #: The most seconds between a failed poll and the next one, unless ``Retry-After`` is longer.
 MAX_WAIT_AFTER_FAILURE = 60.0
+#: Characters of a status that a message shows; the longest known one has 33.
+_MAX_STATUS_SHOWN = 100
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,8 @@ class Poller:
         before, progress = self.state, self.job.progress(response)
         self.state = replace(before, status=status, progress=progress, failures=0)
         changed = status != before.status
-        transition = f"changed from {before.status} to" if before.status and changed else "is"
-        report = f"{self._described} {transition} {status} after {self._elapsed(now)}"
+        transition = f"changed from {_shown(before.status)} to" if before.status and changed else "is"
+        report = f"{self._described} {transition} {_shown(status)} after {self._elapsed(now)}"
         report = f"{report}: {progress}." if progress else f"{report}."
         if event := self._terminal_event(response, status, now):
             return PollOutcome(event=event, report=report if changed or progress != before.progress else None)
@@ -121,7 +124,7 @@ class Poller:
 
     @property
     def _left_running(self) -> str:
-        return f"The {self.job.kind} was left running; its last known status is {self.state.status or 'unknown'}."
+        return f"The {self.job.kind} was left running; its last known status is {_shown(self.state.status)}."
 
     def _elapsed(self, now: float) -> str:
         return duration(now - self.state.started_at)
@@ -163,6 +166,10 @@ class Poller:
     ) -> events.Event:
         sentence = message[:1].upper() + message[1:]
         return events.make_event(self.job, reason, sentence, self.state.status, response, error)
+
+
+def _shown(status: str | None) -> str:
+    return escape_unprintable(status[:_MAX_STATUS_SHOWN]) if status else "unknown"
 
 
 def failed_poll(failures: int, limit: int | None, wait: float, error: object) -> str:
