@@ -249,8 +249,8 @@ def test_two_hundred_thousand_requests_in_bounded_memory(mock_server, tmp_path):
     failing = [f"q-{number}" for number in range(0, 200_000, 1_000)]
     mock_server.plan("batches", times=2, failing=failing, missing=["q-17"], twice=["q-18"])
 
-    script = [sys.executable, "-c", LARGE, str(tmp_path)]
-    done = subprocess.run(script, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", LARGE, str(tmp_path)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
     measured = json.loads(done.stdout.splitlines()[-1])
