@@ -28,10 +28,11 @@ NIGHTLY_THREAD_SINCE = 1_700_000_000
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The waits of these tests have their own limits; this far longer one ends a wait that has none."""
+    """All of these tests are slow. Their waits have their own limits; a far longer one ends a wait that has none."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.timeout(6 * TIMEOUT))
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -71,7 +71,7 @@ def test_no_run_is_lost_however_often_the_triggerer_is_killed(airflow, provider,
         last = begin(4)
         airflow.wait_for(lambda last=last: last in emitted(airflow), "event after the restart")
     airflow.wait_for(lambda: set(emitted(airflow)) >= set(ended), "event of every run")
-    # A kill between the two transactions of an event and of the state repeats the events of that delivery, nothing else.
+    # A kill between the two transactions, of an event and of the state, repeats the events of that delivery only.
     events = Counter(emitted(airflow))
     repeated = [run_id for run_id, times in events.items() if times > 1]
     print(f"{RESTARTS} kills, {len(ended)} runs, {len(repeated)} emitted twice: {repeated}")

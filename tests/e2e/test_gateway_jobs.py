@@ -29,7 +29,8 @@ def _connection(connection, monkeypatch):
 
 def test_a_response(provider):
     provider.plan("responses", statuses=["queued", "completed"], advance="per_poll")
-    created = PortkeyCreateResponseOperator(task_id="create", model="gpt-5-mini", input="Why?", poke_interval=0.1).execute({})
+    operator = PortkeyCreateResponseOperator(task_id="create", model="gpt-5-mini", input="Why?", poke_interval=0.1)
+    created = operator.execute({})
     items = PortkeyResponseItemsOperator(task_id="items", response_id=created["id"]).execute({})
     assert items[-1]["type"] == "message"
     given = list(PortkeyHook().iter_response_input_items(created["id"]))

@@ -239,6 +239,7 @@ print(json.dumps({"megabytes": peak() - before, "manifest": manifest}))
 """
 
 
+@pytest.mark.slow
 def test_two_hundred_thousand_requests_in_bounded_memory(mock_server, tmp_path):
     for name, count in (("small", 100), ("large", 200_000)):
         with (tmp_path / f"{name}.jsonl").open("w") as file:
@@ -259,6 +260,7 @@ def test_two_hundred_thousand_requests_in_bounded_memory(mock_server, tmp_path):
     assert measured["megabytes"] < 80, measured  # the files have 150
 
 
+@pytest.mark.slow
 def test_the_example_dag(mock_server, input_path, tmp_path):
     dagbag = pytest.importorskip("airflow.dag_processing.dagbag", reason="the examples are for Airflow 3")
     from airflow.utils.db import initdb

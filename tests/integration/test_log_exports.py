@@ -117,6 +117,7 @@ def expected(count: int) -> list[str]:
     return [f"log-1-{number:08d}" for number in range(count)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spelling", ["schema", "guide"])
 @pytest.mark.parametrize("end_included", [True, False])
 def test_120000_logs_are_cut_by_count_and_joined(portkey, tmp_path, spelling, end_included):
@@ -245,7 +246,7 @@ def test_too_many_logs_in_one_second_start_nothing(portkey, tmp_path, small_expo
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("spelling", "status"), [("schema", "failed"), ("guide", "failure")])
-def test_a_failed_export_fails_the_task_and_a_cleared_task_repeats_that_part_only(portkey, tmp_path, mode, spelling, status):
+def test_a_failed_export_fails_the_task_and_a_cleared_task_repeats_only_it(portkey, tmp_path, mode, spelling, status):
     portkey.log_exports.settings(spelling=spelling, max_rows=100)
     portkey.add_logs(150, START, END)
     portkey.plan("log_exports", statuses="success")

@@ -60,6 +60,7 @@ def fill(mock_server: PortkeyMockServer, clock: Clock, night: datetime) -> None:
         mock_server.add_run(thread_id=thread_id, created_at=created_at, statuses=statuses, steps=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "asset"), [(7, True), (4, False)])
 def test_nights_and_a_clear(dag, tmp_path, monkeypatch, count, asset):
     task = dag.get_task("export_steps")

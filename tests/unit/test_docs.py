@@ -124,7 +124,8 @@ def test_every_class_on_a_page_exists(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_module_and_file_on_a_page_exists(page: Path) -> None:
     text = page.read_text()
-    for dotted in re.findall(r"`(?:airflow_provider_portkey\.)?((?:operators|sensors|transfers|triggers)\.\w+)\b", text):
+    dotted_name = r"`(?:airflow_provider_portkey\.)?((?:operators|sensors|transfers|triggers)\.\w+)\b"
+    for dotted in re.findall(dotted_name, text):
         assert (PACKAGE / dotted.replace(".", "/")).with_suffix(".py").exists(), dotted
     for file in re.findall(r"`((?:example_dags|benchmarks|tests|dev)/[\w/]+\.py)`", text):
         assert (ROOT / file).exists(), file

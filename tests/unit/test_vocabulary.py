@@ -32,7 +32,8 @@ RETIRED = {
     "scenario, timeline": r"\bof course\b|\bcourses?\b",
     "fix": r"\bcures?\b",
     "emitted": r"\btold\b",
-    "shared polling": r"\b(company|companies|taken along|roll[ _-]?call|parcels?)\b|\bin step\b|\bhand(ed|ing)?[ -]?over\b",
+    "shared polling": r"\b(company|companies|taken along|roll[ _-]?call|in step)\b",
+    "deliver, pass": r"\b(parcels?|hand(ed|ing)?[ -]?over)\b",
     "excluded": r"\bbulky\b",
 }
 #: Names of other software that hold a retired word: options of pytest.
