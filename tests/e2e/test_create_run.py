@@ -1,4 +1,4 @@
-"""Runs that a task starts, on a real scheduler and triggerer: started once, with tool outputs, cancelled with the task."""
+"""Runs that a task starts, on a real scheduler and triggerer: once, with tool outputs, and cancelled with the task."""
 
 from __future__ import annotations
 

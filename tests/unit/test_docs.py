@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib
 import inspect
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ def read_tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
+SOURCE = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
 #: Module by class, for every class of the package.
 CLASSES = {
     node.name: ".".join(path.relative_to(ROOT).with_suffix("").parts)
@@ -131,22 +134,38 @@ def test_every_module_and_file_on_a_page_exists(page: Path) -> None:
         assert (ROOT / file).exists(), file
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_tables_of_arguments_name_parameters_that_exist(page: Path) -> None:
-    known = accepted_keywords(BaseSensorOperator)
+@pytest.fixture(scope="module")
+def defaults() -> dict[str, list[Any]]:
+    """The defaults of each parameter of Airflow's sensors and of this package's classes for DAG files."""
+    found: dict[str, list[Any]] = defaultdict(list)
+    classes: list[type] = [BaseSensorOperator]
     for name, module in CLASSES.items():
         if name.startswith("Portkey") and module.split(".")[1] in {"sensors", "operators", "transfers", "triggers"}:
-            try:
-                known |= accepted_keywords(getattr(importlib.import_module(module), name))
-            except AirflowOptionalProviderFeatureException:  # needs a newer Airflow
-                pytest.skip(f"{module} needs a newer Airflow")
-    named = {
-        name
-        for rows in _TABLE.findall(page.read_text())
-        for row in rows.splitlines()
-        for name in re.findall(r"`(\w+)`", row.split("|")[1])
+            classes.append(getattr(load(module), name))
+    for base in {base for cls in classes for base in cls.__mro__ if "__init__" in vars(base)}:
+        for name, parameter in inspect.signature(vars(base)["__init__"]).parameters.items():
+            found[name].append(parameter.default)
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_tables_of_arguments_are_those_of_the_code(page: Path, defaults: dict[str, list[Any]]) -> None:
+    for rows in _TABLE.findall(page.read_text()):
+        for row in rows.splitlines():
+            names, shown = (re.findall(r"`(.+?)`|\b(\d+)\b", cell) for cell in row.split("|")[1:3])
+            assert {name for name, _ in names} <= defaults.keys(), row
+            # A cell may have one default for several parameters, and words in place of a default.
+            for name, default in zip(names, shown * len(names) if len(shown) == 1 else shown, strict=False):
+                with contextlib.suppress(ValueError, SyntaxError):
+                    assert ast.literal_eval(default[0] or default[1]) in defaults[name[0]], row
+
+
+@pytest.mark.parametrize("code", [*blocks(""), *blocks("json")])
+def test_the_keys_of_a_block_are_in_the_code(code: str) -> None:
+    unknown = {
+        key for key in re.findall(r'"(\w+)": ', code) if not re.search(rf"['\"]{key}['\"]|\b{key}(=|: )", SOURCE)
     }
-    assert named <= known
+    assert not unknown
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
