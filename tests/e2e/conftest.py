@@ -1,4 +1,4 @@
-"""The whole path for real: mock server provider, Portkey's own gateway, Airflow with scheduler and triggerer."""
+"""The whole path for real: the mock server as provider, Portkey's own gateway, Airflow with scheduler and triggerer."""
 
 from __future__ import annotations
 

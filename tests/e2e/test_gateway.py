@@ -48,7 +48,7 @@ def test_the_connection_test_reports_a_missing_provider(connection, monkeypatch)
     monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(connection | {"extra": {}}))
     works, finding = PortkeyHook().test_connection()
     assert not works
-    assert "no such provider, or none is named" in finding
+    assert "no such provider, or the connection names none" in finding
 
 
 def test_an_error_of_the_provider_is_not_taken_for_one_of_portkey(hook, provider):

@@ -128,7 +128,7 @@ def test_bad_lines_never_reach_the_provider(mock_server, input_path, context):
     assert mock_server.requests == []
 
 
-def test_a_batch_that_fails_says_why(mock_server, input_path, context):
+def test_the_error_of_a_failed_batch_has_its_reason(mock_server, input_path, context):
     error = {"code": "token_limit_exceeded", "message": "Too many tokens are enqueued.", "line": None}
     mock_server.plan("batches", statuses=["validating", "failed"], advance="per_poll", errors=[error])
     with pytest.raises(PortkeyRemoteJobFailedError, match=r"token_limit_exceeded: Too many tokens are enqueued\."):

@@ -246,7 +246,7 @@ def test_too_many_logs_in_one_second_start_nothing(portkey, tmp_path, small_expo
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("spelling", "status"), [("schema", "failed"), ("guide", "failure")])
-def test_a_failed_export_fails_the_task_and_a_cleared_task_repeats_only_it(portkey, tmp_path, mode, spelling, status):
+def test_a_cleared_task_repeats_only_the_export_that_failed(portkey, tmp_path, mode, spelling, status):
     portkey.log_exports.settings(spelling=spelling, max_rows=100)
     portkey.add_logs(150, START, END)
     portkey.plan("log_exports", statuses="success")
