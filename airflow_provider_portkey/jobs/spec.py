@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
+from airflow_provider_portkey.client.paths import id_names
 from airflow_provider_portkey.exceptions import PortkeyRemoteJobFailedError
 
 #: The fields of a declaration that give statuses a meaning.
@@ -80,7 +80,7 @@ class JobSpec:
     @property
     def id_names(self) -> tuple[str, ...]:
         """Names of the ids that identify a job, in the order of the path."""
-        return tuple(re.findall(r"{(\w+)}", self.path))
+        return id_names(self.path)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the declaration as JSON values for ``JobSpec(**values)``, without ``failure_exception``."""

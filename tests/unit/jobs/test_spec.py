@@ -15,10 +15,17 @@ from airflow_provider_portkey.jobs.batch import BATCH
 from airflow_provider_portkey.jobs.fine_tuning import FINE_TUNING
 from airflow_provider_portkey.jobs.log_export import LOG_EXPORT
 from airflow_provider_portkey.jobs.response import RESPONSE
-from airflow_provider_portkey.jobs.run import RUN, RUNS
+from airflow_provider_portkey.jobs.run import RUN, RUN_GROUP
 from airflow_provider_portkey.jobs.spec import STATUS_SETS
 
-KINDS = {"run": RUN, "runs": RUNS, "response": RESPONSE, "batch": BATCH, "tuning": FINE_TUNING, "export": LOG_EXPORT}
+KINDS = {
+    "run": RUN,
+    "runs": RUN_GROUP,
+    "response": RESPONSE,
+    "batch": BATCH,
+    "tuning": FINE_TUNING,
+    "export": LOG_EXPORT,
+}
 
 
 def spec(**fields: Any) -> JobSpec:
