@@ -72,6 +72,10 @@ class JobSpec:
             expected = "a path that begins with '/' and has a {name} for the job's id"
             raise ValueError(f"Job {self.kind!r}: path={self.path!r} is not valid: expected {expected}.")
 
+    def __repr__(self) -> str:
+        """Return the same text in every process: Airflow compares the texts of a mapped task's arguments."""
+        return f"JobSpec({self.to_dict()})"
+
     @cached_property
     def terminal_statuses(self) -> Collection[str]:
         """Statuses that do not change any more: of success and of failure."""

@@ -73,8 +73,11 @@ class BasePortkeyListToXComOperator(BasePortkeyListOperator):
         self._check_limit()
 
     def _validate(self) -> None:
+        from airflow_provider_portkey.parameters import is_template
+
         super()._validate()
-        self._check_limit()
+        if not any(map(is_template, (self.limit, self.before, self.max_items))):
+            self._check_limit()
 
     def _check_limit(self) -> None:
         if self.before is not None and self.limit is None:
