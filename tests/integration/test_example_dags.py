@@ -45,6 +45,7 @@ def xcom(dag_run, task_id: str):
     return dag_run.get_task_instance(task_id).xcom_pull(task_ids=task_id)
 
 
+@pytest.mark.slow
 def test_gate_and_export(dags, mock_server, tmp_path):
     path = tmp_path / "steps.jsonl"
     dag_run = run(dags["portkey_gate_and_export"], path=str(path))
@@ -58,6 +59,7 @@ def test_gate_and_export(dags, mock_server, tmp_path):
     assert "instructions" not in waited
 
 
+@pytest.mark.slow
 def test_steps_to_xcom(dags, mock_server):
     dag_run = run(dags["portkey_steps_to_xcom"])
     assert len(xcom(dag_run, "get_steps")) == 7

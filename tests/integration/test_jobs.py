@@ -1,4 +1,4 @@
-"""Responses, fine-tuning jobs and a user's own kind of job on the mock server over HTTP."""
+"""Responses, fine-tuning jobs and a custom kind of job on the mock server over HTTP."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ FILE_BATCH = JobSpec(
 IDS = {"vector_store_id": "vs_1", "batch_id": "vsfb_1"}
 
 
-def test_a_users_own_kind_of_job_shows_its_progress(mock_server, caplog, capsys):
+def test_a_job_of_a_custom_kind_logs_its_progress(mock_server, caplog, capsys):
     mock_server.add_file_batch(**IDS, files=3, statuses=["in_progress", "in_progress", "completed"], advance="per_poll")
     with caplog.at_level("INFO"):
         done = PortkeyCustomJobSensor(task_id="wait", job_spec=FILE_BATCH, ids=IDS, poke_interval=0).execute({})
@@ -131,7 +131,7 @@ def test_a_users_own_kind_of_job_shows_its_progress(mock_server, caplog, capsys)
     assert "completed 3" in shown
 
 
-def test_a_users_own_kind_of_job_is_cancelled_on_a_kill(mock_server):
+def test_a_job_of_a_custom_kind_is_cancelled_on_a_kill(mock_server):
     mock_server.add_file_batch(**IDS, statuses="in_progress")
     PortkeyCustomJobSensor(task_id="wait", job_spec=FILE_BATCH, ids=IDS, cancel_on_kill=True).on_kill()
     assert mock_server.requests[-1].path == "/v1/vector_stores/vs_1/file_batches/vsfb_1/cancel"

@@ -101,7 +101,7 @@ def tasks(folder: Path) -> dict[str, dict[str, Any]]:
 
 def task_classes() -> dict[str, type[BaseOperator]]:
     info = get_provider_info()
-    names = [name for room in ("sensors", "operators") for entry in info[room] for name in entry["python-modules"]]
+    names = [name for kind in ("sensors", "operators") for entry in info[kind] for name in entry["python-modules"]]
     modules = [importlib.import_module(name) for name in (*names, *(one["python-module"] for one in info["transfers"]))]
     return {
         name: value

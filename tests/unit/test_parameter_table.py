@@ -1,4 +1,8 @@
-"""docs/parameters.md is written from the code: ``python3 -m dev test tests/unit/test_parameter_table.py --update-docs``."""
+"""
+docs/parameters.md is written from the code.
+
+``python3 -m dev test tests/unit/test_parameter_table.py --update-docs`` writes the page.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +20,8 @@ from airflow_provider_portkey.get_provider_info import get_provider_info
 DOCS = Path(__file__).parents[2] / "docs" / "parameters.md"
 HEAD = """# Parameters
 
-Every parameter of every public class: one name, one meaning. The page is written from the code, and a test compares the two.
-"Templated" is what Airflow renders before the task runs. The parameters of Airflow's own operators and sensors come on top.
+Every parameter of every public class: one name, one meaning. A test compares this page with the code. Airflow renders
+templated parameters before the task runs. Parameters of Airflow's own operators and sensors are not listed.
 
 | parameter | default | templated | classes |
 |---|---|---|---|
