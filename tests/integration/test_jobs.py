@@ -10,7 +10,7 @@ import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_portkey.exceptions import PortkeyRemoteJobFailedError, PortkeyXComTooLargeError
-from airflow_provider_portkey.jobs.spec import JobSpec
+from airflow_provider_portkey.jobs import FINE_TUNING_CHECKPOINTS, FINE_TUNING_EVENTS, JobSpec
 from airflow_provider_portkey.operators.response import PortkeyCreateResponseOperator, PortkeyResponseItemsOperator
 from airflow_provider_portkey.sensors.job import (
     PortkeyCustomJobSensor,
@@ -18,11 +18,8 @@ from airflow_provider_portkey.sensors.job import (
     PortkeyResponseSensor,
 )
 from airflow_provider_portkey.testing import PortkeyMockServer
-from airflow_provider_portkey.transfers.fine_tuning_to_object_storage import (
-    PortkeyFineTuningCheckpointsToObjectStorageOperator,
-    PortkeyFineTuningEventsToObjectStorageOperator,
-)
-from airflow_provider_portkey.transfers.response_items_to_object_storage import (
+from airflow_provider_portkey.transfers.lists_to_object_storage import (
+    PortkeyListToObjectStorageOperator,
     PortkeyResponseItemsToObjectStorageOperator,
 )
 
@@ -102,15 +99,15 @@ def test_a_fine_tuning_job_with_its_events_and_checkpoints(mock_server, tmp_path
     mock_server.add_fine_tuning_job(job_id="ftjob_1", statuses=statuses, advance="per_poll", events=230, checkpoints=4)
     done = PortkeyFineTuningJobSensor(task_id="wait", fine_tuning_job_id="ftjob_1", poke_interval=0).execute({})
     assert done["status"] == "succeeded"
-    for operator, rows in (
-        (PortkeyFineTuningEventsToObjectStorageOperator, 230),
-        (PortkeyFineTuningCheckpointsToObjectStorageOperator, 4),
-    ):
-        path = tmp_path / f"{operator.__name__}.jsonl"
-        manifest = operator(task_id="keep", fine_tuning_job_id="ftjob_1", path=str(path)).execute({})
-        ids = [json.loads(line)["id"] for line in path.read_text().splitlines()]
-        assert len(ids) == len(set(ids)) == manifest["rows"] == rows
-        assert manifest["fine_tuning_job_status"] == "succeeded"
+    for list_spec, rows in ((FINE_TUNING_EVENTS, 230), (FINE_TUNING_CHECKPOINTS, 4)):
+        path = tmp_path / list_spec.kind
+        ids = {"fine_tuning_job_id": "ftjob_1"}
+        manifest = PortkeyListToObjectStorageOperator(
+            task_id="keep", list_spec=list_spec, ids=ids, path=str(path)
+        ).execute({})
+        found = [json.loads(line)["id"] for line in path.read_text().splitlines()]
+        assert len(found) == len(set(found)) == manifest["rows"] == rows
+        assert (manifest["list"], manifest["ids"]) == (list_spec.kind, ids)
 
 
 FILE_BATCH = JobSpec(

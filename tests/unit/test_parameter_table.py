@@ -30,13 +30,18 @@ templated parameters before the task runs. Parameters of Airflow's own operators
 DIFFERENCES = {
     "assistant_id": "a filter of an event trigger, which is not rendered",
     "cancel_on_kill": "on where the task itself submits the job",
+    "ids": "a list may have no id in its path",
     "input_path": "optional where the provider has the batch's own input file",
     "max_consecutive_failures": "a trigger is not rendered",
     "metadata": "a filter of an event trigger, which is not rendered",
     "model": "optional where an assistant has one of its own",
+    "order": "a list may have an order of its own",
     "portkey_conn_id": "a trigger is not rendered",
     "thread_id": "optional where a run may create its thread; a trigger is not rendered",
+    "statuses": "a filter of an event trigger, which is not rendered",
     "wait_for_completion": "cancelling takes effect at once, creating takes a while",
+    "window_end": "optional where the window is a filter",
+    "window_start": "optional where the window is a filter",
 }
 
 

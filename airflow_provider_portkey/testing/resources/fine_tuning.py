@@ -48,6 +48,7 @@ class FineTuningJobs(JobResource[FineTuningJob]):
     path = "/fine_tuning/jobs/{job_id}"
     id_prefix = "ftjob"
     default_statuses = "succeeded"
+    list_parameters = ("limit", "after")
     not_cancellable = frozenset({"succeeded", "failed", "cancelled"})
 
     def prepare(self, job: FineTuningJob) -> None:
