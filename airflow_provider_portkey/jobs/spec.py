@@ -103,14 +103,19 @@ class JobSpec:
 
     def error_message(self, job: Mapping[str, Any]) -> str:
         """Return the job's own error as one line, or an empty string."""
-        return next((message for name in self.error_fields if (message := _message(job.get(name)))), "")
+        from airflow_provider_portkey.client.redaction import escape_unprintable
+
+        return escape_unprintable(next(filter(None, (_message(job.get(name)) for name in self.error_fields)), ""))
 
     def progress(self, job: Mapping[str, Any]) -> str:
         """Return the job's counts: ``completed 120, failed 3, total 200``; without counts an empty string."""
         counts = job.get(self.progress_field) if self.progress_field else None
         if not isinstance(counts, Mapping):
             return ""
-        return ", ".join(f"{name} {counts[name]}" for name in sorted(counts) if isinstance(counts[name], int))
+        from airflow_provider_portkey.client.redaction import escape_unprintable
+
+        shown = ", ".join(f"{name} {counts[name]}" for name in sorted(counts) if isinstance(counts[name], int))
+        return escape_unprintable(shown)
 
 
 def _message(error: Any) -> str:
