@@ -161,7 +161,7 @@ def _number(value: Any, kind: type[int] | type[float], *, optional: bool) -> Any
 
 
 def _rendered_none(value: Any) -> Any:
-    return None if value in ("None", "") else value
+    return None if value == "None" else value
 
 
 def _bounds(minimum: float, maximum: float | None) -> str:

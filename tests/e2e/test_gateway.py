@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from airflow_provider_portkey.exceptions import PortkeyAuthenticationError, PortkeyNotFoundError, PortkeyRedirected
+from airflow_provider_portkey.exceptions import PortkeyAuthenticationError, PortkeyNotFoundError, PortkeyRedirectedError
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
 
 
@@ -67,7 +67,7 @@ def test_asks_again_when_it_is_told_to(hook, provider, form, monkeypatch, caplog
 
 def test_no_redirect_is_followed(hook, provider):
     provider.fault(status=302, headers={"Location": f"{provider.url}/stolen"}, times=None, path="*/run_redirect")
-    with pytest.raises((PortkeyRedirected, PortkeyNotFoundError)):
+    with pytest.raises((PortkeyRedirectedError, PortkeyNotFoundError)):
         hook.get_run("thread_long", "run_redirect")
 
 
