@@ -14,6 +14,7 @@ RESPONSE = JobSpec(
     excluded_fields={"instructions", "tools", "input", "output"},
     create_path="/responses",
     cancel_path="/responses/{response_id}/cancel",
+    cancel_body={},  # the open-source gateway answers 500 without one
 )
 
 #: The columns of a table of response items: ``"text"`` or ``"json"``.

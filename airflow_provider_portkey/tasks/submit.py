@@ -281,6 +281,8 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
                 self._open_submission = None
                 kept = {name: value for name, value in task_state.read().items() if name != "idempotency_key"}
                 task_state.write(kept)
+            elif self._cancel_late:
+                self.on_kill()  # the job may show by now
             raise
         ids = self._ids_of(job)
         self._remember(task_state, ids)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -92,21 +92,29 @@ class World:
     fault: str = "ok"
     #: Steps until the process is hit, and how.
     steps_left: int | None = None
-    hit: Any = None
-    hits: int = 0
+    hit: Callable[[], None] | None = None
+    #: Whether the last process was hit.
+    trapped: bool = False
     #: Whether the process is in the signal handler.
     in_handler: bool = False
     #: Whether a submission had no clear outcome.
     ambiguous: bool = False
 
+    def set_trap(self, step: int, hit: Callable[[], None]) -> None:
+        """Have the next process hit at one of its steps."""
+        self.steps_left, self.hit, self.trapped = step, hit, False
+
+    def end_process(self) -> None:
+        self.hit, self.in_handler = None, False
+
     def step(self) -> None:
         """Pass a point at which the process may be hit."""
-        if self.steps_left is not None and not self.in_handler:
-            self.steps_left -= 1
-            if self.steps_left < 0:
-                self.steps_left = None
-                self.hits += 1
-                self.hit()
+        if self.hit is None or self.steps_left is None or self.in_handler:
+            return
+        self.steps_left -= 1
+        if self.steps_left < 0:
+            hit, self.hit, self.trapped = self.hit, None, True
+            hit()
 
     @property
     def active(self) -> list[Job]:
@@ -115,7 +123,9 @@ class World:
     @property
     def wanted(self) -> list[Job]:
         """The jobs beside which no other may be paid for: active ones, and results that no user has cleared."""
-        return [job for job in self.jobs if job.status == ACTIVE or (job.status, job.clears) == (COMPLETED, self.clears)]
+        return [
+            job for job in self.jobs if job.status == ACTIVE or (job.status, job.clears) == (COMPLETED, self.clears)
+        ]
 
     @property
     def is_open(self) -> bool:

@@ -1,4 +1,4 @@
-"""A task pays for one job and loses none, whatever breaks when: real operators, a lagging Portkey, a surviving state."""
+"""A task pays for one job and loses none, whatever breaks when: real operators, a lagging Portkey, lasting state."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from airflow_provider_portkey.exceptions import PortkeyError, PortkeySubmissionU
 from airflow_provider_portkey.operators.batch import PortkeyCreateBatchOperator
 from airflow_provider_portkey.operators.response import PortkeyCreateResponseOperator
 from airflow_provider_portkey.operators.run import PortkeyCreateRunOperator
-from airflow_provider_portkey.tasks.idempotency import BEFORE_SUBMISSION
 from airflow_provider_portkey.tasks.submit import BasePortkeySubmitOperator
 from tests.property.portkey import ACTIVE, COMPLETED, FAILED, FAULTS, Killed, World
 
@@ -28,10 +27,12 @@ SEARCHABLE = ("run", "batch")
 KINDS = (*SEARCHABLE, "run with its thread", "response")
 #: Modules whose time is the world's.
 TIMED = ("tasks.wait", "tasks.idempotency", "operators.run", "batch.staging")
-#: The longest lag that the stated patience covers.
-PATIENCE = BEFORE_SUBMISSION.interval * (BEFORE_SUBMISSION.attempts - 1)
-#: More steps than any try has.
-MAX_STEPS = 25
+#: The longest lags that the stated patience covers: before a submission, and while the task is killed.
+PATIENCE, KILL_PATIENCE = 15.0, 2.0
+MODES = st.sampled_from(["no wait", "deferred", "reschedule"])
+LAGS = st.sampled_from([0.0, KILL_PATIENCE, PATIENCE])
+#: The step at which a process is hit; a try has about ten.
+STEPS = st.integers(0, 12)
 
 
 class SubmissionMachine(RuleBasedStateMachine):
@@ -57,70 +58,72 @@ class SubmissionMachine(RuleBasedStateMachine):
         thread: dict[str, Any] = {"thread_id": "thread_1"} if self.kind == "run" else {"thread": {}}
         return PortkeyCreateRunOperator(assistant_id="asst", **thread, **how)
 
-    def run_process(self, operator: BasePortkeySubmitOperator) -> None:
-        """Run one process of the task."""
-        try:
-            operator.execute(self.world.context())
-        except (AirflowRescheduleException, TaskDeferred):
-            return  # the wait continues without the process
-        self.succeeded = True
-
-    def hit_by(self, operator: BasePortkeySubmitOperator, how: str) -> Any:
-        def crash() -> None:
-            raise Killed
-
-        def kill() -> None:
-            self.world.in_handler = True
-            try:
-                operator.on_kill()
-            finally:
-                self.world.in_handler = False
-            if how == "kill, Airflow 2":
-                raise Killed
-
-        return crash if how == "crash" else kill
-
-    @precondition(lambda self: not self.succeeded)
-    @rule(
-        mode=st.sampled_from(["no wait", "deferred", "reschedule"]),
-        fault=st.sampled_from(sorted(FAULTS)),
-        how=st.sampled_from(["nothing", "crash", "kill, Airflow 2", "kill, Airflow 3"]),
-        step=st.integers(0, MAX_STEPS),
-        lag=st.sampled_from([0.0, 1.5, PATIENCE]),
-        new_try=st.booleans(),
-        resubmit=st.booleans(),
-    )
-    def attempt(self, mode: str, fault: str, how: str, step: int, lag: float, new_try: bool, resubmit: bool) -> None:
-        """Run a process of the task, which something may hit at any step."""
+    def run_process(self, operator: BasePortkeySubmitOperator, fault: str, lag: float, new_try: bool) -> None:
         world = self.world
-        # A person who sets it has looked into Portkey's logs.
-        resubmit = resubmit and self.kind not in SEARCHABLE and not world.wanted
-        operator = self.operator(mode, resubmit_unknown=resubmit)
-        world.tries += new_try
         world.fault, world.lag = fault, lag
-        world.steps_left = None if how == "nothing" else step
-        world.hits = 0
-        world.hit = self.hit_by(operator, how)
+        world.tries += new_try
         try:
-            self.run_process(operator)
+            operator.execute(world.context())
+            self.succeeded = True
+        except (AirflowRescheduleException, TaskDeferred):
+            pass  # the wait continues without the process
         except Killed:
             world.ambiguous = world.ambiguous or world.is_open
         except PortkeySubmissionUnknownError:
             assert self.kind not in SEARCHABLE, "a job that can be searched for is never unknown"
             assert world.ambiguous, "nothing was unclear"
         except PortkeyError:
-            pass
+            pass  # Airflow may try again
         finally:
-            world.fault, world.steps_left = "ok", None
-        if how.startswith("kill") and world.hits:
+            world.fault = "ok"
+            world.end_process()
+
+    @precondition(lambda self: not self.succeeded)
+    @rule(mode=MODES, fault=st.sampled_from(sorted(FAULTS)), lag=LAGS, new_try=st.booleans(), resubmit=st.booleans())
+    def attempt(self, mode: str, fault: str, lag: float, new_try: bool, resubmit: bool) -> None:
+        """Run a process of the task."""
+        # A person who sets it has looked into Portkey's logs.
+        resubmit = resubmit and self.kind not in SEARCHABLE and not self.world.wanted
+        self.run_process(self.operator(mode, resubmit_unknown=resubmit), fault, lag, new_try)
+
+    @precondition(lambda self: not self.succeeded)
+    @rule(mode=MODES, fault=st.sampled_from(sorted(FAULTS)), lag=LAGS, new_try=st.booleans(), step=STEPS)
+    def crash(self, mode: str, fault: str, lag: float, new_try: bool, step: int) -> None:
+        """Run a process of the task, which is gone at a step."""
+
+        def hit() -> None:
+            raise Killed
+
+        self.world.set_trap(step, hit)
+        self.run_process(self.operator(mode), fault, lag, new_try)
+
+    @precondition(lambda self: not self.succeeded)
+    @rule(mode=MODES, fault=st.sampled_from(sorted(FAULTS)), lag=LAGS, step=STEPS, continues=st.booleans())
+    def kill(self, mode: str, fault: str, lag: float, step: int, continues: bool) -> None:
+        """Run a process of the task that Airflow kills at a step: as Airflow 3 does, the process continues."""
+        world, operator = self.world, self.operator(mode)
+
+        def hit() -> None:
+            self.killed_at = world.clock.now
+            world.in_handler = True
+            operator.on_kill()
+            world.in_handler = False
+            if not continues:
+                raise Killed
+
+        world.set_trap(step, hit)
+        self.run_process(operator, fault, lag, new_try=False)
+        if world.trapped:
             self.succeeded = False
-            self.check_kill(operator, continued=how == "kill, Airflow 3")
+            self.check_kill(operator, continued=continues)
 
     def check_kill(self, operator: BasePortkeySubmitOperator, *, continued: bool) -> None:
         """After a kill a job is cancelled, unless nobody could have known of it."""
         world = self.world
         for job in world.active:
-            hidden = job.visible_at > world.clock.now or (self.kind not in SEARCHABLE and world.ambiguous)
+            hidden = job.visible_at > self.killed_at + KILL_PATIENCE or (
+                self.kind not in SEARCHABLE and world.ambiguous
+            )
             ignorant = not continued and not operator._submitted and not operator._open_submission
             assert hidden or ignorant, f"the task was killed, and {job} still runs"
 
@@ -176,7 +179,9 @@ def test_a_task_pays_for_one_job_and_loses_none(
         monkeypatch.setattr(
             PortkeyClient, name, lambda self, *args, _name=name, **more: getattr(PATCHED.world, _name)(*args, **more)
         )
-    clock = SimpleNamespace(time=lambda: PATCHED.world.clock.now, sleep=lambda s: PATCHED.world.clock.sleep(s))
+    clock = SimpleNamespace(
+        time=lambda: PATCHED.world.clock.now, sleep=lambda seconds: PATCHED.world.clock.sleep(seconds)
+    )
     for module in TIMED:
         monkeypatch.setattr(f"airflow_provider_portkey.{module}.time", clock)
     line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {}}
@@ -186,10 +191,10 @@ def test_a_task_pays_for_one_job_and_loses_none(
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=int(__import__("os").environ.get("EXAMPLES", 60)),
+            max_examples=80,
             stateful_step_count=12,
             deadline=None,
-            derandomize="EXAMPLES" not in __import__("os").environ,
+            derandomize=True,
             suppress_health_check=list(HealthCheck),
         ),
     )
