@@ -35,6 +35,20 @@ FAULTS: dict[str, tuple[bool, Exception | None]] = {
 AMBIGUOUS = {name for name in FAULTS if "lost" in name or "effect" in name}
 
 
+#: Where a process may be hit.
+STEPS = (
+    "state read",
+    "state to be written",
+    "state written",
+    "GET to be sent",
+    "GET received",
+    "POST to be sent",
+    "POST received",
+    "upload to be sent",
+    "upload received",
+)
+
+
 class Killed(BaseException):
     """The process is gone; no ``except Exception`` sees it."""
 
@@ -72,15 +86,16 @@ class Job:
 
 
 @dataclass
-class World:
+class Simulation:
     """
     Portkey, Airflow's task state store and the processes of one task.
 
     :param kind: Of the jobs.
+    :param clock: The time of all of them.
     """
 
     kind: str
-    clock: Clock = field(default_factory=Clock)
+    clock: Clock
     jobs: list[Job] = field(default_factory=list)
     files: list[dict[str, Any]] = field(default_factory=list)
     state: dict[str, str] = field(default_factory=dict)
@@ -90,8 +105,9 @@ class World:
     lag: float = 0.0
     #: Of the next POST that creates a job.
     fault: str = "ok"
-    #: Steps until the process is hit, and how.
-    steps_left: int | None = None
+    #: The step at which the process is hit, how often the step passes before, and how the process is hit.
+    at: str = ""
+    passes: int = 0
     hit: Callable[[], None] | None = None
     #: Whether the last process was hit.
     trapped: bool = False
@@ -100,19 +116,19 @@ class World:
     #: Whether a submission had no clear outcome.
     ambiguous: bool = False
 
-    def set_trap(self, step: int, hit: Callable[[], None]) -> None:
+    def set_trap(self, at: str, passes: int, hit: Callable[[], None]) -> None:
         """Have the next process hit at one of its steps."""
-        self.steps_left, self.hit, self.trapped = step, hit, False
+        self.at, self.passes, self.hit = at, passes, hit
 
     def end_process(self) -> None:
-        self.hit, self.in_handler = None, False
+        self.hit, self.in_handler, self.trapped = None, False, False
 
-    def step(self) -> None:
+    def step(self, name: str) -> None:
         """Pass a point at which the process may be hit."""
-        if self.hit is None or self.steps_left is None or self.in_handler:
+        if self.hit is None or name != self.at or self.in_handler:
             return
-        self.steps_left -= 1
-        if self.steps_left < 0:
+        self.passes -= 1
+        if self.passes < 0:
             hit, self.hit, self.trapped = self.hit, None, True
             hit()
 
@@ -136,17 +152,17 @@ class World:
 
     def get_state(self, key: str) -> Any:
         assert not self.in_handler, "a signal handler used Airflow's API"
-        self.step()
+        self.step("state read")
         return json.loads(self.state[key]) if key in self.state else None
 
     def set_state(self, key: str, value: Any) -> None:
         assert not self.in_handler, "a signal handler used Airflow's API"
-        self.step()
+        self.step("state to be written")
         self.state[key] = json.dumps(value)
         for job in self.jobs:
             if job.id in (value.get("ids") or {}).values():
                 job.clears = self.clears
-        self.step()
+        self.step("state written")
 
     def context(self) -> Any:
         numbers = {"try_number": self.tries, "max_tries": 2 + self.clears}
@@ -157,9 +173,9 @@ class World:
     # Portkey.
 
     def get(self, path: str, ids: Mapping[str, str], query: Any = None, *, max_retries: int | None = None) -> Any:
-        self.step()
+        self.step("GET to be sent")
         response = self._get(path, ids)
-        self.step()
+        self.step("GET received")
         return response
 
     def _get(self, path: str, ids: Mapping[str, str]) -> Any:
@@ -176,7 +192,8 @@ class World:
         raise PortkeyNotFoundError("gone", status_code=404)
 
     def post(self, path: str, ids: Mapping[str, str], body: Any = None) -> Any:
-        self.step()
+        assert not self.trapped or path.endswith("/cancel"), "a killed task submitted a job"
+        self.step("POST to be sent")
         if path.endswith("/cancel"):
             job = next(job for job in self.jobs if job.id == list(ids.values())[-1])
             job.status = CANCELLED if job.status == ACTIVE else job.status
@@ -185,7 +202,7 @@ class World:
         self.fault = "ok"
         self.ambiguous = self.ambiguous or fault in AMBIGUOUS
         job = self._create(ids, body) if effect else None
-        self.step()
+        self.step("POST received")
         if error:
             raise error
         assert job is not None
@@ -202,8 +219,8 @@ class World:
         return job
 
     def upload(self, path: str, ids: Any, file: Any, *, filename: str, fields: Any = None) -> Any:
-        self.step()
+        self.step("upload to be sent")
         content = file.seek(0) or file.read()
         self.files.append({"id": f"file_{len(self.files) + 1}", "filename": filename, "bytes": len(content)})
-        self.step()
+        self.step("upload received")
         return self.files[-1]
