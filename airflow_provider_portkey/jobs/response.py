@@ -14,7 +14,7 @@ RESPONSE = JobSpec(
     excluded_fields={"instructions", "tools", "input", "output"},
     create_path="/responses",
     cancel_path="/responses/{response_id}/cancel",
-    cancel_body={},  # the open-source gateway answers 500 without one
+    cancel_body={},  # the gateway's route for this call reads JSON
 )
 
 #: The columns of a table of response items: ``"text"`` or ``"json"``.
