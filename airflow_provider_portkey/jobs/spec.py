@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
+from airflow_provider_portkey.client.paths import id_names
 from airflow_provider_portkey.exceptions import PortkeyRemoteJobFailedError
 
 #: The fields of a declaration that give statuses a meaning.
@@ -74,6 +74,10 @@ class JobSpec:
             expected = "a path that begins with '/' and has a {name} for the job's id"
             raise ValueError(f"Job {self.kind!r}: path={self.path!r} is not valid: expected {expected}.")
 
+    def __repr__(self) -> str:
+        """Return the same text in every process: Airflow compares the texts of a mapped task's arguments."""
+        return f"JobSpec({self.to_dict()})"
+
     @cached_property
     def terminal_statuses(self) -> Collection[str]:
         """Statuses that do not change any more: of success and of failure."""
@@ -82,7 +86,7 @@ class JobSpec:
     @property
     def id_names(self) -> tuple[str, ...]:
         """Names of the ids that identify a job, in the order of the path."""
-        return tuple(re.findall(r"{(\w+)}", self.path))
+        return id_names(self.path)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the declaration as JSON values for ``JobSpec(**values)``, without ``failure_exception``."""
