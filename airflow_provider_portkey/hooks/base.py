@@ -149,7 +149,7 @@ class BasePortkeyHook(BaseHook):
         """
         if job.cancel_path is None:
             raise ValueError(f"A {job.kind} cannot be cancelled.")
-        return self._client.post(job.cancel_path, ids)
+        return self._client.post(job.cancel_path, ids, job.cancel_body)
 
     def list(
         self,

@@ -32,6 +32,7 @@ class JobSpec:
     :param progress_field: Field with counts that change while the job is active.
     :param create_path: Path that creates a job by POST.
     :param cancel_path: Path that cancels the job by POST, with ``{name}`` for each id.
+    :param cancel_body: JSON object that this POST sends, ``None`` for no body.
     :param metric: Airflow metric to which the used tokens are added when the status is terminal.
     :param failure_exception: Exception for a status in ``failure_statuses``.
     """
@@ -47,6 +48,7 @@ class JobSpec:
     progress_field: str | None = None
     create_path: str | None = None
     cancel_path: str | None = None
+    cancel_body: Mapping[str, Any] | None = None
     metric: str | None = None
     failure_exception: type[PortkeyRemoteJobFailedError] = PortkeyRemoteJobFailedError
 

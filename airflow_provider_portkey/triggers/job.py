@@ -105,7 +105,7 @@ class BasePortkeyTrigger(BaseTrigger):
         names += [f"{more} more"] if (more := len(to_cancel) - _MAX_NAMED) > 0 else []
         self.log.info("Cancelling %s, because the task was stopped.", ", ".join(names))
         async with asyncio.timeout(_CANCEL_TIMEOUT), open_portkey(self.portkey_conn_id, self.trace_id) as client:
-            calls = (client.post(self.job.cancel_path, ids) for ids in to_cancel)
+            calls = (client.post(self.job.cancel_path, ids, self.job.cancel_body) for ids in to_cancel)
             # A job that cannot be cancelled any more keeps none of the others.
             responses = await asyncio.gather(*calls, return_exceptions=True)
         for response in responses:

@@ -277,9 +277,10 @@ def break_off_at_the_submission(portkey, context, input_path, when):
 
 def test_the_list_is_read_only_as_far_back_as_the_batch_can_be(portkey, context, input_path):
     break_off_at_the_submission(portkey, context, input_path, "before")
-    read = []
+    lists = []
 
     def newest_first():
+        lists.append(read := [])
         for batch in [*others(300, age=60), *others(500, age=7200)]:
             read.append(batch)
             yield batch
@@ -287,7 +288,7 @@ def test_the_list_is_read_only_as_far_back_as_the_batch_can_be(portkey, context,
     portkey.list = newest_first
     operator(input_path).execute(context)
     assert len(portkey.batches) == 1
-    assert 300 < len(read) <= 400
+    assert [300 < len(read) <= 400 for read in lists] == [True] * 3
 
 
 def test_a_list_with_the_oldest_first_is_read_to_its_end(portkey, context, input_path):
