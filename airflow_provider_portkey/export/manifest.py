@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
+
+from airflow_provider_portkey.json_values import storable
 
 SCHEMA_VERSION = 1
 
@@ -21,7 +23,9 @@ def build_manifest(
     **parts: Any,
 ) -> dict[str, Any]:
     """
-    Return a manifest, finished now. ``RowWriter.summary()`` has the fields of a file.
+    Return a manifest, finished now, as Airflow's database can store it.
+
+    ``RowWriter.summary()`` has the fields of a file.
 
     :param uri: The file, or the folder of several files.
     :param bytes: The size as stored.
@@ -30,7 +34,7 @@ def build_manifest(
     :param parts: Fields that not every export has: ids and status of what was exported, ``first_id``, ``last_id``,
         ``pages``, ``usage``, counts.
     """
-    return {
+    manifest = {
         "uri": uri,
         "format": file_format,
         "compression": compression,
@@ -42,6 +46,7 @@ def build_manifest(
         "finished_at": timestamp_now(),
         "schema_version": SCHEMA_VERSION,
     }
+    return cast("dict[str, Any]", storable(manifest))
 
 
 class ExportStats:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_portkey.exceptions import PortkeyPaginationError, PortkeyRequestError
+from airflow_provider_portkey.json_values import storable
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.client.aio import AsyncPortkeyClient
@@ -62,13 +63,14 @@ class BasePortkeyTrigger(BaseTrigger):
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and the arguments that make this trigger again in another process."""
         cls = type(self)
-        return f"{cls.__module__}.{cls.__qualname__}", {
+        arguments = {
             **self._job_arguments(),
             "wait_state": self.wait_state,
             "portkey_conn_id": self.portkey_conn_id,
             "cancel_on_kill": self.cancel_on_kill,
             "trace_id": self.trace_id,
         }
+        return f"{cls.__module__}.{cls.__qualname__}", storable(arguments)
 
     def _job_arguments(self) -> dict[str, Any]:
         """Return the arguments that say which job."""
