@@ -25,10 +25,10 @@ _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|-?Infinity|NaN')
 
 
 def storable(value: Any) -> Any:
-    """
+    r"""
     Return a value of JSON as Airflow's database can store it; any other object is left as it is.
 
-    U+0000 and each half of a surrogate pair are replaced by their escapes (``\\u0000`` as six characters), so that the
+    U+0000 and each half of a surrogate pair are replaced by their escapes (``\u0000`` as six characters), so that the
     text stays readable; ``NaN``, ``Infinity`` and ``-Infinity`` by ``None``; what is nested deeper than
     :data:`MAX_DEPTH` by its JSON as a string, or by ``None`` where it is too deep for Python's own encoder.
     """
@@ -60,16 +60,20 @@ def _storable(value: Any, depth: int) -> Any:
         return _REFUSED.sub(_escape, value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, Mapping | list | tuple) and depth >= MAX_DEPTH:
-        try:
-            return strict_json(value)[0]
-        except RecursionError:
-            return None
+    if not isinstance(value, Mapping | list | tuple):
+        return value
+    if depth >= MAX_DEPTH:
+        return _as_text(value)
     if isinstance(value, Mapping):
         return {_storable(name, depth): _storable(entry, depth + 1) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_storable(entry, depth + 1) for entry in value]
-    return value
+    return [_storable(entry, depth + 1) for entry in value]
+
+
+def _as_text(value: Any) -> str | None:
+    try:
+        return strict_json(value)[0]
+    except RecursionError:
+        return None
 
 
 def _escape(found: re.Match[str]) -> str:

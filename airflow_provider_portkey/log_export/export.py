@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError, PortkeyRowsMismatchError
-from airflow_provider_portkey.export.atomic import file_path, refuse_existing
+from airflow_provider_portkey.export.atomic import check_destination, file_path
 from airflow_provider_portkey.export.formats import check_installed
 from airflow_provider_portkey.export.manifest import build_manifest
 from airflow_provider_portkey.export.window import read_window
@@ -84,7 +84,7 @@ class LogExportFile:
 
         :raises PortkeyDestinationExistsError: where the file exists and ``overwrite`` is off.
         """
-        refuse_existing(self._path, overwrite=self.overwrite)
+        check_destination(self._path, overwrite=self.overwrite)
         end = self.request.window.end
         if end.timestamp() > time.time() - _ARRIVAL:
             log.warning(

@@ -72,8 +72,9 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
 
         :raises PortkeyInvalidArgumentError: naming the parameter that is wrong.
         :raises PortkeyDestinationExistsError: where the file exists and ``overwrite`` is off.
+        :raises PortkeyPathError: where the file cannot be written.
         """
-        from airflow_provider_portkey.export.atomic import file_path, refuse_existing
+        from airflow_provider_portkey.export.atomic import check_destination, file_path
         from airflow_provider_portkey.export.formats import check_installed
         from airflow_provider_portkey.export.manifest import ExportStats, build_manifest
         from airflow_provider_portkey.export.writer import open_writer
@@ -81,7 +82,7 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
         self._begin(context)
         path = file_path(self.path, self.object_storage_conn_id)
         check_installed(self.file_format, self.compression)
-        refuse_existing(path, overwrite=self.overwrite)
+        check_destination(path, overwrite=self.overwrite)
         stats = ExportStats()
         about, rows = self.open_rows(stats)
         with open_writer(

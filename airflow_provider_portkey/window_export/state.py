@@ -72,7 +72,7 @@ class WindowState:
         self._writer = uuid.uuid4().hex
         owner = _owner(context.get("ti"))
         end = window.to_dict()["window_end"]
-        sweep(base / _FOLDER, prefix=_key(end))
+        sweep(base / _FOLDER, name=_key(end))
         record = self._read(end)
         if record is None:
             record = WindowRecord.create(window, window_by, owner, self._read)
