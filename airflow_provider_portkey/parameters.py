@@ -15,6 +15,7 @@ from airflow_provider_portkey.validation import Rule, boolean, one_of, real_numb
 #: The rule of each parameter. A parameter that is not here is checked where its value is used.
 PARAMETERS: Mapping[str, Rule] = {
     "compression": one_of("gzip", "zstd", optional=True),
+    "csv_formulas": one_of("keep", "escape"),
     "created_within": real_number(0, unit="seconds", above=True),
     "file_format": one_of("jsonl", "json", "csv", "parquet"),
     "include_input": boolean,

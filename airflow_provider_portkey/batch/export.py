@@ -54,6 +54,7 @@ class BatchExport:
     source: str
     file_format: str
     compression: str | None
+    csv_formulas: str
     overwrite: bool
 
     def __post_init__(self) -> None:
@@ -93,8 +94,10 @@ class BatchExport:
             for row in self._file_rows("error", batch):
                 if reconciler.add(row, error_file=True):
                     (errors or output).write(row)
+        summary = output.summary()
+        summary["non_finite_values"] += errors.non_finite_values if errors else 0
         return build_manifest(
-            **output.summary(),
+            **summary,
             started_at=started_at,
             error_uri=errors.uri if errors else None,
             error_rows=errors.rows if errors else None,
@@ -155,6 +158,7 @@ class BatchExport:
             columns=BATCH_OUTPUT_COLUMNS,
             file_format=self.file_format,
             compression=self.compression,
+            csv_formulas=self.csv_formulas,
             overwrite=self.overwrite,
         )
 

@@ -19,6 +19,7 @@ def build_manifest(
     rows: int,
     bytes: int,
     sha256: str,
+    non_finite_values: int,
     started_at: str,
     **parts: Any,
 ) -> dict[str, Any]:
@@ -30,6 +31,7 @@ def build_manifest(
     :param uri: The file, or the folder of several files.
     :param bytes: The size as stored.
     :param sha256: The hash of the stored bytes, in hexadecimal.
+    :param non_finite_values: Numbers that JSON does not have, and that were written as null.
     :param started_at: From :func:`timestamp_now`, when the export began.
     :param parts: Fields that not every export has: ids and status of what was exported, ``first_id``, ``last_id``,
         ``pages``, ``usage``, counts.
@@ -41,6 +43,7 @@ def build_manifest(
         "rows": rows,
         "bytes": bytes,
         "sha256": sha256,
+        "non_finite_values": non_finite_values,
         **parts,
         "started_at": started_at,
         "finished_at": timestamp_now(),

@@ -54,6 +54,7 @@ class LogExportFile:
     object_storage_conn_id: str | None
     file_format: str
     compression: str | None
+    csv_formulas: str
     overwrite: bool
     on_mismatch: str
     description: str
@@ -104,6 +105,7 @@ class LogExportFile:
             columns=self.columns,
             file_format=self.file_format,
             compression=self.compression,
+            csv_formulas=self.csv_formulas,
             overwrite=self.overwrite,
         ) as writer:
             joined = join_parts(session.plan, hook.iter_log_export, writer)

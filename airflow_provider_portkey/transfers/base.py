@@ -31,6 +31,9 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
         ``other_fields`` for all other fields (templated).
     :param compression: ``None``, ``"gzip"`` or ``"zstd"``; parquet compresses within the file, ``None`` is snappy
         (templated).
+    :param csv_formulas: For csv files that people open in a spreadsheet: ``"escape"`` puts an apostrophe before texts
+        that begin with ``=``, ``+``, ``-``, ``@``, tab or carriage return, which a spreadsheet would run as a formula;
+        ``"keep"`` writes every text as it is (templated).
     :param overwrite: Replace an existing file, rather than fail before the first request (templated).
     """
 
@@ -40,6 +43,7 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
         "path",
         "file_format",
         "compression",
+        "csv_formulas",
         "overwrite",
     )
     #: The path of the rows below the base URL, with ``{name}`` for an attribute: the input of the lineage.
@@ -55,6 +59,7 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
         object_storage_conn_id: str | None = None,
         file_format: str = "jsonl",
         compression: str | None = None,
+        csv_formulas: str = "keep",
         overwrite: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -64,6 +69,7 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
         self.object_storage_conn_id = object_storage_conn_id
         self.file_format = file_format
         self.compression = compression
+        self.csv_formulas = csv_formulas
         self.overwrite = overwrite
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -90,6 +96,7 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
             columns=self.columns(),
             file_format=self.file_format,
             compression=self.compression,
+            csv_formulas=self.csv_formulas,
             overwrite=self.overwrite,
         ) as writer:
             for row in rows:

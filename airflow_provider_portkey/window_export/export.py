@@ -78,6 +78,7 @@ class ExportRequest:
     object_storage_conn_id: str | None
     file_format: str
     compression: str | None
+    csv_formulas: str
     overwrite: bool
 
 
@@ -280,6 +281,7 @@ class ThreadWindowExport:
             columns=step_columns(self.request.include_messages),
             file_format=self.request.file_format,
             compression=self.request.compression,
+            csv_formulas=self.request.csv_formulas,
             skip_empty=True,
         ) as writer:
             for run, opened in runs:

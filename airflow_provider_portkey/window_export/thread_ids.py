@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
 from airflow_provider_portkey.export.jsonl import split_lines
 from airflow_provider_portkey.export.local_files import path_errors
+from airflow_provider_portkey.json_values import strict_json
 from airflow_provider_portkey.validation import validate_id
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class ThreadIndex:
 
     def set_entry(self, name: str, entry: Mapping[str, Any]) -> None:
         """Set the entry of a thread, under the name of its file."""
-        text = json.dumps(entry, sort_keys=True, ensure_ascii=False)
+        text, _ = strict_json(entry)
         self._database.execute("INSERT OR REPLACE INTO entries VALUES (?, ?)", (name, text))
 
     def has_entry(self, name: str) -> bool:
