@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 #: Seconds that Airflow's own time-out of a deferral comes after the trigger's deadline: the trigger's event says what
 #: the last poll saw, so it should win where the triggerer is alive.
 _BACKSTOP = 120.0
+_SKIPPED = "Skipped instead of failed"
 
 
 class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
@@ -140,6 +141,18 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
             job = self._conclude(context, event)
         self.log.info("%s", event["message"])
         return job
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Continue after a deferral. A skip keeps its reason, which Airflow's sensors replace by a sentence of theirs."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowSkipException as skipped:
+            reason = skipped.__cause__
+            if isinstance(reason, AirflowSkipException):
+                raise AirflowSkipException(*reason.args) from reason.__cause__
+            if reason is None or isinstance(reason, PortkeyError):
+                raise
+            raise AirflowSkipException(f"{_SKIPPED}: {reason}") from reason  # the trigger itself failed or timed out
 
     def on_kill(self) -> None:
         """Cancel the job, if that was requested, when the task is killed on the worker."""
@@ -251,5 +264,5 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
             yield
         except PortkeyError as error:
             if self.soft_fail or self.never_fail:
-                raise AirflowSkipException(f"Skipped instead of failed: {error}") from error
+                raise AirflowSkipException(f"{_SKIPPED}: {error}") from error
             raise

@@ -18,7 +18,8 @@ from airflow_provider_portkey.transfers.batch_output_to_object_storage import Po
 
 BASE = "https://portkey.test/v1"
 MANIFEST_KEYS = [
-    "uri", "format", "compression", "rows", "bytes", "sha256", "non_finite_values", "error_uri", "error_rows", "error_bytes", "error_sha256",
+    "uri", "format", "compression", "rows", "bytes", "sha256", "non_finite_values",
+    "error_uri", "error_rows", "error_bytes", "error_sha256",
     "batch_id", "batch_status", "requests", "succeeded", "failed", "missing", "duplicate", "unexpected", "usage",
     "started_at", "finished_at", "schema_version",
 ]  # fmt: skip

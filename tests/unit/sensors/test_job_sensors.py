@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import (
+    AirflowException,
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
@@ -18,6 +19,7 @@ from airflow_provider_portkey.client.paths import expand_path
 from airflow_provider_portkey.exceptions import (
     PortkeyActionRequiredError,
     PortkeyAuthenticationError,
+    PortkeyError,
     PortkeyInvalidArgumentError,
     PortkeyPollingGaveUpError,
     PortkeyRequestError,
@@ -242,8 +244,24 @@ FAILURES = {
 @pytest.mark.parametrize("choice", ["soft_fail", "never_fail"])
 def test_soft_fail_and_never_fail_skip_at_every_failure(kind, wait, portkey, failure, choice, early):
     portkey.script = [FAILURES[failure](kind)] if early else [active(kind), FAILURES[failure](kind)]
-    with pytest.raises(AirflowSkipException):
+    with pytest.raises(AirflowSkipException) as skipped:
         wait(kind, **{choice: True})
+    portkey.script = [FAILURES[failure](kind)] if early else [active(kind), FAILURES[failure](kind)]
+    with pytest.raises(PortkeyError) as raised:
+        wait(kind)
+    expected, shown = (
+        re.sub(r"after [\d.]+ s", "after some time", str(found)) for found in (raised.value, skipped.value)
+    )
+    assert shown == f"Skipped instead of failed: {expected}"
+
+
+@pytest.mark.parametrize("choice", [{"soft_fail": True}, {"never_fail": True}])
+def test_a_skip_after_the_trigger_itself_failed_has_the_reason_too(kind, task, choice):
+    one = task("deferred", kind.sensor, **kind.ids, **choice)._sensor()
+    with pytest.raises(AirflowException, match="the triggerer is gone") as raised:
+        one.resume_execution("__fail__", {"error": "the triggerer is gone"}, {})
+    # Before Airflow 3.1 never_fail ends with a poked sensor.
+    assert isinstance(raised.value, AirflowSkipException) or "never_fail" in choice
 
 
 @pytest.mark.parametrize("failure", FAILURES)

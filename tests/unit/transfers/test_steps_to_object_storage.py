@@ -24,7 +24,8 @@ from airflow_provider_portkey.transfers.steps_to_object_storage import PortkeyRu
 BASE = "https://portkey.test/v1"
 RUN = "/threads/thread_1/runs/run_1"
 MANIFEST_KEYS = [
-    "uri", "format", "compression", "rows", "bytes", "sha256", "non_finite_values", "thread_id", "run_id", "run_status", "first_id",
+    "uri", "format", "compression", "rows", "bytes", "sha256", "non_finite_values",
+    "thread_id", "run_id", "run_status", "first_id",
     "last_id", "pages", "usage", "started_at", "finished_at", "schema_version",
 ]  # fmt: skip
 USAGE = {"prompt_tokens": 123, "completion_tokens": 456, "total_tokens": 579}
