@@ -124,9 +124,10 @@ def check_folder(folder: Path) -> None:
     :raises OSError: where they cannot.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with part_file(folder / "probe") as (descriptor, _):
-        os.write(descriptor, bytes(_PROBE_BYTES))
-        os.fsync(descriptor)
+    with part_file(folder / "probe") as (file, _):
+        file.write(bytes(_PROBE_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextmanager
@@ -159,12 +160,11 @@ def _local_stream(path: ObjectStoragePath, check: Callable[[], None]) -> Iterato
     with ExitStack() as opened:
         with path_errors(path):
             final.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, part = opened.enter_context(part_file(final))
-        file = os.fdopen(descriptor, "wb", closefd=False)
+            file, part = opened.enter_context(part_file(final))
         yield file
         with path_errors(path):
-            file.close()
-            os.fsync(descriptor)
+            file.flush()
+            os.fsync(file.fileno())
         check()
         with path_errors(path):
             os.replace(part, final)

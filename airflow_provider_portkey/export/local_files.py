@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from airflow_provider_portkey.exceptions import PortkeyPathError
 
@@ -48,7 +49,7 @@ def path_errors(path: object, verb: str = "written") -> Iterator[None]:
 
 
 @contextmanager
-def part_file(final: Path, mode: int = 0o666) -> Iterator[tuple[int, Path]]:
+def part_file(final: Path, mode: int = 0o666) -> Iterator[tuple[IO[bytes], Path]]:
     """
     Create a hidden temporary file beside a file to be, and remove it after the block unless it was renamed.
 
@@ -56,7 +57,7 @@ def part_file(final: Path, mode: int = 0o666) -> Iterator[tuple[int, Path]]:
 
     :param final: The file to be.
     :param mode: As of ``os.open``: the process's umask applies, and stays as it is.
-    :return: The descriptor, which the block may close, and the path.
+    :return: The file, open for writing, and its path.
     """
     while True:
         part = final.parent / f"{_part_prefix(final.name)}{uuid.uuid4().hex[:8]}{_SUFFIX}"
@@ -66,11 +67,13 @@ def part_file(final: Path, mode: int = 0o666) -> Iterator[tuple[int, Path]]:
         if os.fstat(descriptor).st_nlink:  # otherwise removed as a leftover before it was locked
             break
         os.close(descriptor)
+    file = os.fdopen(descriptor, "wb")
     try:
-        yield descriptor, part
+        yield file, part
     finally:
+        # Also after an error: what is still buffered would be flushed later, into whatever has the descriptor then.
         with suppress(OSError):
-            os.close(descriptor)
+            file.close()
         with suppress(FileNotFoundError):
             os.unlink(part)
 

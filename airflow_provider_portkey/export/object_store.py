@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -100,9 +99,13 @@ class _CommittedStream:
 @contextmanager
 def _uploaded(path: ObjectStoragePath, check: Callable[[], None]) -> Iterator[IO[bytes]]:
     """Open a temporary file of this machine, which is uploaded in one operation."""
-    with part_file(Path(tempfile.gettempdir()) / path.name, 0o600) as (descriptor, part):
-        with os.fdopen(descriptor, "wb", closefd=False) as file:
-            yield file
+    copy = Path(tempfile.gettempdir()) / path.name
+    with ExitStack() as opened:
+        with path_errors(copy):
+            file, part = opened.enter_context(part_file(copy, 0o600))
+        yield file
+        with path_errors(copy):
+            file.flush()
         check()
         size = part.stat().st_size
         with path_errors(path):

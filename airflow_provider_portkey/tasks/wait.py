@@ -11,6 +11,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import (
+    AirflowSensorTimeout,
     AirflowSkipException,
     BaseSensorOperator,
     PokeReturnValue,
@@ -99,7 +100,10 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
         with self._skipping():
             self._begin(context)
             self._poller = self._start(context)
-        return self._poll_or_defer(context) if self.deferrable else super().execute(context)
+        if self.deferrable:
+            return self._poll_or_defer(context)
+        with self._skipping():
+            return super().execute(context)
 
     def _poll_or_defer(self, context: Context) -> Any:  # noqa: RET503 - defer() does not return
         """Return the job where it has finished, and continue to wait on the triggerer otherwise."""
@@ -262,7 +266,7 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
         """Skip for ``soft_fail`` and ``never_fail`` here: Airflow's own rules for them differ between the modes."""
         try:
             yield
-        except PortkeyError as error:
+        except (PortkeyError, AirflowSensorTimeout) as error:
             if self.soft_fail or self.never_fail:
                 raise AirflowSkipException(f"{_SKIPPED}: {error}") from error
             raise

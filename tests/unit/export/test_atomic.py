@@ -289,7 +289,7 @@ def test_a_place_that_takes_nothing_is_noticed(tmp_path: Path, monkeypatch: pyte
     def refuse(*_: Any) -> int:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("os.write" if number == errno.ENOSPC else "os.open", refuse)
+    monkeypatch.setattr("os.fsync" if number == errno.ENOSPC else "os.open", refuse)
 
     with pytest.raises(PortkeyPathError, match=os.strerror(number)):
         check(tmp_path / "steps.jsonl")

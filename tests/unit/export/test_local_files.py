@@ -15,11 +15,11 @@ from airflow_provider_portkey.export.local_files import part_file, path_errors, 
 
 #: Writes to a file until the file's limit, or until it is killed.
 WRITER = """
-import os, sys, time
+import sys, time
 from pathlib import Path
 from airflow_provider_portkey.export.local_files import part_file
-with part_file(Path(sys.argv[1])) as (descriptor, part):
-    os.write(descriptor, b"half")
+with part_file(Path(sys.argv[1])) as (file, part):
+    file.write(b"half")
     print(part.name, flush=True)
     time.sleep(600)
 """
@@ -81,10 +81,28 @@ def test_a_part_that_was_removed_before_it_was_locked_is_made_again(
 
     monkeypatch.setattr("fcntl.flock", remove_first)
 
-    with part_file(tmp_path / "a") as (descriptor, part):
+    with part_file(tmp_path / "a") as (file, part):
         assert part.exists()
-        assert os.fstat(descriptor).st_nlink == 1
+        assert os.fstat(file.fileno()).st_nlink == 1
     assert left == [0]
+    assert names(tmp_path) == []
+
+
+def test_what_an_error_left_in_a_buffer_reaches_no_other_file(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), part_file(tmp_path / "a") as (file, _):
+        file.write(b"half")
+        raise RuntimeError
+
+    assert file.closed
+    assert names(tmp_path) == []
+
+
+def test_an_error_of_closing_hides_no_other(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), part_file(tmp_path / "a") as (file, _):
+        file.write(b"half")
+        os.close(file.fileno())
+        raise RuntimeError
+
     assert names(tmp_path) == []
 
 
@@ -99,9 +117,8 @@ def test_a_temporary_name_is_never_too_long(tmp_path: Path, name: str) -> None:
 
 
 def test_a_file_of_another_long_name_has_another_part(tmp_path: Path) -> None:
-    (tmp_path / ".keep").touch()
-    with part_file(tmp_path / ("a" * 200 + "1")) as (descriptor, part):
-        os.close(descriptor)
+    with part_file(tmp_path / ("a" * 200 + "1")) as (file, part):
+        file.close()
         remove_parts(tmp_path, "a" * 200 + "2")
         assert part.exists()
         remove_parts(tmp_path, "a" * 200 + "1")
