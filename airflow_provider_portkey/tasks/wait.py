@@ -147,7 +147,7 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
         return job
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Continue after a deferral. A skip keeps its reason, which Airflow's sensors replace by a sentence of theirs."""
+        """Continue after a deferral. A skip keeps its reason, which Airflow itself would replace."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except AirflowSkipException as skipped:
