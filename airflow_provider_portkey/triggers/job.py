@@ -78,14 +78,17 @@ class BasePortkeyTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and the arguments that make this trigger again in another process."""
+        from airflow_provider_portkey.json_values import storable
+
         cls = type(self)
-        return f"{cls.__module__}.{cls.__qualname__}", {
+        arguments = {
             **self._job_arguments(),
             "wait_state": self.wait_state,
             "portkey_conn_id": self.portkey_conn_id,
             "cancel_on_kill": self.cancel_on_kill,
             "trace_id": self.trace_id,
         }
+        return f"{cls.__module__}.{cls.__qualname__}", storable(arguments)
 
     def _job_arguments(self) -> dict[str, Any]:
         """Return the arguments that say which job."""
