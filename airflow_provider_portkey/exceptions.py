@@ -32,6 +32,7 @@ The exceptions of this provider, one class for each cause.
   - PortkeyRowsMismatchError
   - PortkeyXComTooLargeError (fail)
   - PortkeyDestinationExistsError (fail)
+  - PortkeyPathError
   - PortkeyBatchInputInvalidError (fail)
   - PortkeyLineInvalidError (fail)
   - PortkeyRemoteJobNotFinishedError
@@ -301,6 +302,18 @@ class PortkeyXComTooLargeError(PortkeyError, AirflowFailException):
 
 class PortkeyDestinationExistsError(PortkeyError, AirflowFailException):
     """The destination exists and ``overwrite`` is off."""
+
+
+class PortkeyPathError(PortkeyError):
+    """
+    A file cannot be read or written; the message names the path, the reason, and what to do.
+
+    :param path: The path.
+    """
+
+    def __init__(self, message: str, *, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class PortkeyBatchInputInvalidError(PortkeyError, AirflowFailException):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import json
 import logging
 import weakref
 from collections.abc import AsyncIterator, Mapping
@@ -82,18 +83,20 @@ class AsyncPortkeyClient:
         """
         return read_response(await self._send("GET", expand_path(path, ids), None, query), self.settings)
 
-    async def post(self, path: str, ids: Mapping[str, str]) -> dict[str, Any]:
+    async def post(self, path: str, ids: Mapping[str, str], body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """
-        POST an empty JSON object; retried only where it cannot have taken effect.
+        POST a JSON object and return that of the response; retried only where it cannot have taken effect.
 
+        :param body: As of :meth:`PortkeyClient.post`.
         :raises PortkeyRequestError: the subclass for the failure.
         """
         from tenacity import AsyncRetrying
 
         expanded = expand_path(path, ids)
+        content = None if body is None else json.dumps(body).encode()
 
         async def attempt() -> dict[str, Any]:
-            return read_response(await self._send("POST", expanded, b"{}"), self.settings)
+            return read_response(await self._send("POST", expanded, content), self.settings)
 
         retrying = AsyncRetrying(**retry_arguments(max_retries=self.settings.max_retries, idempotent=False, log=log))
         return await retrying(attempt)
@@ -113,6 +116,7 @@ class AsyncPortkeyClient:
                     url,
                     data=body,
                     headers=self._headers | settings.request_headers(method, body is not None),
+                    skip_auto_headers=("Content-Type",),
                     allow_redirects=False,
                 ) as response:
                     if response.status < 100:

@@ -70,10 +70,12 @@ class PortkeyClient:
         """
         POST a JSON object and return that of the response; retried only where it cannot have taken effect.
 
-        :param body: ``{}`` by default: the gateway fails on an empty body.
+        :param body: ``None`` for a request without a body, and then without a content type: with one, the gateway
+            fails on an empty body.
         :raises PortkeyRequestError: the subclass for the failure.
         """
-        return self._call("POST", expand_path(path, ids), None, json.dumps(body or {}).encode(), None)
+        content = None if body is None else json.dumps(body).encode()
+        return self._call("POST", expand_path(path, ids), None, content, None)
 
     def put(self, path: str, ids: Mapping[str, str], body: Mapping[str, Any]) -> dict[str, Any]:
         """

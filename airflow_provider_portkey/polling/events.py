@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from airflow_provider_portkey.exceptions import (
     PortkeyActionRequiredError,
@@ -16,6 +16,7 @@ from airflow_provider_portkey.exceptions import (
     error_for_status,
 )
 from airflow_provider_portkey.jobs.spec import JobSpec
+from airflow_provider_portkey.json_values import storable
 
 Event = dict[str, Any]
 
@@ -51,10 +52,10 @@ def make_event(
     response: Mapping[str, Any] | None,
     error: PollError | None,
 ) -> Event:
-    """Return the event for one reason; its values are those of JSON."""
+    """Return the event for one reason, as Airflow's database can store it."""
     # Airflow's own exceptions have a 'status_code' too, which says nothing about a request.
     of_request = isinstance(error, PortkeyRequestError)
-    return {
+    event = {
         "kind": job.kind,
         "reason": reason,
         "message": message,
@@ -62,6 +63,7 @@ def make_event(
         "job": job.summary(response) if response is not None else None,
         "error": {name: getattr(error, name) if of_request else None for name in _ERROR_ATTRIBUTES} if error else None,
     }
+    return cast("Event", storable(event))
 
 
 def conclude(job: JobSpec, event: object) -> dict[str, Any]:

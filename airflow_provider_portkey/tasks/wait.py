@@ -11,6 +11,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import (
+    AirflowSensorTimeout,
     AirflowSkipException,
     BaseSensorOperator,
     PokeReturnValue,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 #: Seconds that Airflow's own time-out of a deferral comes after the trigger's deadline: the trigger's event says what
 #: the last poll saw, so it should win where the triggerer is alive.
 _BACKSTOP = 120.0
+_SKIPPED = "Skipped instead of failed"
 
 
 class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
@@ -100,7 +102,10 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
         with self._skipping():
             self._begin(context)
             self._poller = self._start(context)
-        return self._poll_or_defer(context) if self.deferrable else super().execute(context)
+        if self.deferrable:
+            return self._poll_or_defer(context)
+        with self._skipping():
+            return super().execute(context)
 
     def _poll_or_defer(self, context: Context) -> Any:  # noqa: RET503 - defer() does not return
         """Return the job where it has finished, and continue to wait on the triggerer otherwise."""
@@ -143,6 +148,18 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
             job = self._conclude(context, event)
         self.log.info("%s", event["message"])
         return job
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Continue after a deferral. A skip keeps its reason, which Airflow itself would replace."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowSkipException as skipped:
+            reason = skipped.__cause__
+            if isinstance(reason, AirflowSkipException):
+                raise AirflowSkipException(*reason.args) from reason.__cause__
+            if reason is None or isinstance(reason, PortkeyError):
+                raise
+            raise AirflowSkipException(f"{_SKIPPED}: {reason}") from reason  # the trigger itself failed or timed out
 
     def on_kill(self) -> None:
         """Cancel the job, if that was requested, when the task is killed on the worker."""
@@ -267,7 +284,7 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
         """Skip for ``soft_fail`` and ``never_fail`` here: Airflow's own rules for them differ between the modes."""
         try:
             yield
-        except PortkeyError as error:
+        except (PortkeyError, AirflowSensorTimeout) as error:
             if self.soft_fail or self.never_fail:
-                raise AirflowSkipException(f"Skipped instead of failed: {error}") from error
+                raise AirflowSkipException(f"{_SKIPPED}: {error}") from error
             raise

@@ -78,14 +78,17 @@ class BasePortkeyTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and the arguments that make this trigger again in another process."""
+        from airflow_provider_portkey.json_values import storable
+
         cls = type(self)
-        return f"{cls.__module__}.{cls.__qualname__}", {
+        arguments = {
             **self._job_arguments(),
             "wait_state": self.wait_state,
             "portkey_conn_id": self.portkey_conn_id,
             "cancel_on_kill": self.cancel_on_kill,
             "trace_id": self.trace_id,
         }
+        return f"{cls.__module__}.{cls.__qualname__}", storable(arguments)
 
     def _job_arguments(self) -> dict[str, Any]:
         """Return the arguments that say which job."""
@@ -105,7 +108,7 @@ class BasePortkeyTrigger(BaseTrigger):
         names += [f"{more} more"] if (more := len(to_cancel) - _MAX_NAMED) > 0 else []
         self.log.info("Cancelling %s, because the task was stopped.", ", ".join(names))
         async with asyncio.timeout(_CANCEL_TIMEOUT), open_portkey(self.portkey_conn_id, self.trace_id) as client:
-            calls = (client.post(self.job.cancel_path, ids) for ids in to_cancel)
+            calls = (client.post(self.job.cancel_path, ids, self.job.cancel_body) for ids in to_cancel)
             # A job that cannot be cancelled any more keeps none of the others.
             responses = await asyncio.gather(*calls, return_exceptions=True)
         for response in responses:
