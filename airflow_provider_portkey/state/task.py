@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from airflow_provider_portkey.json_values import storable
+
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
@@ -62,6 +64,7 @@ class TaskState:
 
     def write(self, known: dict[str, Any]) -> None:
         """Replace the object."""
+        known = storable(known)
         if self._store is not None:
             self._store.set(self._key, known)
         elif self._ti is not None:

@@ -16,6 +16,7 @@ from airflow_provider_portkey.exceptions import (
     PortkeyInvalidArgumentError,
     PortkeyNotFoundError,
     PortkeyPaginationError,
+    PortkeyPathError,
     PortkeyRateLimitedError,
     PortkeyRemoteJobFailedError,
     PortkeyServerError,
@@ -373,7 +374,7 @@ def test_an_upload_outlives_a_try_that_came_to_nothing(portkey, context, input_p
         operator(input_path).execute(context)
     content = input_path.read_bytes()
     input_path.unlink()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(PortkeyPathError, match="cannot be read: No such file"):
         operator(input_path).execute(context)
     input_path.write_bytes(content)
     operator(input_path).execute(context)
