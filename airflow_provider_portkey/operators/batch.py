@@ -76,7 +76,11 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         """
         from airflow_provider_portkey.batch.staging import submit_batch
         from airflow_provider_portkey.export.atomic import file_path
-        from airflow_provider_portkey.tasks.idempotency import IDEMPOTENCY_KEY, refuse_idempotency_key
+        from airflow_provider_portkey.tasks.idempotency import (
+            BEFORE_SUBMISSION,
+            IDEMPOTENCY_KEY,
+            refuse_idempotency_key,
+        )
         from airflow_provider_portkey.validation import json_object
 
         metadata = json_object("metadata", self.metadata) or {}
@@ -96,6 +100,7 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
             body,
             max_requests=self.max_requests,
             before_creation=self._refuse_after_kill,
+            repeat=BEFORE_SUBMISSION.repeat,
         )
 
     def find_by_idempotency_key(self, task_state: TaskState, idempotency_key: str) -> Mapping[str, Any] | None:

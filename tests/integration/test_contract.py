@@ -17,6 +17,7 @@ from airflow_provider_portkey.client.aio import open_client
 from airflow_provider_portkey.client.sync import PortkeyClient
 from airflow_provider_portkey.exceptions import PortkeyBadRequestError
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
+from airflow_provider_portkey.jobs import ListSpec, lists
 from airflow_provider_portkey.jobs.batch import BATCH
 from airflow_provider_portkey.jobs.fine_tuning import FINE_TUNING
 from airflow_provider_portkey.jobs.log_export import LOG_COLUMNS, LOG_EXPORT
@@ -115,6 +116,9 @@ CALLS: dict[str, Callable[[PortkeyHook, Path], Any]] = {
     "GET /files": lambda hook, _: list(hook.iter_batch_files()),
     "GET /files/{}": lambda hook, _: hook.get_file("file_1"),
     "GET /files/{}/content": lambda hook, _: list(hook.iter_file_content("file_1")),
+    "GET /vector_stores/{}/files": lambda hook, _: list(
+        hook.list(lists.VECTOR_STORE_FILES, {"vector_store_id": "vs_1"}, filter="completed")
+    ),
     "POST /batches": lambda hook, folder: create_batch(folder),
     "GET /batches": lambda hook, _: list(hook.iter_batches(after="batch_0")),
     "GET /batches/{}": lambda hook, _: hook.get_batch("batch_1"),
@@ -169,6 +173,18 @@ def test_the_contract_allows_the_request(
     assert name in requested
     if name == "GET /models":
         assert result[0], result[1]
+
+
+LISTS = [each for each in vars(lists).values() if isinstance(each, ListSpec) and each.paging == "cursor"]
+
+
+@pytest.mark.parametrize("list_spec", LISTS, ids=[each.kind for each in LISTS])
+def test_the_contract_has_the_parameters_of_each_list(hook: PortkeyHook, list_spec: ListSpec) -> None:
+    ids = {name: f"{name}_1" for name in re.findall(r"{(\w+)}", list_spec.path)}
+    assert [item["id"] for item in hook.list(list_spec, ids, after="item_0")] == ["item_1"]
+    declared = yaml.safe_load(CONTRACT.read_text())["paths"][f"/v1{list_spec.path}"]["get"]["parameters"]
+    # The contract leaves out include, which the providers take.
+    assert {*list_spec.parameters} - {"include"} == {each["name"] for each in declared if each["in"] == "query"}
 
 
 JOBS = [

@@ -12,6 +12,7 @@ import pytest
 from airflow_provider_portkey.exceptions import (
     PortkeyBadRequestError,
     PortkeyBatchInputInvalidError,
+    PortkeyError,
     PortkeyInvalidArgumentError,
     PortkeyNotFoundError,
     PortkeyPaginationError,
@@ -246,6 +247,44 @@ def test_the_next_try_continues_where_a_try_broke_off(portkey, context, input_pa
             operator(input_path, wait_for_completion=wait).execute(context)
     assert operator(input_path, wait_for_completion=wait).execute(context)["id"] == "batch_1"
     assert (len(portkey.files), len(portkey.batches)) == (1, 1)
+
+
+@pytest.mark.parametrize(("requests", "files"), [(2, 1), (3, 2)])
+def test_a_list_of_files_that_lags_is_requested_again(portkey, context, input_path, monkeypatch, requests, files):
+    portkey.after["upload"] = Killed()
+    with pytest.raises(Killed):
+        operator(input_path).execute(context)
+    empty = iter(range(requests))
+    listed = lambda self, max_items: iter(() if next(empty, None) is not None else portkey.files)  # noqa: E731
+    monkeypatch.setattr(PortkeyHook, "iter_batch_files", listed)
+    operator(input_path).execute(context)
+    assert (len(portkey.files), len(portkey.batches)) == (files, 1)
+
+
+@pytest.mark.parametrize(("requests", "batches"), [(2, 1), (3, 2)])
+def test_a_list_of_batches_that_lags_is_requested_again(portkey, context, input_path, requests, batches):
+    break_off_at_the_submission(portkey, context, input_path, "after")
+    empty = iter(range(requests))
+    portkey.list = lambda: iter(() if next(empty, None) is not None else portkey.batches)
+    operator(input_path).execute(context)
+    assert len(portkey.batches) == batches
+
+
+def test_a_kill_during_the_upload_prevents_the_batch(portkey, context, input_path, monkeypatch):
+    one = operator(input_path)
+    upload = portkey.upload
+
+    def killed(*arguments):
+        one.on_kill()
+        return upload(*arguments)
+
+    monkeypatch.setattr(portkey, "upload", killed)
+    with pytest.raises(PortkeyError, match="killed before it submitted its batch"):
+        one.execute(context)
+    assert portkey.batches == []
+    monkeypatch.setattr(portkey, "upload", upload)
+    assert operator(input_path).execute(context)["id"] == "batch_1"
+    assert len(portkey.files) == 1
 
 
 def test_each_try_may_break_off_at_the_next_stage(portkey, context, input_path):
