@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
@@ -86,6 +86,7 @@ class BasePortkeyCustomListOperator(BasePortkeyListOperator):
     """
 
     template_fields: Sequence[str] = (*BasePortkeyListOperator.template_fields, "ids", "parameters")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"ids": "json", "parameters": "json"}
 
     def __init__(
         self,
