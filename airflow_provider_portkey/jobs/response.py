@@ -14,4 +14,5 @@ RESPONSE = JobSpec(
     excluded_fields={"instructions", "tools", "input", "output"},
     create_path="/responses",
     cancel_path="/responses/{response_id}/cancel",
+    cancel_body={},  # the gateway's route for this call reads JSON
 )

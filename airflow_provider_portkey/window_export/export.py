@@ -15,7 +15,15 @@ from airflow_provider_portkey import exceptions
 from airflow_provider_portkey.export.atomic import file_path, refuse_existing
 from airflow_provider_portkey.export.formats import check_installed
 from airflow_provider_portkey.export.message_texts import iter_step_rows, step_columns
-from airflow_provider_portkey.export.partition import MANIFEST, file_name, folder_path, keep_only, stamp, sweep
+from airflow_provider_portkey.export.partition import (
+    MANIFEST,
+    check_folder_writable,
+    file_name,
+    folder_path,
+    keep_only,
+    stamp,
+    sweep,
+)
 from airflow_provider_portkey.export.window import read_window
 from airflow_provider_portkey.export.writer import open_writer
 from airflow_provider_portkey.parameters import MAX_LIMIT
@@ -70,6 +78,7 @@ class ExportRequest:
     object_storage_conn_id: str | None
     file_format: str
     compression: str | None
+    csv_formulas: str
     overwrite: bool
 
 
@@ -103,6 +112,7 @@ def export_window(request: ExportRequest, hook: PortkeyHook, context: Context) -
 
     :raises PortkeyInvalidArgumentError: naming the parameter that is wrong.
     :raises PortkeyDestinationExistsError: where the window was exported completely and ``overwrite`` is off.
+    :raises PortkeyPathError: where the folder or a file cannot be written.
     :raises PortkeyExportConflictError: where another export has the same path.
     :raises PortkeyThreadsFailedError: where threads failed; the files of all others are written.
     :raises PortkeyRequestError: where an error would meet every thread.
@@ -118,6 +128,7 @@ def export_window(request: ExportRequest, hook: PortkeyHook, context: Context) -
     hook.get_conn()  # the threads of the pool must not look up the connection
     with ThreadIndex() as index:
         index.add(_thread_ids(request))
+        check_folder_writable(folder)
         state = WindowState(context, base, folder, window, request.window_by)
         if not state.follows_another:
             log.warning(
@@ -270,6 +281,7 @@ class ThreadWindowExport:
             columns=step_columns(self.request.include_messages),
             file_format=self.request.file_format,
             compression=self.request.compression,
+            csv_formulas=self.request.csv_formulas,
             skip_empty=True,
         ) as writer:
             for run, opened in runs:

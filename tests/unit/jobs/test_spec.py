@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -77,7 +78,8 @@ def test_a_wrong_declaration_is_refused_by_field(fields: dict[str, Any], message
 
 
 def test_a_declaration_survives_json() -> None:
-    declared = spec(error_fields=["last_error"], excluded_fields=["files"], metric="tokens", cancel_path="/cancel")
+    declared = spec(error_fields=["last_error"], excluded_fields=["files"], metric="tokens", cancel_path="/c")
+    declared = replace(declared, cancel_body={"reason": "killed"})
     restored = JobSpec(**json.loads(json.dumps(declared.to_dict())))
 
     assert restored.to_dict() == declared.to_dict()
