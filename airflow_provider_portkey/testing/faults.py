@@ -1,4 +1,4 @@
-"""Faults that a test injects into responses."""
+"""Error responses: those of the API, and the faults that a test injects."""
 
 from __future__ import annotations
 
@@ -9,13 +9,33 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from starlette.responses import Response
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from airflow_provider_portkey.testing.errors import ApiError
-
 #: The path prefix of signed URLs. A fault strikes there only if its path says so.
-STORAGE = "/_storage"
+STORAGE = "/_storage/"
+
+
+class ApiError(Exception):
+    """A request that is rejected in the shape of OpenAI-compatible servers; ``param`` names an invalid parameter."""
+
+    def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        kind = "server_error" if status >= 500 else "invalid_request_error"
+        self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def bad_request(message: str, *, param: str | None = None) -> ApiError:
+    """Return a 400."""
+    return ApiError(400, message, param=param)
+
+
+def error_response(request: Request, error: Exception) -> Response:
+    """Return the response of an :class:`ApiError`; of any other exception, a 400."""
+    error = error if isinstance(error, ApiError) else bad_request(str(error))
+    return JSONResponse(error.body, status_code=error.status)
 
 
 @dataclass
@@ -67,74 +87,50 @@ class Fault:
 
     def strikes(self, method: str, path: str) -> bool:
         """Return whether this fault is for a request, and not used up."""
-        if self.times is not None and self.struck >= self.times:
+        if self.struck == self.times or (self.method or method).upper() != method:
             return False
-        if self.method is not None and self.method.upper() != method:
-            return False
-        if isinstance(self.path, str):
-            return fnmatchcase(path, self.path)
         if self.path is None:
-            return not path.startswith(STORAGE + "/")
-        return self.path.search(path) is not None
+            return not path.startswith(STORAGE)
+        return fnmatchcase(path, self.path) if isinstance(self.path, str) else bool(self.path.search(path))
 
     def replacement(self) -> Response | None:
         """Return the response that replaces the real one, if any."""
-        if self.disconnect:
-            return InterruptedResponse()
         if self.status is None and self.body is None:
             return None
-        status, body = self.status or 200, self.body
+        status, body, content_type = self.status or 200, self.body, "text/plain; charset=utf-8"
         if body is None and status >= 400:
-            body = ApiError(status, f"The mock server was told to respond with {status}.").as_dict()
-        content_type = "text/plain; charset=utf-8"
+            body = ApiError(status, f"The mock server was told to respond with {status}.").body
         if isinstance(body, dict | list):
             body, content_type = json.dumps(body), "application/json"
         return Response(body, status_code=status, headers={"content-type": self.content_type or content_type})
 
 
-class Faults(list[Fault]):
-    """The injected faults, the first one first."""
-
-    def take(self, method: str, path: str) -> Fault:
-        """Find the first fault that strikes a request, and count the strike; without one, it is harmless."""
-        for fault in self:
-            if fault.strikes(method, path):
-                fault.struck += 1
-                return fault
-        return Fault()
-
-
 class InterruptedResponse(Response):
     """
-    Closes the connection after part of a response, or without any.
+    Closes the connection after part of a response.
 
-    :param response: the response to begin; ``None`` closes at once.
+    :param response: the response to begin.
     :param after: the number of bytes of its body that are sent.
     """
 
-    def __init__(self, response: Response | None = None, *, after: int = 0) -> None:
+    def __init__(self, response: Response, *, after: int) -> None:
         super().__init__()
         self._response = response
-        self._after = after
+        self._left = after
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection = scope["state"]["connection"]  # see loopback.py
-        left = self._after
 
         async def send_part(message: Message) -> None:
-            nonlocal left
-            if connection.is_closing():
-                return
             if message["type"] == "http.response.body":
-                part = message.get("body", b"")[:left]
-                left -= len(part)
-                message = {**message, "body": part, "more_body": True}
-            await send(message)
-            if left == 0 and message["type"] == "http.response.body":
+                message = {**message, "body": message.get("body", b"")[: self._left], "more_body": True}
+                self._left -= len(message["body"])
+            if not connection.is_closing():
+                await send(message)
+            if message["type"] == "http.response.body" and self._left == 0:
                 connection.close()
 
-        if self._response is not None:
-            await self._response(scope, receive, send_part)
+        await self._response(scope, receive, send_part)
         connection.close()
         while (await receive())["type"] != "http.disconnect":
             pass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,11 +11,18 @@ from typing import Any, TypeAlias
 #: The requests that fail: their ids; or each id with its HTTP status, or with the error in place of a response.
 Failing: TypeAlias = Iterable[str] | Mapping[str, int | Mapping[str, Any]]
 
-#: ``custom_id`` and model of each request.
-BatchRequests: TypeAlias = list[tuple[str, str]]
+_MESSAGE = {"role": "assistant", "content": "An answer."}
+_OUTPUT = {**_MESSAGE, "type": "message", "content": [{"type": "output_text", "text": "An answer."}]}
 
-#: The paths that a batch can be for.
-ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
+#: The paths that a batch can be for, each with the fields of a response that only it has.
+BODIES: dict[str, Any] = {
+    "/v1/chat/completions": {"object": "chat.completion", "choices": [{"index": 0, "message": _MESSAGE}]},
+    "/v1/completions": {"object": "text_completion", "choices": [{"index": 0, "text": "An answer."}]},
+    "/v1/embeddings": {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.25, 0.5]}]},
+    "/v1/responses": {"object": "response", "status": "completed", "output": [_OUTPUT]},
+}
+
+_USAGE = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25}
 
 #: Validation of an input file stops after this many errors.
 _MAX_ERRORS = 10
@@ -24,156 +30,99 @@ _MAX_ERRORS = 10
 _EXPIRED = {"code": "batch_expired", "message": "This request could not be executed before the batch expired."}
 
 
-def generated_requests(count: int) -> BatchRequests:
-    """Return requests with the ids ``request-000001``, ``request-000002`` ..."""
-    return [(f"request-{number:06d}", "mock-model") for number in range(1, count + 1)]
+def generated_requests(count: int, endpoint: str) -> Iterator[bytes]:
+    """Return an input file with the ids ``request-000001``, ``request-000002`` ..."""
+    for number in range(1, count + 1):
+        body = {"model": "mock-model", "messages": [{"role": "user", "content": f"Question {number}."}]}
+        yield _to_line({"custom_id": f"request-{number:06d}", "method": "POST", "url": endpoint, "body": body})
 
 
-def input_lines(requests: BatchRequests, endpoint: str) -> Iterator[bytes]:
-    """Return the input file of generated requests."""
-    for number, (custom_id, model) in enumerate(requests, start=1):
-        body = {"model": model, "messages": [{"role": "user", "content": f"Question {number}."}]}
-        line = {"custom_id": custom_id, "method": "POST", "url": endpoint, "body": body}
-        yield json.dumps(line).encode() + b"\n"
-
-
-def parse_input(path: Path, endpoint: str) -> tuple[BatchRequests, list[dict[str, Any]]]:
+def parse_input(path: Path, endpoint: str) -> tuple[dict[str, str], list[dict[str, Any]]]:
     """
     Parse an input file.
 
     :param endpoint: the path that every request has to be for.
-    :return: the requests, and the first errors in the form in which a batch reports them.
+    :return: the model of each request, by its ``custom_id``, and the first errors as a batch reports them.
     """
-    requests: dict[str, str] = {}
+    models: dict[str, str] = {}
     errors: list[dict[str, Any]] = []
     with path.open("rb") as file:
-        for number, line in enumerate((line for line in file if line.strip()), start=1):
-            error = _parse_line(line, endpoint, requests)
-            if error is not None:
-                errors.append({"code": error[0], "message": error[1], "param": None, "line": number})
-                if len(errors) == _MAX_ERRORS:
-                    break
-    if not requests and not errors:
-        message = "The input file has no requests."
-        errors.append({"code": "empty_file", "message": message, "param": None, "line": None})
-    return list(requests.items()), errors
-
-
-def _parse_line(raw: bytes, endpoint: str, requests: dict[str, str]) -> tuple[str, str] | None:
-    try:
-        line = json.loads(raw)
-    except ValueError:
-        return "invalid_json_line", "This line is not parseable as valid JSON."
-    if not isinstance(line, dict) or not isinstance(line.get("custom_id"), str):
-        return "missing_required_parameter", "The 'custom_id' is missing."
-    custom_id, body = line["custom_id"], line.get("body")
-    if line.get("url") != endpoint:
-        return "mismatched_endpoint", f"The 'url' has to be '{endpoint}'."
-    if not isinstance(body, dict):
-        return "missing_required_parameter", "The 'body' is missing."
-    if custom_id in requests:
-        return "duplicate_custom_id", f"The custom_id '{custom_id}' is not unique."
-    requests[custom_id] = str(body.get("model", "mock-model"))
-    return None
+        for number, raw in enumerate((line for line in file if line.strip()), start=1):
+            try:
+                line = json.loads(raw)
+                custom_id, url, model = line["custom_id"], line["url"], line["body"].get("model", "mock-model")
+            except ValueError:
+                error = "invalid_json_line", "This line is not parseable as valid JSON."
+            except (AttributeError, KeyError, TypeError):
+                error = "missing_required_parameter", "The 'custom_id', the 'url' or the 'body' is missing."
+            else:
+                if url == endpoint and custom_id not in models:
+                    models[custom_id] = model
+                    continue
+                error = "duplicate_custom_id", f"The custom_id '{custom_id}' is not unique."
+                if url != endpoint:
+                    error = "mismatched_endpoint", f"The 'url' has to be '{endpoint}'."
+            errors.append({"code": error[0], "message": error[1], "param": None, "line": number})
+    if not models and not errors:
+        errors.append({"code": "empty_file", "message": "The input file has no requests.", "line": None})
+    return models, errors[:_MAX_ERRORS]
 
 
 class BatchResults:
     """
-    The lines of the output file and of the error file, in an order other than that of the requests.
+    The results of a batch, in an order other than that of the requests.
 
+    :param models: the model of each request, by its ``custom_id``.
     :param endpoint: the path that the requests are for; it decides the shape of a response.
-    :param failing: the requests in the error file; see :data:`Failing`. Those with neither a status nor an error
-        get a 400.
-    :param missing: the requests in neither file.
-    :param twice: the requests that are twice in the output file.
+    :param failing: the requests in the error file; see :data:`Failing`.
     """
 
-    def __init__(
-        self,
-        requests: BatchRequests,
-        endpoint: str,
-        *,
-        failing: Failing = (),
-        missing: Iterable[str] = (),
-        twice: Iterable[str] = (),
-    ) -> None:
-        self._endpoint = endpoint
-        self._requests = list(requests)
-        random.Random(0).shuffle(self._requests)  # noqa: S311 (no secret; the same order every time)
+    def __init__(self, models: Mapping[str, str], endpoint: str, failing: Failing = ()) -> None:
+        self._models = models
+        self._body = BODIES[endpoint]
         self._failing = dict(failing) if isinstance(failing, Mapping) else dict.fromkeys(failing, 400)
-        self._missing = frozenset(missing)
-        self._twice = frozenset(twice)
-        numbered = enumerate(self._requests)
-        self._failing_positions = [position for position, (custom_id, _) in numbered if custom_id in self._failing]
+        self._ids = list(models)
+        random.Random(0).shuffle(self._ids)  # noqa: S311 (no secret; the same order every time)
 
     def failed(self, done: int) -> int:
-        """
-        Count the failures among the processed requests.
+        """Count the failures among the first requests."""
+        return sum(custom_id in self._failing for custom_id in self._ids[:done])
 
-        :param done: the number of processed requests.
+    def output_lines(self, done: int, missing: Iterable[str] = (), twice: Iterable[str] = ()) -> Iterator[bytes]:
         """
-        return bisect_left(self._failing_positions, done)
+        Return the output file after the first requests.
 
-    def output_lines(self, done: int) -> Iterator[bytes]:
+        :param missing: the requests that it leaves out.
+        :param twice: the requests that are at its end again.
         """
-        Return the output file; duplicates are at its end.
-
-        :param done: the number of processed requests.
-        """
-        duplicates: list[bytes] = []
-        for position, (custom_id, model) in enumerate(self._requests[:done]):
-            if custom_id not in self._failing and custom_id not in self._missing:
-                line = _result(position, custom_id, 200, _response_body(self._endpoint, custom_id, model))
-                yield line
-                if custom_id in self._twice:
-                    duplicates.append(line)
-        yield from duplicates
+        left_out, repeated = {*self._failing, *missing}, frozenset(twice)
+        succeeded = [custom_id for custom_id in self._ids[:done] if custom_id not in left_out]
+        for custom_id in [*succeeded, *(one for one in succeeded if one in repeated)]:
+            body = {**self._body, "id": f"object-{custom_id}", "model": self._models[custom_id], "usage": _USAGE}
+            yield _result(custom_id, 200, body)
 
     def error_lines(self, done: int, *, expired: bool) -> Iterator[bytes]:
         """
-        Return the error file.
+        Return the error file after the first requests.
 
-        :param done: the number of processed requests.
         :param expired: whether all others are reported as expired.
         """
-        for position in self._failing_positions[: self.failed(done)]:
-            custom_id = self._requests[position][0]
-            failure = self._failing[custom_id]
+        for custom_id in self._ids[:done]:
+            failure = self._failing.get(custom_id)
             if isinstance(failure, Mapping):
-                yield _result(position, custom_id, error=failure)
-            else:
-                message = f"The mock server was told to fail '{custom_id}'."
-                error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
-                yield _result(position, custom_id, failure, {"error": error})
-        for position in range(done, len(self._requests) if expired else done):
-            yield _result(position, self._requests[position][0], error=_EXPIRED)
+                yield _result(custom_id, error=failure)
+            elif failure is not None:
+                error = {"type": "invalid_request_error", "param": None, "code": None}
+                error["message"] = f"The mock server was told to fail '{custom_id}'."
+                yield _result(custom_id, failure, {"error": error})
+        for custom_id in self._ids[done:] if expired else ():
+            yield _result(custom_id, error=_EXPIRED)
 
 
-def _result(position: int, custom_id: str, status: int = 0, body: Any = None, error: Any = None) -> bytes:
-    response = {"status_code": status, "request_id": f"req_{position:08d}", "body": body} if status else None
-    line = {"id": f"batch_req_{position:08d}", "custom_id": custom_id, "response": response, "error": error}
-    return json.dumps(line, separators=(",", ":")).encode() + b"\n"
+def _result(custom_id: str, status: int = 0, body: Any = None, error: Any = None) -> bytes:
+    response = {"status_code": status, "request_id": f"req_{custom_id}", "body": body} if status else None
+    return _to_line({"id": f"batch_req_{custom_id}", "custom_id": custom_id, "response": response, "error": error})
 
 
-def _response_body(endpoint: str, custom_id: str, model: str) -> dict[str, Any]:
-    answer = f"Answer to {custom_id}."
-    if endpoint == "/v1/embeddings":
-        data = [{"object": "embedding", "index": 0, "embedding": [0.25, 0.5]}]
-        return {"object": "list", "data": data, "model": model, "usage": {"prompt_tokens": 5, "total_tokens": 5}}
-    if endpoint == "/v1/responses":
-        content = [{"type": "output_text", "text": answer, "annotations": []}]
-        output = [{"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": content}]
-        return {
-            "object": "response",
-            "id": f"resp-{custom_id}",
-            "model": model,
-            "status": "completed",
-            "output": output,
-        }
-    body: dict[str, Any] = {"created": 1700000000, "model": model}
-    body["usage"] = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25}
-    choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": "stop"}
-    if endpoint == "/v1/completions":
-        return {"object": "text_completion", "id": f"cmpl-{custom_id}", "choices": [{**choice, "text": answer}], **body}
-    choice["message"] = {"role": "assistant", "content": answer, "refusal": None}
-    return {"object": "chat.completion", "id": f"chatcmpl-{custom_id}", "choices": [choice], **body}
+def _to_line(row: dict[str, Any]) -> bytes:
+    return json.dumps(row, separators=(",", ":")).encode() + b"\n"

@@ -3,42 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from starlette.responses import Response
 
-from airflow_provider_portkey.testing.app import ApiRequest, ApiRoute, WholeFileResponse
-from airflow_provider_portkey.testing.errors import ApiError, bad_request
+from airflow_provider_portkey.testing.app import ApiRequest, WholeFileResponse
+from airflow_provider_portkey.testing.faults import ApiError, bad_request
 from airflow_provider_portkey.testing.resources import batch_lines
-from airflow_provider_portkey.testing.resources.base import JobResource
-from airflow_provider_portkey.testing.resources.files import Files
-from airflow_provider_portkey.testing.scenario import CountedJob
-from airflow_provider_portkey.testing.store import Store
-from airflow_provider_portkey.testing.timeline import Timeline
+from airflow_provider_portkey.testing.resources.jobs import Job
 
 #: Seconds of the only completion window.
 _COMPLETION_WINDOW = 24 * 3600
 
-#: The fields of a create request, beside its metadata.
-_GIVEN = ("input_file_id", "endpoint", "completion_window")
-
-_TIMESTAMPS = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
-
-
-def batch_statuses(seconds: float) -> list[tuple[str, float]]:
-    """
-    Return the timeline of a batch that completes.
-
-    :param seconds: from the start to the end.
-    """
-    shares = (("validating", 0.0), ("in_progress", 0.125), ("finalizing", 0.875), ("completed", 1.0))
-    return [(status, seconds * share) for status, share in shares]
+#: The fields of a create request.
+_GIVEN = ("input_file_id", "endpoint", "completion_window", "metadata")
 
 
 @dataclass(kw_only=True)
-class Batch(CountedJob):
+class Batch(Job):
     """
     A batch; further parameters are those of :class:`.Job`.
 
@@ -48,14 +32,12 @@ class Batch(CountedJob):
     :param input_file_id: an existing file, in place of both.
     :param endpoint: the path that the requests are for.
     :param failing: the ``custom_id`` of each request in the error file; or a mapping of each to its HTTP status (400
-        where only ids are given), or to the ``error`` in place of a response:
-        ``{"a": 429, "b": {"code": "timeout", "message": "..."}}``.
+        where not given), or to an error in place of a response: ``{"code": "timeout", "message": "..."}``.
     :param missing: the requests in neither file, although the batch counts them as completed.
     :param twice: the requests that are twice in the output file.
     :param partial: the share of requests that an expired batch has processed.
     :param errors: what a failed batch reports: ``code``, ``message``, ``line``. A batch with an invalid input file
         reports the file's errors, and fails unless ``statuses`` are given.
-    :param seconds: the duration where no ``statuses`` are given.
     :raises ValueError: for an unknown file.
     """
 
@@ -69,116 +51,89 @@ class Batch(CountedJob):
     failing: batch_lines.Failing = ()
     missing: Iterable[str] = ()
     twice: Iterable[str] = ()
+    partial: float = 0.5
     errors: Iterable[Mapping[str, Any]] | None = None
-    seconds: float = 0.0
     results: batch_lines.BatchResults = field(init=False)
     #: The ids of its output file and its error file, once there are any.
     file_ids: dict[str, str] = field(init=False, default_factory=dict)
 
-
-class Batches(JobResource[Batch]):
-    """
-    All batches.
-
-    :param files: their input and output.
-    """
-
-    job_class = Batch
     name = "batches"
     kind = "batch"
-    path = "/batches/{batch_id}"
+    path = "/v1/batches/{batch_id}"
     id_prefix = "batch"
+    create_paths = ("/v1/batches",)
+    endpoints: ClassVar[Mapping[str, str]] = {"GET /output": "get_output"}
+    stages: ClassVar[Mapping[str, float]] = {"validating": 0, "in_progress": 0.125, "finalizing": 0.875, "completed": 1}
+    final_statuses = frozenset({"completed", "failed", "expired", "cancelled"})
     cancel_statuses = ("cancelling", "cancelled")
-    not_cancellable = frozenset({"completed", "failed", "expired", "cancelled"})
     cancel_error_status = 409
-    list_parameters = ("limit", "after")
+    timestamps = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
 
-    def __init__(self, store: Store, files: Files) -> None:
-        super().__init__(store)
-        self._files = files
-
-    def prepare(self, job: Batch) -> None:
-        requests, errors = self._read_input(job)
-        job.errors = errors or [dict(error) for error in job.errors or ()]
-        job.total = len(requests)
-        job.results = batch_lines.BatchResults(
-            requests, job.endpoint, failing=job.failing, missing=job.missing, twice=job.twice
-        )
-        if job.statuses is None:
-            failure = [("validating", 0.0), ("failed", job.seconds / 8)]
-            statuses = failure if errors else batch_statuses(job.seconds)
-            job.timeline = Timeline(statuses, advance=job.advance, started=job.timeline.started)
-
-    def serialize(self, job: Batch) -> dict[str, Any]:
-        failed = job.results.failed(job.done)
-        message = "The mock server was told to fail this batch."
-        errors = job.errors or [{"code": "server_error", "message": message, "param": None, "line": None}]
-        if job.status in ("completed", "expired", "cancelled") and not job.file_ids:
-            self._keep_results(job, failed)
-        return {
-            **{name: getattr(job, name) for name in ("id", "status", "metadata", *_GIVEN)},
-            "object": "batch",
-            "errors": {"object": "list", "data": errors} if job.status == "failed" else None,
-            "output_file_id": job.file_ids.get("output"),
-            "error_file_id": job.file_ids.get("error"),
-            "created_at": job.created,
-            "expires_at": job.created + _COMPLETION_WINDOW,
-            **{f"{status}_at": job.reached_at(status) for status in _TIMESTAMPS},
-            "request_counts": {"total": job.total, "completed": job.done - failed, "failed": failed},
-            **job.fields,
-        }
-
-    def routes(self) -> Iterator[ApiRoute]:
-        yield from super().routes()
-        yield "POST", self.list_path, self._create
-        yield "GET", self.path + "/output", self._output
-
-    def _create(self, request: ApiRequest) -> dict[str, Any]:
+    @classmethod
+    def parse(cls, request: ApiRequest) -> dict[str, Any]:
         body = request.body
-        if self._files.get(str(body.get("input_file_id"))) is None:
+        if body.get("input_file_id") not in request.store.files:
             raise bad_request("'input_file_id' names no file.", param="input_file_id")
-        if body.get("endpoint") not in batch_lines.ENDPOINTS:
-            raise bad_request(f"'endpoint' has to be one of {list(batch_lines.ENDPOINTS)}.", param="endpoint")
+        if body.get("endpoint") not in batch_lines.BODIES:
+            raise bad_request(f"'endpoint' has to be one of {list(batch_lines.BODIES)}.", param="endpoint")
         if body.get("completion_window") not in ("24h", "immediate"):
             raise bad_request("'completion_window' has to be '24h'.", param="completion_window")
-        given = {name: body.get(name) for name in (*_GIVEN, "metadata")}
-        return self.serialize(self.create({}, seconds=self.store.job_seconds, **given))
+        return {name: body.get(name) for name in _GIVEN}
 
-    def _output(self, request: ApiRequest) -> dict[str, Any] | Response:
-        batch = self.find(request.ids)
-        batch.update(request.now)
-        shown = self.serialize(batch)
-        output = self._files.get(batch.file_ids.get("output", ""))
-        if output is not None:
+    def prepare(self) -> None:
+        files, lines = self.store.files, self.lines
+        if lines is not None:
+            strings = (line if isinstance(line, str) else json.dumps(line) for line in lines)
+            self.input_file_id = files.add(strings, file_id=self.input_file_id, filename="input.jsonl")["id"]
+        elif self.input_file_id is None:
+            generated = batch_lines.generated_requests(self.count, self.endpoint)
+            self.input_file_id = files.add(generated, filename="input.jsonl")["id"]
+        if self.input_file_id not in files:
+            raise ValueError(f"There is no file with the id '{self.input_file_id}'")
+        models, errors = batch_lines.parse_input(files.path(str(self.input_file_id)), self.endpoint)
+        self.results = batch_lines.BatchResults(models, self.endpoint, self.failing)
+        self.errors, self.total = errors or self.errors, 0 if errors else len(models)
+        if errors and self.statuses is None:
+            failure = [("validating", 0.0), ("failed", self.seconds / 8)]
+            self.timeline.replace(failure, self.store.clock(), polled=False)
+
+    def update(self, now: float) -> None:
+        super().update(now)
+        if self.status == "expired":
+            self.done = int(self.total * self.partial)
+        if self.status in ("completed", "expired", "cancelled") and not self.file_ids:
+            self._write_results(expired=self.status == "expired")
+
+    def details(self) -> dict[str, Any]:
+        failed, failure = self.results.failed(self.done), self.failure(None)
+        return {
+            **{name: getattr(self, name) for name in _GIVEN},
+            "object": "batch",
+            "errors": {"object": "list", "data": list(self.errors or [failure])} if failure else None,
+            "output_file_id": self.file_ids.get("output"),
+            "error_file_id": self.file_ids.get("error"),
+            "expires_at": self.created + _COMPLETION_WINDOW,
+            "request_counts": {"total": self.total, "completed": self.done - failed, "failed": failed},
+        }
+
+    def get_output(self, request: ApiRequest) -> dict[str, Any] | Response:
+        self.update(request.now)
+        if "output" in self.file_ids:
             # The gateway transforms the output on the way, and so knows no ranges of it.
-            return WholeFileResponse(output.path, media_type="application/octet-stream")
-        if shown["errors"] is not None:
+            path = self.store.files.path(self.file_ids["output"])
+            return WholeFileResponse(path, media_type="application/octet-stream")
+        if self.status == "failed":
             # The gateway responds with 200 and the errors of a batch that has no output.
-            return dict(shown["errors"])
-        raise ApiError(404, f"The batch '{batch.id}' is {batch.status} and has no output.")
+            return dict(self.details()["errors"])
+        raise ApiError(404, f"The batch '{self.id}' is {self.status} and has no output.")
 
-    def _read_input(self, job: Batch) -> tuple[batch_lines.BatchRequests, list[dict[str, Any]]]:
-        if job.lines is None and job.input_file_id is None:
-            requests = batch_lines.generated_requests(job.count)
-            lines = batch_lines.input_lines
-            job.input_file_id = self._files.keep(lambda: lines(requests, job.endpoint), "input.jsonl", "batch").id
-            return requests, []
-        if job.lines is not None:
-            strings = (line if isinstance(line, str) else json.dumps(line) for line in job.lines)
-            job.input_file_id = self._files.add(strings, file_id=job.input_file_id, filename="input.jsonl")["id"]
-        stored = self._files.get(job.input_file_id or "")
-        if stored is None:
-            raise ValueError(f"There is no file with the id '{job.input_file_id}'")
-        requests, errors = batch_lines.parse_input(stored.path, job.endpoint)
-        return ([] if errors else requests), errors
-
-    def _keep_results(self, job: Batch, failed: int) -> None:
-        done, expired, results = job.done, job.status == "expired", job.results
+    def _write_results(self, *, expired: bool) -> None:
+        failed, done = self.results.failed(self.done), self.done
+        contents: dict[str, Iterable[bytes]] = {}
         if done > failed:
-            output = self._files.keep(lambda: results.output_lines(done), f"{job.id}_output.jsonl", "batch_output")
-            job.file_ids["output"] = output.id
-        if failed or (expired and done < job.total):
-            error = self._files.keep(
-                lambda: results.error_lines(done, expired=expired), f"{job.id}_error.jsonl", "batch_output"
-            )
-            job.file_ids["error"] = error.id
+            contents["output"] = self.results.output_lines(done, self.missing, self.twice)
+        if failed or (expired and done < self.total):
+            contents["error"] = self.results.error_lines(done, expired=expired)
+        for name, content in contents.items():
+            about = {"filename": f"{self.id}_{name}.jsonl", "purpose": "batch_output"}
+            self.file_ids[name] = self.store.files.add(content, **about)["id"]
