@@ -14,7 +14,7 @@ from starlette.datastructures import FormData, QueryParams
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -28,20 +28,10 @@ from airflow_provider_portkey.testing.faults import (
 )
 from airflow_provider_portkey.testing.store import Store
 
-_ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-
 
 @dataclass(frozen=True)
 class ApiRequest:
-    """
-    The parts of a request that an endpoint reads.
-
-    :param now: seconds since the epoch.
-    :param ids: the ids in the path, decoded, by their names.
-    :param body: the JSON object; empty without a body.
-    :param form: the form, if the body is one.
-    :param origin: the URL of the mock server, without a path.
-    """
+    """The parts of a request that an endpoint reads, all of them decoded, and the ``origin``: the server's URL."""
 
     store: Store
     now: float
@@ -79,21 +69,8 @@ class RecordedRequest:
     time: float
 
 
-class WholeFileResponse(FileResponse):
-    """A file from a server that ignores ``Range``."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        del self.headers["accept-ranges"]
-        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
-        await super().__call__({**scope, "headers": headers}, receive, send)
-
-
 def parse_body(body: bytes) -> dict[str, Any]:
-    """
-    Parse the JSON object of a request.
-
-    :raises ApiError: 400 for anything but an object or nothing.
-    """
+    """Parse the JSON object of a request; anything but an object or nothing is a 400."""
     try:
         return dict(json.loads(body or b"{}").items())
     except (AttributeError, ValueError):
@@ -102,12 +79,7 @@ def parse_body(body: bytes) -> dict[str, Any]:
 
 @dataclass(kw_only=True)
 class Api:
-    """
-    All endpoints of the API and of the storage: requests are recorded, faults strike, headers are checked.
-
-    :param store: the clock and the lock, which is held while an endpoint works.
-    :param require_authorization: whether a request without ``Authorization`` gets a 401.
-    """
+    """All endpoints of the API and of the storage: requests are recorded, faults strike, headers are checked."""
 
     store: Store
     require_authorization: bool
@@ -115,16 +87,12 @@ class Api:
     requests: list[RecordedRequest] = field(default_factory=list)
 
     def app(self, routes: Iterable[ApiRoute], control: Iterable[Route]) -> Starlette:
-        """
-        Return the application; it responds to any other path with a 404.
-
-        :param control: endpoints without all of this.
-        """
+        """Return the application; ``control`` are endpoints without all of this."""
         return Starlette(
             routes=[
                 *control,
                 *(self._route([method], path, endpoint) for method, path, endpoint in routes),
-                self._route(_ALL_METHODS, "/{rest:path}", _unknown_url),
+                self._route(["GET", "POST", "PUT", "PATCH", "DELETE"], "/{rest:path}", _unknown_url),
             ],
             middleware=[Middleware(_RawPaths)],
             exception_handlers={ApiError: error_response, ClientDisconnect: lambda request, error: Response()},

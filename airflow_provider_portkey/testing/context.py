@@ -12,12 +12,9 @@ from typing import Any
 
 class Clock:
     """
-    Time that passes only when a test says so.
+    The ``clock=`` of a :class:`.PortkeyMockServer`; ``monkeypatch.setattr("my_dag.time", clock)`` puts it elsewhere.
 
-    It is the ``clock=`` of a :class:`.PortkeyMockServer`, and replaces the module ``time`` where a test patches
-    one: ``monkeypatch.setattr("my_dag.time", clock)``.
-
-    :param now: seconds since the epoch; may be assigned at any time.
+    :param now: seconds since the epoch; a test assigns it at any time.
     """
 
     def __init__(self, now: float = 1_700_000_000.0) -> None:
@@ -36,15 +33,12 @@ class Clock:
         self.now += seconds
 
     async def async_sleep(self, seconds: float) -> None:
-        """Advance by some seconds at once, as a replacement of ``asyncio.sleep``."""
         self.sleep(seconds)
 
 
 class TaskStateStore:
     """
-    The task state store of Airflow 3.3: what it returns has been JSON.
-
-    A test may share one store between several contexts, as Airflow does between the attempts of a task.
+    The task state store of Airflow 3.3. A test may share one between contexts, as the attempts of a task do.
 
     :param values: the values at the start.
     :param default: returned for a key that is not set, where the caller gives no default.
@@ -72,19 +66,13 @@ class TaskStateStore:
         return dict(json.loads(self._json))
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return a copy of a value, or the default."""
         if self.failing_reads:
             self.failing_reads -= 1
             raise RuntimeError("The state store was told to fail this read.")
         return self.values.get(key, self._default if default is None else default)
 
     def set(self, key: str, value: Any, *, retention: timedelta | None = None) -> None:
-        """
-        Set a value.
-
-        :raises ValueError: for ``None``, as Airflow's store does.
-        :raises TypeError: for a value that is not JSON.
-        """
+        """Set a value: JSON, and not ``None``, as for Airflow's store."""
         if value is None:
             raise ValueError(f"The value of {key!r} must not be None")
         if self.failing_writes:
@@ -94,11 +82,9 @@ class TaskStateStore:
         self.writes.append((key, self.values[key]))
 
     def delete(self, key: str) -> None:
-        """Delete a value, if it is set."""
         self._save({name: value for name, value in self.values.items() if name != key})
 
     def clear(self) -> None:
-        """Delete all values."""
         self._save({})
 
     def _save(self, values: dict[str, Any]) -> None:
@@ -121,11 +107,7 @@ class AssetStateStore(TaskStateStore):
 
 
 class AssetStateStores:
-    """
-    The asset state stores of a task or trigger with several assets: it has to name one of them.
-
-    :param stores: by the names of the assets.
-    """
+    """The asset state stores of a task or trigger with several assets, by their names: it has to name one of them."""
 
     def __init__(self, **stores: AssetStateStore) -> None:
         # The name under which Airflow keeps them; there is no public way to all of them.
@@ -135,7 +117,6 @@ class AssetStateStores:
         return self._by_name[asset.name]
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Raise the ``ValueError`` of Airflow."""
         raise ValueError(f"Task has {len(self._by_name)} concrete inlets and outlets; name one of the assets")
 
     async def aget(self, key: str, default: Any = None) -> Any:

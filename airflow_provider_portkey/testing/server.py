@@ -21,8 +21,7 @@ from airflow_provider_portkey.testing.resources.file_batches import FileBatch
 from airflow_provider_portkey.testing.resources.files import Files
 from airflow_provider_portkey.testing.resources.fine_tuning import FineTuningJob
 from airflow_provider_portkey.testing.resources.jobs import Job, Jobs
-from airflow_provider_portkey.testing.resources.log_exports import LogExport, LogExports
-from airflow_provider_portkey.testing.resources.logs import Logs
+from airflow_provider_portkey.testing.resources.log_exports import LogExport, LogExports, Logs
 from airflow_provider_portkey.testing.resources.responses import ModelResponse
 from airflow_provider_portkey.testing.resources.runs import Run, Steps
 from airflow_provider_portkey.testing.resources.threads import Threads
@@ -32,9 +31,9 @@ from airflow_provider_portkey.testing.timeline import Statuses
 P = ParamSpec("P")
 
 
-def _typed(add: Callable[..., dict[str, Any]], job_class: Callable[P, Job]) -> Callable[P, dict[str, Any]]:
-    """Give ``add`` the signature and the documentation of the job that it adds."""
-    return functools.update_wrapper(functools.partial(add), job_class)
+def _adder(jobs: Jobs[Any], job_class: Callable[P, Job]) -> Callable[P, dict[str, Any]]:
+    """Return the function that adds a job, with the signature and the documentation of the job's class."""
+    return functools.update_wrapper(functools.partial(jobs.add), job_class)
 
 
 class PortkeyMockServer:
@@ -52,10 +51,7 @@ class PortkeyMockServer:
 
     A connection may name it directly, as if it were the gateway, or a gateway may be in between. Unlike a real
     provider it shows all steps of a run from the start, allows several active runs of a thread, and does not stream.
-
-    Each kind of object is a resource: :attr:`runs`, :attr:`responses`, :attr:`files`, :attr:`batches`,
-    :attr:`log_exports`, :attr:`fine_tuning_jobs`, :attr:`file_batches`. ``add_run``, ``add_response`` and so on are
-    their ``add`` methods. :attr:`plan` declares the scenario of jobs that a client will create over HTTP.
+    :attr:`plan` declares the scenario of jobs that a client will create over HTTP.
 
     :param port: on 127.0.0.1; 0 for any free one.
     :param require_authorization: whether a request without ``Authorization`` gets a 401.
@@ -92,14 +88,14 @@ class PortkeyMockServer:
 
         self.plan = store.plan
         self.add_messages = store.threads.add_messages
-        self.add_run = _typed(self.runs.add, Run)
-        self.add_response = _typed(self.responses.add, ModelResponse)
+        self.add_run = _adder(self.runs, Run)
+        self.add_response = _adder(self.responses, ModelResponse)
         self.add_file = self.files.add
-        self.add_batch = _typed(self.batches.add, Batch)
+        self.add_batch = _adder(self.batches, Batch)
         self.add_logs = store.logs.add
-        self.add_log_export = _typed(self.log_exports.add, LogExport)
-        self.add_fine_tuning_job = _typed(self.fine_tuning_jobs.add, FineTuningJob)
-        self.add_file_batch = _typed(self.file_batches.add, FileBatch)
+        self.add_log_export = _adder(self.log_exports, LogExport)
+        self.add_fine_tuning_job = _adder(self.fine_tuning_jobs, FineTuningJob)
+        self.add_file_batch = _adder(self.file_batches, FileBatch)
 
         actions: dict[str, Callable[..., Any]] = {resource.name: resource.add for resource in jobs}
         actions |= {"files": self.add_file, "logs": self.add_logs, "log_export_settings": self.log_exports.settings}
@@ -152,7 +148,6 @@ class PortkeyMockServer:
 
         :param statuses: as of a new run, the seconds counted from now.
         :return: the run's object.
-        :raises ValueError: for an invalid timeline.
         """
         with self._store.lock:
             run = self.runs.find(thread_id=thread_id, run_id=run_id)
@@ -187,11 +182,7 @@ class PortkeyMockServer:
             return [request for request in self._api.requests if request.path.startswith(prefix)]
 
     def _control_routes(self, actions: dict[str, Callable[..., Any]]) -> Iterator[Route]:
-        """
-        Return the control endpoints. None of them needs a key: the mock server is on loopback only.
-
-        :param actions: called by ``POST /_mock_server/<name>`` with the fields of its JSON object.
-        """
+        """Return the control endpoints; an action gets the fields of the JSON object that is posted to its name."""
 
         async def act(request: Request) -> Response:
             try:

@@ -16,7 +16,7 @@ from airflow_provider_portkey.testing.faults import ApiError, bad_request
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.testing.resources.files import Files
-    from airflow_provider_portkey.testing.resources.logs import Logs
+    from airflow_provider_portkey.testing.resources.log_exports import Logs
     from airflow_provider_portkey.testing.resources.threads import Threads
 
 #: Portkey's schema states no bounds of a limit; the servers behind it reject anything above 100.
@@ -60,12 +60,7 @@ class Items(Generic[T]):
         return self._items[self._positions[item_id]]
 
     def page(self, query: Mapping[str, str], serialize: Callable[[T], dict[str, Any]]) -> dict[str, Any]:
-        """
-        Return the page that a request asks for, as the list endpoints do; an empty page has null ids.
-
-        :param query: ``limit``, ``order`` and ``after`` are read.
-        :raises ApiError: 400 for an invalid limit or order, and for a cursor that is not in this list.
-        """
+        """Return the page that ``limit``, ``order`` and ``after`` of a request select, as the list endpoints do."""
         limit, order, after = query.get("limit", str(DEFAULT_LIMIT)), query.get("order", "desc"), query.get("after")
         if not re.fullmatch("[0-9]{1,9}", limit) or not 1 <= int(limit) <= MAX_LIMIT:
             raise bad_request(f"'limit' has to be 1 to {MAX_LIMIT}, not '{limit}'.", param="limit")
@@ -88,18 +83,12 @@ class Items(Generic[T]):
 
 @dataclass(kw_only=True)
 class Store:
-    """
-    What the resources share; see the module.
-
-    :param clock: returns the time, in seconds since the epoch.
-    :param run_seconds: the duration of a run that is created over HTTP and has no plan.
-    :param run_steps: the number of steps of such a run.
-    :param lock: held while anything here or in a resource is read or changed.
-    """
+    """What the resources share; see :class:`.PortkeyMockServer` for the parameters."""
 
     clock: Callable[[], float]
     run_seconds: float = 2.0
     run_steps: int = 2
+    #: Held while anything here or in a resource is read or changed.
     lock: threading.RLock = field(default_factory=threading.RLock)
     threads: Threads = field(init=False)
     files: Files = field(init=False)

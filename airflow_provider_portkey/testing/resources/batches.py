@@ -1,18 +1,41 @@
-"""Batches."""
+"""Batches, and the lines of their files: the requests that a batch reads, and the results that it writes."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import random
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias
 
 from starlette.responses import Response
 
-from airflow_provider_portkey.testing.app import ApiRequest, WholeFileResponse
+from airflow_provider_portkey.testing.app import ApiRequest
 from airflow_provider_portkey.testing.faults import ApiError, bad_request
-from airflow_provider_portkey.testing.resources import batch_lines
 from airflow_provider_portkey.testing.resources.jobs import Job
+from airflow_provider_portkey.testing.timeline import Timeline
+
+#: The requests that fail: their ids; or each id with its HTTP status, or with the error in place of a response.
+Failing: TypeAlias = Iterable[str] | Mapping[str, int | Mapping[str, Any]]
+
+_MESSAGE = {"role": "assistant", "content": "An answer."}
+_OUTPUT = {**_MESSAGE, "type": "message", "content": [{"type": "output_text", "text": "An answer."}]}
+
+#: The paths that a batch can be for, each with the fields of a response that only it has.
+BODIES: dict[str, Any] = {
+    "/v1/chat/completions": {"object": "chat.completion", "choices": [{"index": 0, "message": _MESSAGE}]},
+    "/v1/completions": {"object": "text_completion", "choices": [{"index": 0, "text": "An answer."}]},
+    "/v1/embeddings": {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.25, 0.5]}]},
+    "/v1/responses": {"object": "response", "status": "completed", "output": [_OUTPUT]},
+}
+
+_USAGE = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25}
+
+#: The errors of an input file that a batch reports at most.
+_MAX_ERRORS = 10
+
+_EXPIRED = {"code": "batch_expired", "message": "This request could not be executed before the batch expired."}
 
 #: Seconds of the only completion window.
 _COMPLETION_WINDOW = 24 * 3600
@@ -48,12 +71,15 @@ class Batch(Job):
     endpoint: str = "/v1/chat/completions"
     completion_window: str = "24h"
     metadata: Mapping[str, Any] | None = None
-    failing: batch_lines.Failing = ()
+    failing: Failing = ()
     missing: Iterable[str] = ()
     twice: Iterable[str] = ()
     partial: float = 0.5
     errors: Iterable[Mapping[str, Any]] | None = None
-    results: batch_lines.BatchResults = field(init=False)
+    failures: dict[str, int | Mapping[str, Any]] = field(init=False)
+    #: The model of each request, by its ``custom_id``, and the ids in the order of the results, which is another one.
+    models: dict[str, str] = field(init=False)
+    order: list[str] = field(init=False)
     #: The ids of its output file and its error file, once there are any.
     file_ids: dict[str, str] = field(init=False, default_factory=dict)
 
@@ -74,8 +100,8 @@ class Batch(Job):
         body = request.body
         if body.get("input_file_id") not in request.store.files:
             raise bad_request("'input_file_id' names no file.", param="input_file_id")
-        if body.get("endpoint") not in batch_lines.BODIES:
-            raise bad_request(f"'endpoint' has to be one of {list(batch_lines.BODIES)}.", param="endpoint")
+        if body.get("endpoint") not in BODIES:
+            raise bad_request(f"'endpoint' has to be one of {list(BODIES)}.", param="endpoint")
         if body.get("completion_window") not in ("24h", "immediate"):
             raise bad_request("'completion_window' has to be '24h'.", param="completion_window")
         return {name: body.get(name) for name in _GIVEN}
@@ -86,26 +112,28 @@ class Batch(Job):
             strings = (line if isinstance(line, str) else json.dumps(line) for line in lines)
             self.input_file_id = files.add(strings, file_id=self.input_file_id, filename="input.jsonl")["id"]
         elif self.input_file_id is None:
-            generated = batch_lines.generated_requests(self.count, self.endpoint)
+            generated = generated_requests(self.count, self.endpoint)
             self.input_file_id = files.add(generated, filename="input.jsonl")["id"]
         if self.input_file_id not in files:
             raise ValueError(f"There is no file with the id '{self.input_file_id}'")
-        models, errors = batch_lines.parse_input(files.path(str(self.input_file_id)), self.endpoint)
-        self.results = batch_lines.BatchResults(models, self.endpoint, self.failing)
-        self.errors, self.total = errors or self.errors, 0 if errors else len(models)
+        self.models, errors = parse_input(files.path(str(self.input_file_id)), self.endpoint)
+        self.errors, self.total = errors or self.errors, 0 if errors else len(self.models)
+        self.failures = dict(self.failing if isinstance(self.failing, Mapping) else dict.fromkeys(self.failing, 400))
+        self.order = list(self.models)
+        random.Random(0).shuffle(self.order)  # noqa: S311 (no secret; the same order every time)
         if errors and self.statuses is None:
             failure = [("validating", 0.0), ("failed", self.seconds / 8)]
-            self.timeline.replace(failure, self.store.clock(), polled=False)
+            self.timeline = Timeline(failure, advance=self.advance, started=self.timeline.started)
 
     def update(self, now: float) -> None:
         super().update(now)
         if self.status == "expired":
             self.done = int(self.total * self.partial)
         if self.status in ("completed", "expired", "cancelled") and not self.file_ids:
-            self._write_results(expired=self.status == "expired")
+            self._write_results()
 
     def details(self) -> dict[str, Any]:
-        failed, failure = self.results.failed(self.done), self.failure(None)
+        failed, failure = len(self._failed_ids()), self.failure(None)
         return {
             **{name: getattr(self, name) for name in _GIVEN},
             "object": "batch",
@@ -120,20 +148,80 @@ class Batch(Job):
         self.update(request.now)
         if "output" in self.file_ids:
             # The gateway transforms the output on the way, and so knows no ranges of it.
-            path = self.store.files.path(self.file_ids["output"])
-            return WholeFileResponse(path, media_type="application/octet-stream")
+            content = self.store.files.path(self.file_ids["output"]).read_bytes()
+            return Response(content, media_type="application/octet-stream")
         if self.status == "failed":
             # The gateway responds with 200 and the errors of a batch that has no output.
             return dict(self.details()["errors"])
         raise ApiError(404, f"The batch '{self.id}' is {self.status} and has no output.")
 
-    def _write_results(self, *, expired: bool) -> None:
-        failed, done = self.results.failed(self.done), self.done
-        contents: dict[str, Iterable[bytes]] = {}
-        if done > failed:
-            contents["output"] = self.results.output_lines(done, self.missing, self.twice)
-        if failed or (expired and done < self.total):
-            contents["error"] = self.results.error_lines(done, expired=expired)
+    def _failed_ids(self) -> list[str]:
+        return [custom_id for custom_id in self.order[: self.done] if custom_id in self.failures]
+
+    def _write_results(self) -> None:
+        contents = {"output": list(self._output_lines()), "error": list(self._error_lines())}
         for name, content in contents.items():
-            about = {"filename": f"{self.id}_{name}.jsonl", "purpose": "batch_output"}
-            self.file_ids[name] = self.store.files.add(content, **about)["id"]
+            if content:
+                about = {"filename": f"{self.id}_{name}.jsonl", "purpose": "batch_output"}
+                self.file_ids[name] = self.store.files.add(content, **about)["id"]
+
+    def _output_lines(self) -> Iterator[bytes]:
+        left_out, twice = {*self.failures, *self.missing}, set(self.twice)
+        succeeded = [custom_id for custom_id in self.order[: self.done] if custom_id not in left_out]
+        for custom_id in [*succeeded, *(one for one in succeeded if one in twice)]:
+            body = {**BODIES[self.endpoint], "id": f"object-{custom_id}", "model": self.models[custom_id]}
+            yield _result(custom_id, 200, {**body, "usage": _USAGE})
+
+    def _error_lines(self) -> Iterator[bytes]:
+        for custom_id in self._failed_ids():
+            failure = self.failures[custom_id]
+            if isinstance(failure, Mapping):
+                yield _result(custom_id, error=failure)
+            else:
+                error = ApiError(failure, f"The mock server was told to fail '{custom_id}'.")
+                yield _result(custom_id, failure, error.body)
+        if self.status == "expired":
+            for custom_id in self.order[self.done :]:
+                yield _result(custom_id, error=_EXPIRED)
+
+
+def generated_requests(count: int, endpoint: str) -> Iterator[bytes]:
+    """Return an input file with the ids ``request-000001``, ``request-000002`` ..."""
+    for number in range(1, count + 1):
+        body = {"model": "mock-model", "messages": [{"role": "user", "content": f"Question {number}."}]}
+        yield _to_line({"custom_id": f"request-{number:06d}", "method": "POST", "url": endpoint, "body": body})
+
+
+def parse_input(path: Path, endpoint: str) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """Return the model of each request of a file, by its ``custom_id``, and the errors as a batch reports them."""
+    models: dict[str, str] = {}
+    errors: list[dict[str, Any]] = []
+    with path.open("rb") as file:
+        for number, raw in enumerate((line for line in file if line.strip()), start=1):
+            try:
+                line = json.loads(raw)
+                custom_id, url, model = line["custom_id"], line["url"], line["body"].get("model", "mock-model")
+            except ValueError:
+                error = "invalid_json_line", "This line is not parseable as valid JSON."
+            except (AttributeError, KeyError, TypeError):
+                error = "missing_required_parameter", "The 'custom_id', the 'url' or the 'body' is missing."
+            else:
+                if url == endpoint and custom_id not in models:
+                    models[custom_id] = model
+                    continue
+                error = "duplicate_custom_id", f"The custom_id '{custom_id}' is not unique."
+                if url != endpoint:
+                    error = "mismatched_endpoint", f"The 'url' has to be '{endpoint}'."
+            errors.append({"code": error[0], "message": error[1], "param": None, "line": number})
+    if not models and not errors:
+        errors.append({"code": "empty_file", "message": "The input file has no requests.", "line": None})
+    return models, errors[:_MAX_ERRORS]
+
+
+def _result(custom_id: str, status: int = 0, body: Any = None, error: Any = None) -> bytes:
+    response = {"status_code": status, "request_id": f"req_{custom_id}", "body": body} if status else None
+    return _to_line({"id": f"batch_req_{custom_id}", "custom_id": custom_id, "response": response, "error": error})
+
+
+def _to_line(row: dict[str, Any]) -> bytes:
+    return json.dumps(row, separators=(",", ":")).encode() + b"\n"

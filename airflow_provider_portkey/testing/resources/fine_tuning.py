@@ -44,18 +44,19 @@ class FineTuningJob(Job):
     }
 
     def prepare(self) -> None:
-        for number in range(self.events):
-            data = {"step": number + 1, "train_loss": 1 / (number + 1)}
-            event: dict[str, Any] = {"id": self.store.new_id("ftevent"), "object": "fine_tuning.job.event"}
-            event |= {"created_at": self.created + number, "level": "info", "type": "metrics", "data": data}
-            event["message"] = f"Step {number + 1}: training loss={data['train_loss']:.2f}"
-            self.event_items.add(event["id"], event)
+        for step in range(1, self.events + 1):
+            data = {"step": step, "train_loss": 1 / step}
+            event = {"type": "metrics", "level": "info", "message": f"Step {step}: {data}", "data": data}
+            self._add_item(self.event_items, "ftevent", step, {"object": "fine_tuning.job.event", **event})
         for step in range(1, self.checkpoints + 1):
-            point: dict[str, Any] = {"id": self.store.new_id("ftckpt"), "object": "fine_tuning.job.checkpoint"}
-            point |= {"created_at": self.created + step, "fine_tuning_job_id": self.id, "step_number": step}
-            point |= {"metrics": {"step": step, "train_loss": 1 / step}}
-            point["fine_tuned_model_checkpoint"] = f"ft:mock-model:{self.id}:ckpt-step-{step}"
-            self.checkpoint_items.add(point["id"], point)
+            point: dict[str, Any] = {
+                "object": "fine_tuning.job.checkpoint",
+                "fine_tuning_job_id": self.id,
+                "step_number": step,
+            }
+            model, metrics = f"ft:mock-model:{self.id}:ckpt-step-{step}", {"step": step, "train_loss": 1 / step}
+            point |= {"fine_tuned_model_checkpoint": model, "metrics": metrics}
+            self._add_item(self.checkpoint_items, "ftckpt", step, point)
 
     def details(self) -> dict[str, Any]:
         succeeded = self.status == "succeeded"
@@ -73,3 +74,7 @@ class FineTuningJob(Job):
 
     def list_checkpoints(self, request: ApiRequest) -> dict[str, Any]:
         return self.checkpoint_items.page(request.query, dict)
+
+    def _add_item(self, items: Items[dict[str, Any]], prefix: str, step: int, fields: dict[str, Any]) -> None:
+        item_id = self.store.new_id(prefix)
+        items.add(item_id, {"id": item_id, "created_at": self.created + step, **fields})

@@ -175,21 +175,12 @@ class Jobs(Generic[J]):
         self._parent_parameter = parents[0] if parents else ""
 
     def add(self, **parameters: Any) -> dict[str, Any]:
-        """
-        Add a job.
-
-        :param parameters: those of the kind's job class.
-        :return: the job's object.
-        """
+        """Add a job, of which the parameters are those of its class, and return its object."""
         with self.store.lock:
             return self._add(parameters).serialize()
 
     def find(self, **ids: str) -> J:
-        """
-        Find the job that the ids of a path name.
-
-        :raises ApiError: 404 for an unknown one.
-        """
+        """Find the job that the ids of a path name, or raise a 404."""
         return self._siblings(ids).find(self._job_class.kind, ids[self._id_parameter])
 
     def routes(self) -> Iterator[ApiRoute]:

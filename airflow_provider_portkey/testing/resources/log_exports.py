@@ -1,21 +1,139 @@
-"""Log exports, Portkey's own jobs, from the draft to the signed URL and the storage behind it."""
+"""Portkey's logs, and their export: from the draft to the signed URL and the storage behind it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, Response
 
-from airflow_provider_portkey.testing.app import ApiRequest, ApiRoute, WholeFileResponse
+from airflow_provider_portkey.testing.app import ApiRequest, ApiRoute
 from airflow_provider_portkey.testing.faults import STORAGE, bad_request
 from airflow_provider_portkey.testing.resources.jobs import Job, Jobs
-from airflow_provider_portkey.testing.resources.logs import FIELDS, to_iso
+from airflow_provider_portkey.testing.store import Store
 from airflow_provider_portkey.testing.timeline import Statuses
+
+#: Seconds since the epoch, or ISO 8601 (UTC without an offset).
+Timestamp: TypeAlias = float | str | datetime
+
+#: Later than any log: the year 2286, in seconds since the epoch.
+_END_OF_TIME = 10_000_000_000
+
+_ROW = {
+    **{"ai_org": "openai", "ai_model": "mock-model", "mode": "SINGLE", "config": None, "prompt_slug": None},
+    **{"req_units": 20, "cost": 0.25, "cost_currency": "USD"},
+    "request_url": "https://provider.test/v1/chat/completions",
+}
+
+
+def to_microseconds(timestamp: Timestamp) -> int:
+    """Convert a timestamp into microseconds since the epoch."""
+    if isinstance(timestamp, str):
+        timestamp = datetime.fromisoformat(timestamp)
+    if isinstance(timestamp, datetime):
+        timestamp = (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)).timestamp()
+    return round(timestamp * 1_000_000)
+
+
+def to_iso(milliseconds: float) -> str:
+    """Convert milliseconds since the epoch into Portkey's notation."""
+    timestamp = datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
+    return timestamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Logs:
+    """All log rows, in the order of time, and the settings of their export; see :meth:`.LogExports.settings`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        #: Milliseconds, number of the call that added it, number within that call, given fields.
+        self._entries: list[tuple[int, int, int, Mapping[str, Any]]] = []
+        self._calls = 0
+        self.settings: dict[str, Any] = {"spelling": "schema", "max_rows": 50_000, "end_included": True, "ranges": True}
+
+    def add(
+        self,
+        count: int = 0,
+        start: Timestamp = 0,
+        end: Timestamp | None = None,
+        *,
+        rows: Iterable[Mapping[str, Any]] = (),
+    ) -> dict[str, Any]:
+        """
+        Add log rows.
+
+        :param count: the number of generated rows, evenly spread over the time.
+        :param start: the timestamp of the first of them: seconds since the epoch, or ISO 8601.
+        :param end: the timestamp of one row more; equal to ``start`` for rows of one timestamp. Now where not given.
+        :param rows: rows with a ``created_at`` each; missing fields are generated.
+        :return: the ``total`` of rows now.
+        :raises ValueError: for an end before the start.
+        """
+        with self._store.lock:
+            first, stop = (to_microseconds(self._store.clock() if at is None else at) // 1000 for at in (start, end))
+            if count and stop < first:
+                raise ValueError("The end must not be before the start")
+            self._add((first + number * (stop - first) // count, {}) for number in range(count))
+            self._add((to_microseconds(row["created_at"]) // 1000, row) for row in rows)
+            return {"total": len(self._entries)}
+
+    def rows(self, window: tuple[int, int]) -> Iterator[dict[str, Any]]:
+        """Return the rows of a window, the oldest first; see :meth:`parse_window`."""
+        for position in self._positions(window):
+            milliseconds, call, number, fields = self._entries[position]
+            yield {**_generated_row(f"log-{call}-{number:08d}", number, milliseconds), **fields}
+
+    def count(self, window: tuple[int, int]) -> int:
+        """Count the rows of a window; see :meth:`parse_window`."""
+        return len(self._positions(window))
+
+    def parse_window(self, filters: Mapping[str, Any]) -> tuple[int, int]:
+        """Return the first millisecond of an export's window, and the first one behind it; others are ignored."""
+        bounds = []
+        for name, default in (("time_of_generation_min", 0), ("time_of_generation_max", _END_OF_TIME)):
+            try:
+                bounds.append(to_microseconds(filters.get(name, default)))
+            except (TypeError, ValueError):
+                raise bad_request(f"'{name}' has to be a timestamp, not {filters[name]!r}.", param="filters") from None
+        # Rows have whole milliseconds, but a window may begin and end between two of them.
+        start, stop = bounds
+        return -(-start // 1000), stop // 1000 + 1 if self.settings["end_included"] else -(-stop // 1000)
+
+    def _add(self, rows: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
+        timed = sorted(rows, key=lambda row: row[0])
+        self._calls += bool(timed)
+        self._entries += [(time, self._calls, number, fields) for number, (time, fields) in enumerate(timed)]
+        self._entries.sort(key=lambda entry: entry[:3])
+
+    def _positions(self, window: tuple[int, int]) -> range:
+        start, stop = (bisect_left(self._entries, bound, key=lambda entry: entry[0]) for bound in window)
+        return range(start, max(start, stop))
+
+
+def _generated_row(row_id: str, number: int, milliseconds: int) -> dict[str, Any]:
+    """Return a row; every hundredth is a failed request."""
+    failed = number % 100 == 99
+    message = {"role": "assistant", "content": f"Answer {number}."}
+    body = {"error": {"message": "Overloaded"}} if failed else {"choices": [{"index": 0, "message": message}]}
+    messages = [{"role": "user", "content": f"Question {number}."}]
+    return {
+        **_ROW,
+        **{"id": row_id, "trace_id": f"trace-{number // 2:08d}", "created_at": to_iso(milliseconds)},
+        **{"request": {"body": {"model": "mock-model", "messages": messages}}, "response": {"body": body}},
+        **{"is_success": 0 if failed else 1, "response_status_code": 503 if failed else 200},
+        **{"res_units": 0 if failed else 5, "total_units": 20 if failed else 25},
+        **{"response_time": 100 + number % 50, "metadata": {"number": str(number)}},
+    }
+
+
+#: The fields that an export can contain, as in Portkey's schema.
+FIELDS = frozenset(_generated_row("", 0, 0))
 
 
 @dataclass(kw_only=True)
@@ -47,11 +165,7 @@ class LogExport(Job):
     stages: ClassVar[Mapping[str, float]] = {"in_progress": 0, "success": 1}
     final_statuses = frozenset({"success", "failed", "failure", "stopped"})
     cancel_statuses = ("stopped",)
-    template: ClassVar[Mapping[str, Any]] = {
-        "object": "export",
-        "organisation_id": "organisation",
-        "created_by": "mock-server",
-    }
+    template: ClassVar[Mapping[str, Any]] = {"object": "export", "organisation_id": "org-1", "created_by": "user-1"}
 
     @classmethod
     def parse(cls, request: ApiRequest) -> dict[str, Any]:
@@ -72,12 +186,8 @@ class LogExport(Job):
     def details(self) -> dict[str, Any]:
         names = ("filters", "requested_data", "workspace_id", "description")
         guide = self.store.logs.settings["spelling"] == "guide"
-        status = "failure" if guide and self.status == "failed" else self.status
-        return {
-            **{name: getattr(self, name) for name in names},
-            "status": status,
-            "created_at": to_iso(self.created * 1000),
-        }
+        shown = {"status": "failure" if guide and self.status == "failed" else self.status}
+        return {**{name: getattr(self, name) for name in names}, **shown, "created_at": to_iso(self.created * 1000)}
 
     def respond_to_create(self, request: ApiRequest) -> dict[str, Any]:
         # All rows of the window, those beyond the maximum of a job included.
@@ -98,10 +208,11 @@ class LogExport(Job):
         url = f"{request.origin}{STORAGE}exports/{self.id}.jsonl?signature=mock-signature"
         return {"url" if self.store.logs.settings["spelling"] == "guide" else "signed_url": url}
 
-    def get_rows(self) -> FileResponse:
+    def get_rows(self) -> Response:
         self.file = self.file or self.store.write_file(self._lines())
-        response_class = FileResponse if self.store.logs.settings["ranges"] else WholeFileResponse
-        return response_class(self.file, media_type="application/jsonl")
+        if self.store.logs.settings["ranges"]:
+            return FileResponse(self.file, media_type="application/jsonl")
+        return Response(self.file.read_bytes(), media_type="application/jsonl")
 
     def _require(self, status: str, request: ApiRequest) -> None:
         self.update(request.now)

@@ -13,7 +13,6 @@ from airflow_provider_portkey.testing.resources.jobs import Job, echo
 from airflow_provider_portkey.testing.resources.threads import ASSISTANT_ID
 from airflow_provider_portkey.testing.store import Items, Store
 
-#: The number of steps, or the fields of each; see :meth:`.PortkeyMockServer.add_steps`.
 Steps = int | Iterable[Mapping[str, Any]]
 
 #: The value of ``include[]`` that adds the content found by a file search.
@@ -165,15 +164,13 @@ class Run(Job):
 
 
 def _tool_call(number: int) -> dict[str, Any]:
-    content = [{"type": "text", "text": f"Found for step {number}."}]
-    found = {"file_id": "file_000001", "file_name": "mock-server.txt", "score": 0.5, "content": content}
-    tools: list[tuple[str, Any]] = [
-        ("function", {"name": "look_up", "arguments": f'{{"step": {number}}}', "output": "found"}),
-        ("code_interpreter", {"input": f"print({number})", "outputs": [{"type": "logs", "logs": str(number)}]}),
-        ("file_search", {"results": [found]}),
-    ]
-    kind, call = tools[number // 2 % len(tools)]
-    return {"type": kind, kind: call}
+    """Return a call of a function, or of a file search at every third time."""
+    if number // 2 % 3 < 2:
+        function = {"name": "look_up", "arguments": f'{{"step": {number}}}', "output": "found"}
+        return {"type": "function", "function": function}
+    found: dict[str, Any] = {"file_id": "file_000001", "file_name": "mock-server.txt", "score": 0.5}
+    found["content"] = [{"type": "text", "text": f"Found for step {number}."}]
+    return {"type": "file_search", "file_search": {"results": [found]}}
 
 
 def _shown(step: dict[str, Any], request: ApiRequest) -> dict[str, Any]:
