@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -161,7 +161,7 @@ class LogExport(Job):
     path = "/v1/logs/exports/{export_id}"
     id_prefix = "export"
     create_paths = ("/v1/logs/exports",)
-    endpoints: ClassVar[Mapping[str, str]] = {"POST /start": "begin_export", "GET /download": "get_url"}
+    endpoints: ClassVar[Mapping[str, str]] = {"PUT": "change", "POST /start": "start_draft", "GET /download": "get_url"}
     stages: ClassVar[Mapping[str, float]] = {"in_progress": 0, "success": 1}
     final_statuses = frozenset({"success", "failed", "failure", "stopped"})
     cancel_statuses = ("stopped",)
@@ -198,7 +198,14 @@ class LogExport(Job):
         super().cancel(request)
         return {"message": "The export was cancelled.", "object": "export"}
 
-    def begin_export(self, request: ApiRequest) -> dict[str, Any]:
+    def change(self, request: ApiRequest) -> dict[str, Any]:
+        self._require("draft", request)
+        body = {"requested_data": self.requested_data, **request.body}
+        given = self.parse(replace(request, body=body))
+        self.filters, self.requested_data = given["filters"], given["requested_data"]
+        return self.respond_to_create(request)
+
+    def start_draft(self, request: ApiRequest) -> dict[str, Any]:
         self._require("draft", request)
         self.timeline.replace(self._after_start, request.now, polled=False)
         return {"message": "The export was started.", "object": "export"}

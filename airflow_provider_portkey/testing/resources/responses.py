@@ -64,12 +64,13 @@ class ModelResponse(Job):
         return {"input": _input_items(body.get("input") or []), "background": background, "fields": fields}
 
     def prepare(self) -> None:
-        output = self.output
-        if isinstance(output, int):
-            types = ("reasoning", "function_call", "message")
-            # The last one is a message, whatever their number.
-            output = [{"type": types[(number - output) % len(types)]} for number in range(output)]
-        self.output_items = [self._output_item(number, dict(plan)) for number, plan in enumerate(output)]
+        output = [{} for _ in range(self.output)] if isinstance(self.output, int) else self.output
+        self.output_items = []
+        for number, given in enumerate(map(dict, output)):
+            text = {"type": "output_text", "text": given.pop("text", f"Answer {number}."), "annotations": []}
+            item = {"id": self.store.new_id("item"), "type": "message", "status": "completed", **given}
+            message = {"role": "assistant", "content": [text]} if item["type"] == "message" else {}
+            self.output_items.append({**message, **item})
         for given in _input_items(self.input):
             item = {"id": self.store.new_id("item"), "type": "message", "status": "completed", **given}
             if item["type"] == "message" and isinstance(item.get("content"), str):
@@ -102,16 +103,6 @@ class ModelResponse(Job):
 
     def list_input_items(self, request: ApiRequest) -> dict[str, Any]:
         return self.input_items.page(request.query, dict)
-
-    def _output_item(self, number: int, plan: dict[str, Any]) -> dict[str, Any]:
-        text = plan.pop("text", f"Answer of item {number}.")
-        generated: dict[str, dict[str, Any]] = {
-            "message": {"role": "assistant", "content": [{"type": "output_text", "text": text, "annotations": []}]},
-            "reasoning": {"summary": [{"type": "summary_text", "text": f"Thought of item {number}."}]},
-            "function_call": {"call_id": f"call_{number}", "name": "look_up", "arguments": f'{{"item": {number}}}'},
-        }
-        item = {"id": self.store.new_id("item"), "type": "message", "status": "completed", **plan}
-        return {**generated.get(item["type"], {}), **item}
 
 
 def _input_items(given: Any) -> list[Mapping[str, Any]]:

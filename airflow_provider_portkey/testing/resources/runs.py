@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -14,9 +13,6 @@ from airflow_provider_portkey.testing.resources.threads import ASSISTANT_ID
 from airflow_provider_portkey.testing.store import Items, Store
 
 Steps = int | Iterable[Mapping[str, Any]]
-
-#: The value of ``include[]`` that adds the content found by a file search.
-FILE_SEARCH_CONTENT = "step_details.tool_calls[*].file_search.results[*].content"
 
 #: Seconds after its creation at which an active run expires.
 _EXPIRES_AFTER = 600
@@ -135,10 +131,10 @@ class Run(Job):
         return self.serialize()
 
     def list_steps(self, request: ApiRequest) -> dict[str, Any]:
-        return self.step_items.page(request.query, lambda step: _shown(step, request))
+        return self.step_items.page(request.query, dict)
 
     def get_step(self, request: ApiRequest) -> dict[str, Any]:
-        return _shown(self.step_items.find("run step", request.ids["step_id"]), request)
+        return self.step_items.find("run step", request.ids["step_id"])
 
     def add_steps(self, steps: Steps) -> list[dict[str, Any]]:
         """Append steps; see :meth:`.PortkeyMockServer.add_steps`."""
@@ -158,28 +154,7 @@ class Run(Job):
                 fields = {"created_at": created_at, "role": "assistant", "run_id": self.id}
                 details = {"message_id": self.store.threads.add_message(self.thread_id, content=text, **fields)["id"]}
             elif step["type"] == "tool_calls":
-                details = [{"id": f"call_of_{step['id']}", **_tool_call(number)}]
+                function = {"name": "look_up", "arguments": f'{{"step": {number}}}', "output": "found"}
+                details = [{"id": f"call_of_{step['id']}", "type": "function", "function": function}]
             step["step_details"] = {"type": step["type"], step["type"]: details}
         return self.step_items.add(step["id"], step)
-
-
-def _tool_call(number: int) -> dict[str, Any]:
-    """Return a call of a function, or of a file search at every third time."""
-    if number // 2 % 3 < 2:
-        function = {"name": "look_up", "arguments": f'{{"step": {number}}}', "output": "found"}
-        return {"type": "function", "function": function}
-    found: dict[str, Any] = {"file_id": "file_000001", "file_name": "mock-server.txt", "score": 0.5}
-    found["content"] = [{"type": "text", "text": f"Found for step {number}."}]
-    return {"type": "file_search", "file_search": {"results": [found]}}
-
-
-def _shown(step: dict[str, Any], request: ApiRequest) -> dict[str, Any]:
-    """Return a step's object, with the content of file searches only where a request includes it."""
-    calls = (step["step_details"] or {}).get("tool_calls") or []
-    if FILE_SEARCH_CONTENT in request.query.getlist("include[]") or not any("file_search" in call for call in calls):
-        return step
-    shown = copy.deepcopy(step)
-    for call in shown["step_details"]["tool_calls"]:
-        for result in call.get("file_search", {}).get("results", []):
-            result.pop("content", None)
-    return shown

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from airflow_provider_portkey.testing import AssetStateStore, AssetStateStores, TaskStateStore, fake_context
+from airflow_provider_portkey.testing import AssetStateStore, AssetStateStores, Clock, TaskStateStore, fake_context
 
 
 def test_a_context_has_a_task_instance_and_an_empty_store() -> None:
@@ -104,3 +104,12 @@ def test_of_several_assets_one_has_to_be_named() -> None:
         stores.set("key", 1)
     with pytest.raises(ValueError, match="2 concrete inlets and outlets"):
         asyncio.run(stores.aset("key", 1))
+
+
+def test_time_passes_only_when_told() -> None:
+    clock = Clock(100.0)
+    assert (clock(), clock.time(), clock.monotonic()) == (100.0, 100.0, 100.0)
+    clock.sleep(5)
+    asyncio.run(clock.async_sleep(2.5))
+    clock.now += 1
+    assert (clock(), clock.sleeps) == (108.5, [5, 2.5])
