@@ -12,11 +12,10 @@ from python_multipart.exceptions import FormParserError
 from starlette.applications import Starlette
 from starlette.datastructures import FormData, QueryParams
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from airflow_provider_portkey.testing.faults import (
     STORAGE,
@@ -88,13 +87,12 @@ class Api:
 
     def app(self, routes: Iterable[ApiRoute], control: Iterable[Route]) -> Starlette:
         """Return the application; ``control`` are endpoints without all of this."""
-        return Starlette(
+        return _App(
             routes=[
                 *control,
                 *(self._route([method], path, endpoint) for method, path, endpoint in routes),
                 self._route(["GET", "POST", "PUT", "PATCH", "DELETE"], "/{rest:path}", _unknown_url),
             ],
-            middleware=[Middleware(_RawPaths)],
             exception_handlers={ApiError: error_response, ClientDisconnect: lambda request, error: Response()},
         )
 
@@ -146,14 +144,11 @@ class Api:
             raise ApiError(401, "No key: the Authorization header is missing.", code="invalid_api_key")
 
 
-class _RawPaths:
+class _App(Starlette):
     """Routes by the path as sent, so that an id with an encoded slash stays one segment."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app({**scope, "path": scope["raw_path"].decode("ascii", "replace")}, receive, send)
+        await super().__call__({**scope, "path": scope["raw_path"].decode("ascii", "replace")}, receive, send)
 
 
 async def _read_body(request: Request) -> tuple[bytes, FormData | None]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import threading
+from collections.abc import Iterator
 
 from starlette.types import ASGIApp
 from uvicorn import Config
@@ -14,7 +15,7 @@ from uvicorn.server import ServerState
 
 LOOPBACK = "127.0.0.1"
 
-#: Seconds. Far more than a start or a stop takes, so that a defect cannot hang a test run.
+#: Seconds that a stop may take; far more than it does, so that a defect cannot hang a test run.
 _TIMEOUT = 10.0
 
 #: Seconds between two requests of a connection; a client that polls once a minute finds its connection still open.
@@ -31,46 +32,36 @@ class _Protocol(H11Protocol):
         self.app_state = {**self.app_state, "connection": transport}
 
 
-class LoopbackServer:
+@contextlib.contextmanager
+def serve(app: ASGIApp, *, port: int) -> Iterator[int]:
     """
-    A server inside a ``with`` block. It waits for events, where ``uvicorn.Server`` polls ten times a second.
+    Serve an application, and yield the port. All waits are for events; ``uvicorn.Server`` polls ten times a second.
 
-    :param port: on 127.0.0.1; 0 for any free port.
+    :param port: 0 for any free port.
     """
+    listener = socket.create_server((LOOPBACK, port))
+    loop, stopping, state = asyncio.new_event_loop(), asyncio.Event(), ServerState()
+    config = Config(app, ws="none", lifespan="off", timeout_keep_alive=_KEEP_ALIVE, log_config=None)
+    config.load()
 
-    def __init__(self, app: ASGIApp, *, port: int = 0) -> None:
-        self._config = Config(app, ws="none", lifespan="off", timeout_keep_alive=_KEEP_ALIVE, log_config=None)
-        self._requested_port = port
-        self.port = 0
+    async def pause(seconds: float) -> None:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(stopping.wait(), seconds)
 
-    def __enter__(self) -> LoopbackServer:
-        self._socket = socket.create_server((LOOPBACK, self._requested_port))
-        self.port = self._socket.getsockname()[1]
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="portkey-mock-server")
-        self._thread.daemon = True
-        self._thread.start()
-        if not self._ready.wait(_TIMEOUT):
-            raise RuntimeError("The mock server did not start")
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(_TIMEOUT)
-
-    async def _serve(self) -> None:
-        self._loop, self._stopping, state = asyncio.get_running_loop(), asyncio.Event(), ServerState()
-        self._config.load()
-        app_state = {"pause": self._pause}
-        server = await self._loop.create_server(lambda: _Protocol(self._config, state, app_state), sock=self._socket)
-        self._ready.set()
-        await self._stopping.wait()
+    async def run() -> None:
+        server = await loop.create_server(lambda: _Protocol(config, state, {"pause": pause}), sock=listener)
+        await stopping.wait()
         server.close()
         for connection in list(state.connections):
             connection.transport.abort()
         if state.tasks:
             await asyncio.wait(state.tasks, timeout=_TIMEOUT)
 
-    async def _pause(self, seconds: float) -> None:
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+    thread = threading.Thread(target=lambda: loop.run_until_complete(run()), name="portkey-mock-server", daemon=True)
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        loop.call_soon_threadsafe(stopping.set)
+        thread.join(_TIMEOUT)
+        loop.close()

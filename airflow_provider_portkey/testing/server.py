@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from airflow_provider_portkey.testing.app import Api, RecordedRequest, parse_body
 from airflow_provider_portkey.testing.faults import STORAGE, ApiError, Fault, error_response
-from airflow_provider_portkey.testing.loopback import LOOPBACK, LoopbackServer
+from airflow_provider_portkey.testing.loopback import LOOPBACK, serve
 from airflow_provider_portkey.testing.resources.batches import Batch
 from airflow_provider_portkey.testing.resources.file_batches import FileBatch
 from airflow_provider_portkey.testing.resources.files import Files
@@ -101,20 +101,21 @@ class PortkeyMockServer:
         actions |= {"files": self.add_file, "logs": self.add_logs, "log_export_settings": self.log_exports.settings}
         actions |= {"set_run_statuses": self.set_run_statuses, "plans": self.plan, "faults": self.fault}
         routes = chain(store.threads.routes(), self.files.routes(), *(kind.routes() for kind in jobs))
-        self._server = LoopbackServer(self._api.app(routes, self._control_routes(actions)), port=port)
+        self._serving = serve(self._api.app(routes, self._control_routes(actions)), port=port)
+        self._port = 0
 
     def __enter__(self) -> PortkeyMockServer:
-        self._server.__enter__()
+        self._port = self._serving.__enter__()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._server.__exit__(*exc_info)
+        self._serving.__exit__(None, None, None)
         self._store.close()
 
     @property
     def url(self) -> str:
         """The base URL, with its ``/v1``."""
-        return f"http://{LOOPBACK}:{self._server.port}/v1"
+        return f"http://{LOOPBACK}:{self._port}/v1"
 
     @property
     def requests(self) -> list[RecordedRequest]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from airflow_provider_portkey.testing.app import ApiRequest
 from airflow_provider_portkey.testing.resources.jobs import Job
 from airflow_provider_portkey.testing.store import Items
 
@@ -33,7 +32,7 @@ class FineTuningJob(Job):
     kind = "fine-tuning job"
     path = "/v1/fine_tuning/jobs/{job_id}"
     id_prefix = "ftjob"
-    endpoints: ClassVar[Mapping[str, str]] = {"GET /events": "list_events", "GET /checkpoints": "list_checkpoints"}
+    lists: ClassVar[Mapping[str, str]] = {"/events": "event_items", "/checkpoints": "checkpoint_items"}
     stages: ClassVar[Mapping[str, float]] = {"validating_files": 0, "running": 0.25, "succeeded": 1}
     final_statuses = frozenset({"succeeded", "failed", "cancelled"})
     template: ClassVar[Mapping[str, Any]] = {
@@ -66,14 +65,6 @@ class FineTuningJob(Job):
             "error": self.failure(self.error),
             "trained_tokens": 1000 if succeeded else None,
         }
-
-    def list_events(self, request: ApiRequest) -> dict[str, Any]:
-        page = self.event_items.page(request.query, dict)
-        # Of all lists, only this one has no first_id and no last_id.
-        return {name: page[name] for name in ("object", "data", "has_more")}
-
-    def list_checkpoints(self, request: ApiRequest) -> dict[str, Any]:
-        return self.checkpoint_items.page(request.query, dict)
 
     def _add_item(self, items: Items[dict[str, Any]], prefix: str, step: int, fields: dict[str, Any]) -> None:
         item_id = self.store.new_id(prefix)

@@ -62,8 +62,10 @@ class Job:
     #: The paths that create such a job; without any, only a test does.
     create_paths: ClassVar[Collection[str]] = ()
     has_list: ClassVar[bool] = True
-    #: The job's further endpoints: method and path below the job's, with the name of the function.
+    #: The job's further endpoints: method and path below the job's, with the name of the function; and the paths of
+    #: its lists, with the name of their items.
     endpoints: ClassVar[Mapping[str, str]] = {}
+    lists: ClassVar[Mapping[str, str]] = {}
     #: The statuses of a job that succeeds, each with the share of the job's duration at which it begins.
     stages: ClassVar[Mapping[str, float]] = {"queued": 0, "in_progress": 0.25, "completed": 1}
     #: The statuses in which a cancel request is rejected, the HTTP status of the rejection, and the statuses from an
@@ -191,6 +193,8 @@ class Jobs(Generic[J]):
         for action, name in {"GET": "poll", "POST /cancel": "cancel", **self._job_class.endpoints}.items():
             method, _, suffix = action.partition(" ")
             yield method, path + suffix, partial(self._call, name)
+        for list_path, name in self._job_class.lists.items():
+            yield "GET", path + list_path, partial(self._list_items, name)
         if self._job_class.has_list:
             yield "GET", path.rpartition("/")[0], self._list
 
@@ -220,6 +224,10 @@ class Jobs(Generic[J]):
     def _call(self, name: str, request: ApiRequest) -> dict[str, Any] | Response:
         result: dict[str, Any] | Response = getattr(self.find(**request.ids), name)(request)
         return result
+
+    def _list_items(self, name: str, request: ApiRequest) -> dict[str, Any]:
+        items: Items[dict[str, Any]] = getattr(self.find(**request.ids), name)
+        return items.page(request.query, dict)
 
     def _list(self, request: ApiRequest) -> dict[str, Any]:
         def serialize(job: J) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
@@ -83,18 +82,13 @@ class Logs:
             self._add((to_microseconds(row["created_at"]) // 1000, row) for row in rows)
             return {"total": len(self._entries)}
 
-    def rows(self, window: tuple[int, int]) -> Iterator[dict[str, Any]]:
-        """Return the rows of a window, the oldest first; see :meth:`parse_window`."""
-        for position in self._positions(window):
-            milliseconds, call, number, fields = self._entries[position]
-            yield {**_generated_row(f"log-{call}-{number:08d}", number, milliseconds), **fields}
+    def row(self, position: int) -> dict[str, Any]:
+        """Return one row."""
+        milliseconds, call, number, fields = self._entries[position]
+        return {**_generated_row(f"log-{call}-{number:08d}", number, milliseconds), **fields}
 
-    def count(self, window: tuple[int, int]) -> int:
-        """Count the rows of a window; see :meth:`parse_window`."""
-        return len(self._positions(window))
-
-    def parse_window(self, filters: Mapping[str, Any]) -> tuple[int, int]:
-        """Return the first millisecond of an export's window, and the first one behind it; others are ignored."""
+    def select(self, filters: Mapping[str, Any]) -> range:
+        """Return the positions of the rows of a window of time, the oldest first; other filters are ignored."""
         bounds = []
         for name, default in (("time_of_generation_min", 0), ("time_of_generation_max", _END_OF_TIME)):
             try:
@@ -102,18 +96,17 @@ class Logs:
             except (TypeError, ValueError):
                 raise bad_request(f"'{name}' has to be a timestamp, not {filters[name]!r}.", param="filters") from None
         # Rows have whole milliseconds, but a window may begin and end between two of them.
-        start, stop = bounds
-        return -(-start // 1000), stop // 1000 + 1 if self.settings["end_included"] else -(-stop // 1000)
+        first, behind = -(-bounds[0] // 1000), -(-bounds[1] // 1000)
+        if self.settings["end_included"]:
+            behind = bounds[1] // 1000 + 1
+        start, stop = (bisect_left(self._entries, bound, key=lambda entry: entry[0]) for bound in (first, behind))
+        return range(start, max(start, stop))
 
     def _add(self, rows: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
         timed = sorted(rows, key=lambda row: row[0])
         self._calls += bool(timed)
         self._entries += [(time, self._calls, number, fields) for number, (time, fields) in enumerate(timed)]
         self._entries.sort(key=lambda entry: entry[:3])
-
-    def _positions(self, window: tuple[int, int]) -> range:
-        start, stop = (bisect_left(self._entries, bound, key=lambda entry: entry[0]) for bound in window)
-        return range(start, max(start, stop))
 
 
 def _generated_row(row_id: str, number: int, milliseconds: int) -> dict[str, Any]:
@@ -173,7 +166,7 @@ class LogExport(Job):
         filters, fields = given["filters"], given["requested_data"]
         if not isinstance(filters, Mapping):
             raise bad_request("'filters' is missing.", param="filters")
-        request.store.logs.parse_window(filters)
+        request.store.logs.select(filters)
         if not isinstance(fields, list) or not fields or not FIELDS.issuperset(fields):
             raise bad_request(f"'requested_data' has to be a list of {sorted(FIELDS)}.", param="requested_data")
         return {**given, "description": request.body.get("description") or "", "started": False}
@@ -191,7 +184,7 @@ class LogExport(Job):
 
     def respond_to_create(self, request: ApiRequest) -> dict[str, Any]:
         # All rows of the window, those beyond the maximum of a job included.
-        total = self.store.logs.count(self.store.logs.parse_window(self.filters))
+        total = len(self.store.logs.select(self.filters))
         return {"id": self.id, "total": total, "object": "export"}
 
     def cancel(self, request: ApiRequest) -> dict[str, Any]:
@@ -228,7 +221,8 @@ class LogExport(Job):
 
     def _lines(self) -> Iterator[bytes]:
         logs = self.store.logs
-        for row in islice(logs.rows(logs.parse_window(self.filters)), logs.settings["max_rows"]):
+        for position in logs.select(self.filters)[: logs.settings["max_rows"]]:
+            row = logs.row(position)
             line = {name: row.get(name) for name in self.requested_data}
             yield json.dumps(line, ensure_ascii=False).encode() + b"\n"
 

@@ -41,7 +41,7 @@ class ModelResponse(Job):
     id_prefix = "resp"
     create_paths = ("/v1/responses",)
     has_list = False
-    endpoints: ClassVar[Mapping[str, str]] = {"GET /input_items": "list_input_items"}
+    lists: ClassVar[Mapping[str, str]] = {"/input_items": "input_items"}
     # A cancelled response may be cancelled again.
     final_statuses = frozenset({"completed", "failed", "incomplete"})
     timestamps = ("completed",)
@@ -64,7 +64,7 @@ class ModelResponse(Job):
         return {"input": _input_items(body.get("input") or []), "background": background, "fields": fields}
 
     def prepare(self) -> None:
-        output = [{} for _ in range(self.output)] if isinstance(self.output, int) else self.output
+        output: list[Mapping[str, Any]] = [{}] * self.output if isinstance(self.output, int) else self.output
         self.output_items = []
         for number, given in enumerate(map(dict, output)):
             text = {"type": "output_text", "text": given.pop("text", f"Answer {number}."), "annotations": []}
@@ -100,9 +100,6 @@ class ModelResponse(Job):
         if not self.background:
             raise bad_request("Only a response in the background can be cancelled.")
         return super().cancel(request)
-
-    def list_input_items(self, request: ApiRequest) -> dict[str, Any]:
-        return self.input_items.page(request.query, dict)
 
 
 def _input_items(given: Any) -> list[Mapping[str, Any]]:

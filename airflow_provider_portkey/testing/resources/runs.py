@@ -59,9 +59,9 @@ class Run(Job):
     create_paths = ("/v1/threads/runs", "/v1/threads/{thread_id}/runs")
     endpoints: ClassVar[Mapping[str, str]] = {
         "POST /submit_tool_outputs": "submit_tool_outputs",
-        "GET /steps": "list_steps",
         "GET /steps/{step_id}": "get_step",
     }
+    lists: ClassVar[Mapping[str, str]] = {"/steps": "step_items"}
     cancel_statuses = ("cancelling", "cancelled")
     final_statuses = frozenset({"completed", "failed", "cancelled", "expired", "incomplete"})
     timestamps = ("cancelled", "failed", "completed")
@@ -129,9 +129,6 @@ class Run(Job):
         else:
             self.timeline.replace(self.remaining, request.now)
         return self.serialize()
-
-    def list_steps(self, request: ApiRequest) -> dict[str, Any]:
-        return self.step_items.page(request.query, dict)
 
     def get_step(self, request: ApiRequest) -> dict[str, Any]:
         return self.step_items.find("run step", request.ids["step_id"])
