@@ -10,21 +10,14 @@ from urllib.parse import unquote
 
 from python_multipart.exceptions import FormParserError
 from starlette.applications import Starlette
-from starlette.datastructures import FormData, QueryParams
+from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from airflow_provider_portkey.testing.faults import (
-    STORAGE,
-    ApiError,
-    Fault,
-    InterruptedResponse,
-    bad_request,
-    error_response,
-)
+from airflow_provider_portkey.testing.faults import STORAGE, ApiError, Fault, bad_request, error_response
 from airflow_provider_portkey.testing.store import Store
 
 
@@ -35,7 +28,7 @@ class ApiRequest:
     store: Store
     now: float
     ids: Mapping[str, str]
-    query: QueryParams
+    query: Mapping[str, str]
     body: Mapping[str, Any]
     form: FormData
     origin: str
@@ -109,32 +102,29 @@ class Api:
                 await request.state.pause(fault.delay)
             if fault.disconnect:
                 request.state.connection.close()
+            response = Response() if fault.disconnect else fault.replacement()
             try:
-                response = Response() if fault.disconnect else fault.replacement()
                 if response is None:
                     self._check_headers(sent_path, headers)
-                    response = self._respond(request, body, form, endpoint, fault)
+                    result = self._call(endpoint, request, body, form, ignore_after=fault.ignore_after)
+                    response = result if isinstance(result, Response) else JSONResponse({**result, **fault.merge})
             except ApiError as error:
                 response = error_response(request, error)
             await request.close()
-            response.headers.update(fault.headers)
-            return response if fault.cut_after is None else InterruptedResponse(response, after=fault.cut_after)
+            return fault.alter(response)
 
         return Route(path, handle, methods=methods)
 
-    def _respond(
-        self, request: Request, body: bytes, form: FormData | None, endpoint: Endpoint, fault: Fault
-    ) -> Response:
+    def _call(
+        self, endpoint: Endpoint, request: Request, body: bytes, form: FormData | None, *, ignore_after: bool
+    ) -> dict[str, Any] | Response:
         if form is None:
             raise bad_request("The multipart form is malformed.")
-        query = request.query_params
-        if fault.ignore_after:
-            query = QueryParams([(name, value) for name, value in query.multi_items() if name != "after"])
-        ids, origin = {name: unquote(value) for name, value in request.path_params.items()}, str(request.base_url)
+        query = [item for item in request.query_params.multi_items() if item[0] != "after" or not ignore_after]
+        ids, origin = {name: unquote(value) for name, value in request.path_params.items()}, str(request.base_url)[:-1]
         with self.store.lock:
             now = self.store.clock()
-            result = endpoint(ApiRequest(self.store, now, ids, query, parse_body(body), form, origin.rstrip("/")))
-        return result if isinstance(result, Response) else JSONResponse({**result, **fault.merge})
+            return endpoint(ApiRequest(self.store, now, ids, dict(query), parse_body(body), form, origin))
 
     def _check_headers(self, path: str, headers: Mapping[str, str]) -> None:
         keys = [name for name in headers if name == "authorization" or name.startswith("x-portkey-")]

@@ -104,16 +104,16 @@ class Fault:
             body, content_type = json.dumps(body), "application/json"
         return Response(body, status_code=status, headers={"content-type": self.content_type or content_type})
 
+    def alter(self, response: Response) -> Response:
+        """Return a response with the headers of the fault, and cut as it says."""
+        response.headers.update(self.headers)
+        return response if self.cut_after is None else _InterruptedResponse(response, self.cut_after)
 
-class InterruptedResponse(Response):
-    """
-    Closes the connection after part of a response.
 
-    :param response: the response to begin.
-    :param after: the number of bytes of its body that are sent.
-    """
+class _InterruptedResponse(Response):
+    """Closes the connection after some bytes of the body of a response."""
 
-    def __init__(self, response: Response, *, after: int) -> None:
+    def __init__(self, response: Response, after: int) -> None:
         super().__init__()
         self._response = response
         self._left = after

@@ -144,12 +144,7 @@ class PortkeyMockServer:
             return self.runs.find(thread_id=thread_id, run_id=run_id).add_steps(steps)
 
     def set_run_statuses(self, *, thread_id: str, run_id: str, statuses: Statuses) -> dict[str, Any]:
-        """
-        Replace the statuses of a run: for a test that decides late when a run ends.
-
-        :param statuses: as of a new run, the seconds counted from now.
-        :return: the run's object.
-        """
+        """Replace the statuses of a run, whose seconds count from now, and return the run's object."""
         with self._store.lock:
             run = self.runs.find(thread_id=thread_id, run_id=run_id)
             run.timeline.replace(statuses, self._store.clock())
@@ -161,13 +156,7 @@ class PortkeyMockServer:
         return {"conn_type": "portkey", "host": self.url, "password": "mock-key", "extra": extra}
 
     def fault(self, **fields: Any) -> Fault:
-        """
-        Inject a fault; the parameters are those of :class:`.Fault`.
-
-        Of several faults, the first one strikes first.
-
-        :return: the fault, which counts in ``struck`` how often it struck.
-        """
+        """Inject a fault, with the parameters of :class:`.Fault`, behind those that are there, and return it."""
         fault = Fault(**fields)
         with self._store.lock:
             self._api.faults.append(fault)

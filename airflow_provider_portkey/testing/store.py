@@ -95,9 +95,7 @@ class Store:
     logs: Logs = field(init=False)
     _id_counts: Counter[str] = field(default_factory=Counter)
     _plans: dict[str, list[repeat[dict[str, Any]]]] = field(default_factory=lambda: defaultdict(list))
-    _folder: tempfile.TemporaryDirectory[str] = field(
-        default_factory=lambda: tempfile.TemporaryDirectory(prefix="portkey-mock-server-", ignore_cleanup_errors=True)
-    )
+    _folder: tempfile.TemporaryDirectory[str] = field(default_factory=tempfile.TemporaryDirectory)
 
     def new_id(self, prefix: str, taken: Container[str] = ()) -> str:
         """Return the next id of a kind that is not taken: ``run_000001``, ``run_000002`` ..."""

@@ -202,17 +202,15 @@ def parse_input(path: Path, endpoint: str) -> tuple[dict[str, str], list[dict[st
                 line = json.loads(raw)
                 custom_id, url, model = line["custom_id"], line["url"], line["body"].get("model", "mock-model")
             except ValueError:
-                error = "invalid_json_line", "This line is not parseable as valid JSON."
+                code = "invalid_json_line"
             except (AttributeError, KeyError, TypeError):
-                error = "missing_required_parameter", "The 'custom_id', the 'url' or the 'body' is missing."
+                code = "missing_required_parameter"
             else:
-                if url == endpoint and custom_id not in models:
-                    models[custom_id] = model
-                    continue
-                error = "duplicate_custom_id", f"The custom_id '{custom_id}' is not unique."
-                if url != endpoint:
-                    error = "mismatched_endpoint", f"The 'url' has to be '{endpoint}'."
-            errors.append({"code": error[0], "message": error[1], "param": None, "line": number})
+                code = "duplicate_custom_id" if custom_id in models else ""
+                code = code if url == endpoint else "mismatched_endpoint"
+                models[custom_id] = model
+            if code:
+                errors.append({"code": code, "message": f"Line {number}: {code}.", "param": None, "line": number})
     if not models and not errors:
         errors.append({"code": "empty_file", "message": "The input file has no requests.", "line": None})
     return models, errors[:_MAX_ERRORS]

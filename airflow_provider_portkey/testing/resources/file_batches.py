@@ -40,8 +40,4 @@ class FileBatch(Job):
         waiting = "cancelled" if self.status == "cancelled" else "in_progress"
         counts = {"in_progress": 0, "completed": self.done - failed, "failed": failed, "cancelled": 0}
         counts |= {waiting: self.total - self.done, "total": self.total}
-        return {
-            "object": "vector_store.file_batch",
-            "vector_store_id": self.vector_store_id,
-            "file_counts": counts,
-        }
+        return {"object": "vector_store.file_batch", "vector_store_id": self.vector_store_id, "file_counts": counts}

@@ -71,8 +71,8 @@ class ModelResponse(Job):
             item = {"id": self.store.new_id("item"), "type": "message", "status": "completed", **given}
             message = {"role": "assistant", "content": [text]} if item["type"] == "message" else {}
             self.output_items.append({**message, **item})
-        for given in _input_items(self.input):
-            item = {"id": self.store.new_id("item"), "type": "message", "status": "completed", **given}
+        for sent in _input_items(self.input):
+            item = {"id": self.store.new_id("item"), "type": "message", "status": "completed", **sent}
             if item["type"] == "message" and isinstance(item.get("content"), str):
                 part_type = "output_text" if item.get("role") == "assistant" else "input_text"
                 item["content"] = [{"type": part_type, "text": item["content"]}]

@@ -57,10 +57,7 @@ class Run(Job):
     path = "/v1/threads/{thread_id}/runs/{run_id}"
     id_prefix = "run"
     create_paths = ("/v1/threads/runs", "/v1/threads/{thread_id}/runs")
-    endpoints: ClassVar[Mapping[str, str]] = {
-        "POST /submit_tool_outputs": "submit_tool_outputs",
-        "GET /steps/{step_id}": "get_step",
-    }
+    endpoints: ClassVar[Mapping[str, str]] = {"POST /submit_tool_outputs": "submit", "GET /steps/{step_id}": "get_step"}
     lists: ClassVar[Mapping[str, str]] = {"/steps": "step_items"}
     cancel_statuses = ("cancelling", "cancelled")
     final_statuses = frozenset({"completed", "failed", "cancelled", "expired", "incomplete"})
@@ -112,7 +109,7 @@ class Run(Job):
             "usage": {name: tokens * len(self.step_items) for name, tokens in _STEP_USAGE.items()} if final else None,
         }
 
-    def submit_tool_outputs(self, request: ApiRequest) -> dict[str, Any]:
+    def submit(self, request: ApiRequest) -> dict[str, Any]:
         self.update(request.now)
         if self.status != "requires_action":
             raise bad_request(f"A run that is {self.status} expects no tool outputs.")
