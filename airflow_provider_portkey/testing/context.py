@@ -142,12 +142,10 @@ def fake_context(
     """
     Return a task context for ``operator.execute``.
 
-    :param map_index: -1 for a task that is not mapped.
     :param try_number: the attempt, from 1.
     :param max_tries: the retries of the task; clearing the task increases it.
     :param first_reschedule: the time of a sensor's first reschedule, if it has been rescheduled.
     :param task_state_store: a new one where not given; delete the key for an Airflow before 3.3.
-    :param asset_state_store: none where not given.
     :param more: further entries: ``dag_run``, ``params`` ...
     """
     ti = SimpleNamespace(dag_id=dag_id, task_id=task_id, run_id=run_id, map_index=map_index)

@@ -47,8 +47,7 @@ class Fault:
     Any other fault lets the request through and alters its response.
 
     :param status: the HTTP status; 200 where only a body is given.
-    :param body: a dict or a list is sent as JSON, a string or bytes as they are; without one, a status of 400 or
-        more sends an error in the OpenAI shape.
+    :param body: JSON as a dict or a list, a string, or bytes; without one, a status from 400 on sends an OpenAI error.
     :param content_type: of the body; ``application/json`` or ``text/plain`` where not given.
     :param headers: additional response headers: ``{"Retry-After": "1"}``.
     :param delay: seconds to wait before anything else happens; ends early when the mock server stops.
@@ -57,9 +56,8 @@ class Fault:
     :param ignore_after: ignore ``after``, as some servers do: the first page again and again.
     :param merge: merged into the response's JSON object: ``{"has_more": True}``, ``{"last_id": "x"}``.
     :param method: only for requests of this HTTP method.
-    :param path: only for requests with this path, as sent, with its ``/v1`` and without the query: a glob, whose
-        ``*`` matches slashes too (``*/runs/run_1/steps``), or a compiled regular expression to search for.
-        Downloads by a signed URL are struck only by a fault with a path: ``/_storage/*``.
+    :param path: only for requests with this path, as sent, without the query: a glob (``*/runs/run_1/steps``), or a
+        compiled regular expression. Downloads by a signed URL are struck only by a fault with one: ``/_storage/*``.
     :param times: the number of requests that it strikes; ``None`` for all of them.
     :raises ValueError: for a status outside 200..599, and for ``times`` below 1.
     """

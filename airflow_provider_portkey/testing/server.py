@@ -41,22 +41,13 @@ class PortkeyMockServer:
     A local mock server for the provider behind Portkey: no key, no network, no token spent.
 
     It serves the Assistants API (threads, messages, runs, steps), responses, files and batches, fine-tuning jobs,
-    file batches of vector stores, and Portkey's own log exports, on 127.0.0.1, inside a ``with`` block::
-
-        with PortkeyMockServer() as mock_server:
-            mock_server.add_run(
-                thread_id="thread_1", run_id="run_1", statuses=[("queued", 0), ("completed", 3)], steps=12
-            )
-            os.environ["AIRFLOW_CONN_PORTKEY_DEFAULT"] = json.dumps(mock_server.connection())
-
-    A connection may name it directly, as if it were the gateway, or a gateway may be in between. Unlike a real
-    provider it shows all steps of a run from the start, allows several active runs of a thread, and does not stream.
-    :attr:`plan` declares the scenario of jobs that a client will create over HTTP.
+    file batches of vector stores, and Portkey's own log exports, on 127.0.0.1, inside a ``with`` block. A connection
+    names it directly, as if it were the gateway, or a gateway is in between. Unlike a real provider it shows all
+    steps of a run from the start, allows several active runs of a thread, and does not stream.
 
     :param port: on 127.0.0.1; 0 for any free one.
     :param require_authorization: whether a request without ``Authorization`` gets a 401.
-    :param run_seconds: the duration of a run that is created over HTTP, in seconds; 0 for one that is completed at
-        once.
+    :param run_seconds: the duration of a run that is created over HTTP; 0 for one that is completed at once.
     :param run_steps: the number of steps of such a run.
     :param job_seconds: the duration of jobs of all other kinds; ``run_seconds`` where not given.
     :param clock: returns the time, in seconds since the epoch; see :class:`.Clock`.

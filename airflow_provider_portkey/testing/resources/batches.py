@@ -145,14 +145,14 @@ class Batch(Job):
         }
 
     def get_output(self, request: ApiRequest) -> dict[str, Any] | Response:
-        self.update(request.now)
+        errors = self.serialize()["errors"]
         if "output" in self.file_ids:
             # The gateway transforms the output on the way, and so knows no ranges of it.
             content = self.store.files.path(self.file_ids["output"]).read_bytes()
             return Response(content, media_type="application/octet-stream")
-        if self.status == "failed":
+        if errors is not None:
             # The gateway responds with 200 and the errors of a batch that has no output.
-            return dict(self.details()["errors"])
+            return dict(errors)
         raise ApiError(404, f"The batch '{self.id}' is {self.status} and has no output.")
 
     def _failed_ids(self) -> list[str]:

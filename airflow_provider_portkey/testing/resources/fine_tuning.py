@@ -36,8 +36,7 @@ class FineTuningJob(Job):
     stages: ClassVar[Mapping[str, float]] = {"validating_files": 0, "running": 0.25, "succeeded": 1}
     final_statuses = frozenset({"succeeded", "failed", "cancelled"})
     template: ClassVar[Mapping[str, Any]] = {
-        "object": "fine_tuning.job",
-        "model": "mock-model",
+        **{"object": "fine_tuning.job", "model": "mock-model"},
         "hyperparameters": {"n_epochs": 1, "batch_size": 1, "learning_rate_multiplier": 1.0},
         **{"training_file": "file_training", "validation_file": None, "result_files": [], "metadata": {}, "seed": 1},
     }
@@ -48,14 +47,10 @@ class FineTuningJob(Job):
             event = {"type": "metrics", "level": "info", "message": f"Step {step}: {data}", "data": data}
             self._add_item(self.event_items, "ftevent", step, {"object": "fine_tuning.job.event", **event})
         for step in range(1, self.checkpoints + 1):
-            point: dict[str, Any] = {
-                "object": "fine_tuning.job.checkpoint",
-                "fine_tuning_job_id": self.id,
-                "step_number": step,
-            }
-            model, metrics = f"ft:mock-model:{self.id}:ckpt-step-{step}", {"step": step, "train_loss": 1 / step}
-            point |= {"fine_tuned_model_checkpoint": model, "metrics": metrics}
-            self._add_item(self.checkpoint_items, "ftckpt", step, point)
+            metrics = {"step": step, "train_loss": 1 / step}
+            point = {"object": "fine_tuning.job.checkpoint", "step_number": step, "metrics": metrics}
+            model = {"fine_tuning_job_id": self.id, "fine_tuned_model_checkpoint": f"ft:mock-model:{self.id}:{step}"}
+            self._add_item(self.checkpoint_items, "ftckpt", step, {**point, **model})
 
     def details(self) -> dict[str, Any]:
         succeeded = self.status == "succeeded"

@@ -89,10 +89,10 @@ class Job:
         """Check that the parent exists, or create it."""
 
     def prepare(self) -> None:
-        """Complete a new job before its first update."""
+        """Complete a new job."""
 
     def details(self) -> dict[str, Any]:
-        """Return the fields of the job's object that only this kind has, as of the last update."""
+        """Return the fields of the job's object that only this kind has."""
         return {}
 
     def respond_to_create(self, request: ApiRequest) -> dict[str, Any]:
@@ -118,7 +118,6 @@ class Job:
         statuses = self.stages_of(self.seconds) if self.statuses is None else self.statuses
         self.timeline = Timeline(statuses, advance=self.advance, started=now if self.start == "now" else None)
         self.prepare()
-        self.update(now)
 
     def update(self, now: float) -> None:
         """Apply the time that has passed."""
@@ -129,7 +128,8 @@ class Job:
             self.done = self.total
 
     def serialize(self) -> dict[str, Any]:
-        """Return the job's object as of the last update."""
+        """Return the job's object as of now."""
+        self.update(self.store.clock())
         times = {f"{status}_at": self.reached_at(status) for status in self.timestamps}
         shown = {**self.template, "id": self.id, "status": self.status, "created_at": self.created, **times}
         return {**shown, **self.details(), **(self.fields or {})}
@@ -147,7 +147,6 @@ class Job:
     def poll(self, request: ApiRequest) -> dict[str, Any]:
         """Respond to a request for this one job."""
         self.timeline.poll(request.now)
-        self.update(request.now)
         return self.serialize()
 
     def cancel(self, request: ApiRequest) -> dict[str, Any]:
@@ -230,8 +229,4 @@ class Jobs(Generic[J]):
         return items.page(request.query, dict)
 
     def _list(self, request: ApiRequest) -> dict[str, Any]:
-        def serialize(job: J) -> dict[str, Any]:
-            job.update(request.now)
-            return job.serialize()
-
-        return self._siblings(request.ids).page(request.query, serialize)
+        return self._siblings(request.ids).page(request.query, self._job_class.serialize)
