@@ -200,7 +200,7 @@ def parse_input(path: Path, endpoint: str) -> tuple[dict[str, str], list[dict[st
         for number, raw in enumerate((line for line in file if line.strip()), start=1):
             try:
                 line = json.loads(raw)
-                custom_id, url, model = line["custom_id"], line["url"], line["body"].get("model", "mock-model")
+                custom_id, url, model = str(line["custom_id"]), line["url"], line["body"].get("model", "mock-model")
             except ValueError:
                 code = "invalid_json_line"
             except (AttributeError, KeyError, TypeError):

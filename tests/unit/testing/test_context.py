@@ -71,7 +71,7 @@ def test_a_file_holds_the_values_for_other_processes(tmp_path: Path) -> None:
     assert TaskStateStore(path=path).values == {}
 
 
-def test_reads_and_writes_fail_as_often_as_told() -> None:
+def test_reads_and_writes_fail_as_often_as_declared() -> None:
     store = TaskStateStore({"key": 1})
     store.failing_reads, store.failing_writes = 1, 2
     with pytest.raises(RuntimeError, match="read"):
@@ -106,7 +106,7 @@ def test_of_several_assets_one_has_to_be_named() -> None:
         asyncio.run(stores.aset("key", 1))
 
 
-def test_time_passes_only_when_told() -> None:
+def test_time_passes_only_in_a_test() -> None:
     clock = Clock(100.0)
     assert (clock(), clock.time(), clock.monotonic()) == (100.0, 100.0, 100.0)
     clock.sleep(5)
