@@ -91,13 +91,20 @@ def json_array(field: str, value: object) -> list[Any] | None:
     raise PortkeyInvalidArgumentError(field, value, "a list, a JSON string with an array, or None")
 
 
+def field_names(field: str, value: Any) -> Any:
+    """Return a list of names, ``None`` for ``None``."""
+    if value is None or (isinstance(value, list | tuple) and all(isinstance(name, str) and name for name in value)):
+        return value
+    raise PortkeyInvalidArgumentError(field, value, "a list of field names or None")
+
+
 def validate_id(field: str, value: object) -> str:
     """
     Return an id as it is.
 
     :raises PortkeyInvalidArgumentError: for one that is no string, empty, ``.`` or ``..``.
     """
-    if not isinstance(value, str) or not value.strip() or value in _DOT_SEGMENTS or not _is_utf8(value):
+    if not isinstance(value, str) or not value.strip() or value in _DOT_SEGMENTS or not is_utf8(value):
         raise PortkeyInvalidArgumentError(field, value, "a Portkey id, a string that is not empty, '.' or '..'")
     return value
 
@@ -161,14 +168,15 @@ def _number(value: Any, kind: type[int] | type[float], *, optional: bool) -> Any
 
 
 def _rendered_none(value: Any) -> Any:
-    return None if value in ("None", "") else value
+    return None if value == "None" else value
 
 
 def _bounds(minimum: float, maximum: float | None) -> str:
     return f"of at least {minimum:g}" if maximum is None else f"from {minimum:g} to {maximum:g}"
 
 
-def _is_utf8(text: str) -> bool:
+def is_utf8(text: str) -> bool:
+    """Return whether a string can be encoded."""
     try:
         text.encode()
     except UnicodeEncodeError:  # half of a surrogate pair

@@ -68,7 +68,7 @@ class TaskStateStore:
     def get(self, key: str, default: Any = None) -> Any:
         if self.failing_reads:
             self.failing_reads -= 1
-            raise RuntimeError("The state store was told to fail this read.")
+            raise RuntimeError("The state store is set to fail this read.")
         return self.values.get(key, self._default if default is None else default)
 
     def set(self, key: str, value: Any, *, retention: timedelta | None = None) -> None:
@@ -77,7 +77,7 @@ class TaskStateStore:
             raise ValueError(f"The value of {key!r} must not be None")
         if self.failing_writes:
             self.failing_writes -= 1
-            raise RuntimeError("The state store was told to fail this write.")
+            raise RuntimeError("The state store is set to fail this write.")
         self._save({**self.values, key: value})
         self.writes.append((key, self.values[key]))
 

@@ -97,7 +97,7 @@ class Fault:
             return None
         status, body, content_type = self.status or 200, self.body, "text/plain; charset=utf-8"
         if body is None and status >= 400:
-            body = ApiError(status, f"The mock server was told to respond with {status}.").body
+            body = ApiError(status, f"The mock server injected a fault with status {status}.").body
         if isinstance(body, dict | list):
             body, content_type = json.dumps(body), "application/json"
         return Response(body, status_code=status, headers={"content-type": self.content_type or content_type})

@@ -40,6 +40,7 @@ class Totals:
     files: int = 0
     rows: int = 0
     bytes: int = 0
+    non_finite_values: int = 0
     seen: int = 0
     exported: int = 0
     skipped: int = 0
@@ -64,6 +65,7 @@ class Totals:
         self.usage = sum_usage([self.usage, *(run.usage for run in runs)])
         self.rows += writer.rows
         self.bytes += writer.bytes
+        self.non_finite_values += writer.non_finite_values
         self.files += writer.rows > 0
 
     def add_skipped(self, thread_id: str, runs: Sequence[Mapping[str, Any]]) -> None:
@@ -104,6 +106,7 @@ class Totals:
             rows=self.rows,
             bytes=self.bytes,
             sha256=digest.hexdigest(),
+            non_finite_values=self.non_finite_values,
             **window.to_dict(),
             window_by=request.window_by,
             threads=len(index),

@@ -19,13 +19,13 @@ from airflow_provider_portkey.testing.timeline import Timeline
 #: The requests that fail: their ids; or each id with its HTTP status, or with the error in place of a response.
 Failing: TypeAlias = Iterable[str] | Mapping[str, int | Mapping[str, Any]]
 
-_MESSAGE = {"role": "assistant", "content": "An answer."}
-_OUTPUT = {**_MESSAGE, "type": "message", "content": [{"type": "output_text", "text": "An answer."}]}
+_MESSAGE = {"role": "assistant", "content": "An output."}
+_OUTPUT = {**_MESSAGE, "type": "message", "content": [{"type": "output_text", "text": "An output."}]}
 
 #: The paths that a batch can be for, each with the fields of a response that only it has.
 BODIES: dict[str, Any] = {
     "/v1/chat/completions": {"object": "chat.completion", "choices": [{"index": 0, "message": _MESSAGE}]},
-    "/v1/completions": {"object": "text_completion", "choices": [{"index": 0, "text": "An answer."}]},
+    "/v1/completions": {"object": "text_completion", "choices": [{"index": 0, "text": "An output."}]},
     "/v1/embeddings": {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.25, 0.5]}]},
     "/v1/responses": {"object": "response", "status": "completed", "output": [_OUTPUT]},
 }
@@ -178,7 +178,7 @@ class Batch(Job):
             if isinstance(failure, Mapping):
                 yield _result(custom_id, error=failure)
             else:
-                error = ApiError(failure, f"The mock server was told to fail '{custom_id}'.")
+                error = ApiError(failure, f"The mock server fails '{custom_id}', as planned.")
                 yield _result(custom_id, failure, error.body)
         if self.status == "expired":
             for custom_id in self.order[self.done :]:

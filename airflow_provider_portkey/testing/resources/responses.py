@@ -28,7 +28,7 @@ class ModelResponse(Job):
 
     response_id: str | None = None
     output: int | list[Mapping[str, Any]] = 3
-    input: str | int | list[Mapping[str, Any]] = "Answer as a mock server would."
+    input: str | int | list[Mapping[str, Any]] = "Respond as a mock server would."
     error: Mapping[str, Any] | None = None
     incomplete_reason: str = "max_output_tokens"
     background: bool = True
@@ -67,7 +67,7 @@ class ModelResponse(Job):
         output: list[Mapping[str, Any]] = [{}] * self.output if isinstance(self.output, int) else self.output
         self.output_items = []
         for number, given in enumerate(map(dict, output)):
-            text = {"type": "output_text", "text": given.pop("text", f"Answer {number}."), "annotations": []}
+            text = {"type": "output_text", "text": given.pop("text", f"Content of item {number}."), "annotations": []}
             item = {"id": self.store.new_id("item"), "type": "message", "status": "completed", **given}
             message = {"role": "assistant", "content": [text]} if item["type"] == "message" else {}
             self.output_items.append({**message, **item})

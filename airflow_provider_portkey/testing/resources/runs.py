@@ -66,7 +66,7 @@ class Run(Job):
         "object": "thread.run",
         "assistant_id": ASSISTANT_ID,
         "model": "mock-model",
-        "instructions": "Answer as a mock server would.",
+        "instructions": "Respond as a mock server would.",
         **{"tools": [], "metadata": {}, "tool_choice": "auto", "response_format": "auto"},
         **{"parallel_tool_calls": True, "temperature": 1.0, "top_p": 1.0},
     }
