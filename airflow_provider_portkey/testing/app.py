@@ -121,7 +121,8 @@ class Api:
         if form is None:
             raise bad_request("The multipart form is malformed.")
         query = [item for item in request.query_params.multi_items() if item[0] != "after" or not ignore_after]
-        ids, origin = {name: unquote(value) for name, value in request.path_params.items()}, str(request.base_url)[:-1]
+        ids = {name: unquote(value) for name, value in request.path_params.items()}
+        origin = "http://{}:{}".format(*request.scope["server"])
         with self.store.lock:
             now = self.store.clock()
             return endpoint(ApiRequest(self.store, now, ids, dict(query), parse_body(body), form, origin))
