@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from airflow_provider_portkey.exceptions import PortkeyError
 from airflow_provider_portkey.export.local_files import part_file, path_errors, remove_parts
@@ -36,12 +36,12 @@ def object_stream(path: ObjectStoragePath, check: Callable[[], None]) -> Iterato
     :param check: Called before the object becomes visible; may raise.
     """
     if _COMMITTING_PROTOCOLS.isdisjoint(_protocols(path)):
-        with _uploaded(path, check) as stream:
-            yield stream
+        with _uploaded(path, check) as file:
+            yield file
         return
     stream = _CommittedStream(path)
     try:
-        yield stream  # type: ignore[misc]
+        yield cast("IO[bytes]", stream)
         check()
         with path_errors(path):
             stream.commit()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from airflow_provider_portkey.exceptions import PortkeyRemoteJobFailedError
 from airflow_provider_portkey.json_values import storable
@@ -96,7 +96,8 @@ class JobSpec:
 
     def summary(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """Return the job without its excluded fields, as Airflow's database can store it."""
-        return storable({name: value for name, value in job.items() if name not in self.excluded_fields})
+        kept = {name: value for name, value in job.items() if name not in self.excluded_fields}
+        return cast("dict[str, Any]", storable(kept))
 
     def error_message(self, job: Mapping[str, Any]) -> str:
         """Return the job's own error as one line, or an empty string."""
