@@ -7,8 +7,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _STRING = ["string", "null"]
-#: JSON as text, which hooks/connection.py checks: Airflow's editor for objects reformats JSON while it is typed, so that
-#: ``{"a":"b"}`` ends as ``{"a": ""}b"}``.
+#: JSON as text, which client/settings.py checks: Airflow's editor for objects reformats JSON while it is typed, so
+#: that ``{"a":"b"}`` ends as ``{"a": ""}b"}``.
 _JSON = {"type": _STRING, "format": "multiline"}
 
 #: The form's own fields. Airflow ignores keys with underscores in place of hyphens without a warning.

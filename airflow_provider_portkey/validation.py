@@ -147,12 +147,10 @@ def prompt(field: str, value: Any) -> Any:
 
 def validate_id(field: str, value: object) -> str:
     """
-    Return an id as it is; an integer is what native rendering made of digits.
+    Return an id as it is.
 
     :raises PortkeyInvalidArgumentError: for one that is no string, empty, ``.`` or ``..``.
     """
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
     if not isinstance(value, str) or not value.strip() or value in _DOT_SEGMENTS or not _is_storable(value):
         raise PortkeyInvalidArgumentError(field, value, "a Portkey id, a string that is not empty, '.' or '..'")
     return value
@@ -170,7 +168,8 @@ def iter_ids(field: str, value: object) -> Iterable[str]:
     ids = _ids_in(field, value) if isinstance(value, str) else [value] if type(value) is int else value
     if isinstance(ids, bytes | Mapping) or not isinstance(ids, Iterable):
         raise PortkeyInvalidArgumentError(field, value, _IDS)
-    return (validate_id(f"{field}[{number}]", one) for number, one in enumerate(ids))
+    named = ((f"{field}[{number}]", one) for number, one in enumerate(ids))
+    return (validate_id(name, identifier(name, one)) for name, one in named)
 
 
 def read_ids(field: str, value: object) -> list[str] | None:

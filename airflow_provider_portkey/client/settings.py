@@ -160,7 +160,9 @@ def read_settings(
         read_timeout=fields.take("read_timeout", read=_seconds) or READ_TIMEOUT,
         max_retries=_or(fields.take("max_retries", read=_count), MAX_RETRIES),
         verify=_or(fields.take("verify", read=_verify), True),
-        secrets=_secrets([*fields.secret_values, *secret_headers.values()], own_headers, fields.take("query", read=_json_object)),
+        secrets=_secrets(
+            [*fields.secret_values, *secret_headers.values()], own_headers, fields.take("query", read=_json_object)
+        ),
     )
     fields.raise_wrong()
     return settings
