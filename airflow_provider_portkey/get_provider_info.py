@@ -82,6 +82,11 @@ _CONNECTION_FIELDS = {
         "description": "true (default), false, or the path of a CA bundle.",
         "schema": {"type": _STRING},
     },
+    "log_polls": {
+        "label": "Log Bodies of Polls",
+        "description": "Keep the bodies of polls and lists in Portkey's logs. Off by default (x-portkey-debug: false).",
+        "schema": {"type": ["boolean", "null"]},
+    },
 }
 
 _INTEGRATION = "Portkey"
@@ -123,14 +128,14 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "hooks": [_modules("hooks.portkey")],
         "sensors": [_modules("sensors.run", "sensors.job")],
-        "operators": [_modules("operators.steps", "operators.run", "operators.response", "operators.batch")],
+        "operators": [_modules("operators.lists", "operators.run", "operators.response", "operators.batch")],
         "transfers": [
             {
                 "source-integration-name": _INTEGRATION,
                 "target-integration-name": _STORAGE,
                 "python-module": f"{_PACKAGE}.transfers.{rows}_to_object_storage",
             }
-            for rows in ("steps", "response_items", "batch_output", "logs", "fine_tuning")
+            for rows in ("lists", "steps", "batch_output", "logs")
         ],
         "extra-links": [f"{_PACKAGE}.links.PortkeyTraceLink"],
         "config": {

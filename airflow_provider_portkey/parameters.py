@@ -13,6 +13,7 @@ from typing import Any
 from airflow_provider_portkey.validation import (
     Rule,
     boolean,
+    field_names,
     identifier,
     one_of,
     path_text,
@@ -23,6 +24,8 @@ from airflow_provider_portkey.validation import (
     whole_number,
 )
 
+#: Items on one page at most; servers respond with 400 to a larger limit (measured).
+MAX_LIMIT = 100
 #: The rule of each parameter. A parameter that is not here is checked where its value is used.
 PARAMETERS: Mapping[str, Rule] = {
     "additional_instructions": text,
@@ -39,17 +42,20 @@ PARAMETERS: Mapping[str, Rule] = {
     "file_format": one_of("jsonl", "json", "csv", "parquet"),
     "fine_tuning_job_id": identifier,
     "ids": texts_by_name,
+    "include": field_names,
     "include_input": boolean,
     "include_messages": boolean,
     "input": prompt,
     "input_path": path_text,
     "instructions": text,
+    "limit": whole_number(1, MAX_LIMIT, optional=True),
     "lookback": real_number(0, unit="seconds"),
     "max_bytes": whole_number(1),
     "max_concurrent_requests": whole_number(1, 32),
     "max_consecutive_failures": whole_number(1),
     "max_failed_runs": whole_number(0, optional=True),
     "max_failure_ratio": real_number(0, 1, optional=True),
+    "max_items": whole_number(0, optional=True),
     "max_requests": whole_number(1, optional=True),
     "max_run_seconds": real_number(0, unit="seconds"),
     "metadata": texts_by_name,
@@ -58,8 +64,9 @@ PARAMETERS: Mapping[str, Rule] = {
     "on_mismatch": one_of("fail", "warn"),
     "on_requires_action": one_of("fail", "wait", "return"),
     "on_unfinished": one_of("skip", "include", "fail"),
-    "order": one_of("asc", "desc"),
+    "order": one_of("asc", "desc", optional=True),
     "overwrite": boolean,
+    "page_size": whole_number(1, MAX_LIMIT),
     "path": path_text,
     "poke_interval": real_number(0, unit="seconds"),
     "poll_interval": real_number(0.1, unit="seconds"),

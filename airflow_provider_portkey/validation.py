@@ -145,6 +145,13 @@ def prompt(field: str, value: Any) -> Any:
     ]
 
 
+def field_names(field: str, value: Any) -> Any:
+    """Return a list of names, ``None`` for ``None``."""
+    if value is None or (isinstance(value, list | tuple) and all(isinstance(name, str) and name for name in value)):
+        return value
+    raise PortkeyInvalidArgumentError(field, value, "a list of field names or None")
+
+
 def validate_id(field: str, value: object) -> str:
     """
     Return an id as it is.
@@ -222,7 +229,7 @@ def _number(value: Any, kind: type[int] | type[float], *, optional: bool) -> Any
 
 
 def _rendered_none(value: Any) -> Any:
-    return None if value in ("None", "") else value
+    return None if value == "None" else value
 
 
 def _bounds(minimum: float, maximum: float | None) -> str:
@@ -232,3 +239,12 @@ def _bounds(minimum: float, maximum: float | None) -> str:
 def _is_storable(value: str) -> bool:
     """Return whether Airflow can store a string, and a URL can hold it: U+0000 and half of a surrogate pair cannot."""
     return bool(storable(value) == value)
+
+
+def is_utf8(text: str) -> bool:
+    """Return whether a string can be encoded."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return True

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from airflow.providers.common.compat.sdk import DAG, Param, task
 
-from airflow_provider_portkey.operators.steps import PortkeyRunStepsOperator
+from airflow_provider_portkey.operators.lists import PortkeyRunStepsOperator
 from airflow_provider_portkey.sensors.run import PortkeyRunSensor
 
 with DAG(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.batch.input import BatchInput, open_batch_input
@@ -38,6 +38,8 @@ def submit_batch(
     body: Mapping[str, Any],
     *,
     max_requests: int | None,
+    before_creation: Callable[[], None],
+    repeat: Callable[[Callable[[], dict[str, Any] | None]], dict[str, Any] | None],
 ) -> Mapping[str, Any]:
     """
     Check the input, upload the input unless an earlier try did, create the batch and return it.
@@ -47,6 +49,8 @@ def submit_batch(
     :param path: The input.
     :param body: The fields of the batch, ``endpoint`` among them, without ``input_file_id``.
     :param max_requests: Limit of requests, ``None`` for no limit.
+    :param before_creation: Called right before the batch is created; an exception prevents that.
+    :param repeat: Repeats a request until it has a result, for a list that may lag.
     :raises PortkeyBatchInputInvalidError: naming the bad lines; nothing was sent then.
     """
     earlier = task_state.read()
@@ -57,11 +61,12 @@ def submit_batch(
 
     def create(upload: Mapping[str, Any]) -> Mapping[str, Any]:
         task_state.write({**state, "upload": upload, "posted": True})
+        before_creation()
         return hook.create_batch({**body, "input_file_id": upload["file_id"]})
 
     with open_batch_input(path, endpoint=body["endpoint"], max_requests=max_requests) as batch_input:
         log.info("%s has %d requests, %d bytes.", path, batch_input.requests, batch_input.bytes)
-        if upload := _earlier_upload(hook, earlier, batch_input):
+        if upload := _earlier_upload(hook, earlier, batch_input, repeat):
             try:
                 return create(upload)
             except (PortkeyBadRequestError, PortkeyNotFoundError) as error:
@@ -85,7 +90,12 @@ def posted_upload(task_state: TaskState) -> tuple[str, float] | None:
     return (earlier["upload"]["file_id"], earlier["since"]) if earlier.get("posted") else None
 
 
-def _earlier_upload(hook: PortkeyHook, earlier: Mapping[str, Any], batch_input: BatchInput) -> Mapping[str, Any] | None:
+def _earlier_upload(
+    hook: PortkeyHook,
+    earlier: Mapping[str, Any],
+    batch_input: BatchInput,
+    repeat: Callable[[Callable[[], dict[str, Any] | None]], dict[str, Any] | None],
+) -> Mapping[str, Any] | None:
     """Return the upload of an earlier try, if it has the same content."""
     if upload := earlier.get("upload"):
         if upload == _upload_of(upload["file_id"], batch_input):
@@ -94,12 +104,18 @@ def _earlier_upload(hook: PortkeyHook, earlier: Mapping[str, Any], batch_input: 
         log.warning("%s has changed since an earlier try uploaded the file; uploading it again.", batch_input.uri)
     elif (name := earlier.get("uploading")) and batch_input.sha256[:12] in name:
         try:
-            for file in hook.iter_batch_files(max_items=_FILES_SEARCHED):
-                if file.get("filename") == name and file.get("bytes") == batch_input.bytes:
-                    log.info("An earlier try uploaded the input as %s.", file["id"])
-                    return _upload_of(file["id"], batch_input)
+            if upload := repeat(lambda: _find_upload(hook, name, batch_input)):
+                log.info("An earlier try uploaded the input as %s.", upload["file_id"])
+                return upload
         except PortkeyError as error:
             log.warning("The files cannot be listed to find an earlier upload; uploading the input again: %s", error)
+    return None
+
+
+def _find_upload(hook: PortkeyHook, name: str, batch_input: BatchInput) -> dict[str, Any] | None:
+    for file in hook.iter_batch_files(max_items=_FILES_SEARCHED):
+        if file.get("filename") == name and file.get("bytes") == batch_input.bytes:
+            return _upload_of(file["id"], batch_input)
     return None
 
 

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any
 
 from airflow_provider_portkey.exceptions import PortkeyError
 from airflow_provider_portkey.export.local_files import part_file, path_errors, remove_parts
@@ -36,19 +36,19 @@ def object_stream(path: ObjectStoragePath, check: Callable[[], None]) -> Iterato
     :param check: Called before the object becomes visible; may raise.
     """
     if _COMMITTING_PROTOCOLS.isdisjoint(_protocols(path)):
-        with _uploaded(path, check) as file:
-            yield file
+        with _uploaded(path, check) as stream:
+            yield stream
         return
-    stream = _CommittedStream(path)
+    committed = _CommittedStream(path)
     try:
-        yield cast("IO[bytes]", stream)
+        yield committed  # type: ignore[misc]
         check()
         with path_errors(path):
-            stream.commit()
+            committed.commit()
     except BaseException:
-        stream.discard()
+        committed.discard()
         raise
-    _check_size(path, stream.size)
+    _check_size(path, committed.size)
 
 
 def remove_local_copies(path: ObjectStoragePath) -> None:

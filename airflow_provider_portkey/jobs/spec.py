@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
+from airflow_provider_portkey.client.paths import id_names
 from airflow_provider_portkey.exceptions import PortkeyRemoteJobFailedError
 from airflow_provider_portkey.json_values import storable
 
@@ -33,6 +33,7 @@ class JobSpec:
     :param progress_field: Field with counts that change while the job is active.
     :param create_path: Path that creates a job by POST.
     :param cancel_path: Path that cancels the job by POST, with ``{name}`` for each id.
+    :param cancel_body: JSON object that this POST sends, ``None`` for no body.
     :param metric: Airflow metric to which the used tokens are added when the status is terminal.
     :param failure_exception: Exception for a status in ``failure_statuses``.
     """
@@ -48,6 +49,7 @@ class JobSpec:
     progress_field: str | None = None
     create_path: str | None = None
     cancel_path: str | None = None
+    cancel_body: Mapping[str, Any] | None = None
     metric: str | None = None
     failure_exception: type[PortkeyRemoteJobFailedError] = PortkeyRemoteJobFailedError
 
@@ -73,6 +75,10 @@ class JobSpec:
             expected = "a path that begins with '/' and has a {name} for the job's id"
             raise ValueError(f"Job {self.kind!r}: path={self.path!r} is not valid: expected {expected}.")
 
+    def __repr__(self) -> str:
+        """Return the same text in every process: Airflow compares the texts of a mapped task's arguments."""
+        return f"JobSpec({self.to_dict()})"
+
     @cached_property
     def terminal_statuses(self) -> Collection[str]:
         """Statuses that do not change any more: of success and of failure."""
@@ -81,7 +87,7 @@ class JobSpec:
     @property
     def id_names(self) -> tuple[str, ...]:
         """Names of the ids that identify a job, in the order of the path."""
-        return tuple(re.findall(r"{(\w+)}", self.path))
+        return id_names(self.path)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the declaration as JSON values for ``JobSpec(**values)``, without ``failure_exception``."""
@@ -96,19 +102,24 @@ class JobSpec:
 
     def summary(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """Return the job without its excluded fields, as Airflow's database can store it."""
-        kept = {name: value for name, value in job.items() if name not in self.excluded_fields}
-        return cast("dict[str, Any]", storable(kept))
+        kept: dict[str, Any] = storable({name: job[name] for name in job if name not in self.excluded_fields})
+        return kept
 
     def error_message(self, job: Mapping[str, Any]) -> str:
         """Return the job's own error as one line, or an empty string."""
-        return next((message for name in self.error_fields if (message := _message(job.get(name)))), "")
+        from airflow_provider_portkey.client.redaction import escape_unprintable
+
+        return escape_unprintable(next(filter(None, (_message(job.get(name)) for name in self.error_fields)), ""))
 
     def progress(self, job: Mapping[str, Any]) -> str:
         """Return the job's counts: ``completed 120, failed 3, total 200``; without counts an empty string."""
         counts = job.get(self.progress_field) if self.progress_field else None
         if not isinstance(counts, Mapping):
             return ""
-        return ", ".join(f"{name} {counts[name]}" for name in sorted(counts) if isinstance(counts[name], int))
+        from airflow_provider_portkey.client.redaction import escape_unprintable
+
+        shown = ", ".join(f"{name} {counts[name]}" for name in sorted(counts) if isinstance(counts[name], int))
+        return escape_unprintable(shown)
 
 
 def _message(error: Any) -> str:

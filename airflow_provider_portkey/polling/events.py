@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from airflow_provider_portkey.exceptions import (
     PortkeyActionRequiredError,
+    PortkeyConnectionInvalidError,
     PortkeyEventInvalidError,
     PortkeyPaginationError,
     PortkeyPollingGaveUpError,
@@ -30,13 +31,15 @@ TIMED_OUT = "timed_out"
 GAVE_UP = "gave_up"
 #: A poll failed for good: the next one would fail too.
 REFUSED = "refused"
+#: The Airflow connection has become invalid.
+CONNECTION_INVALID = "connection_invalid"
 
 #: Reasons of events that carry the job.
 _WITH_JOB = frozenset({SUCCEEDED, FAILED, RETURNED, ACTION_REQUIRED})
-_REASONS = _WITH_JOB | {TIMED_OUT, GAVE_UP, REFUSED}
+_REASONS = _WITH_JOB | {TIMED_OUT, GAVE_UP, REFUSED, CONNECTION_INVALID}
 
 #: The errors with which a poll fails.
-PollError = PortkeyRequestError | PortkeyPaginationError
+PollError = PortkeyRequestError | PortkeyPaginationError | PortkeyConnectionInvalidError
 
 _ERROR_ATTRIBUTES = ("status_code", "refused_by", "trace_id", "request_id")
 
@@ -74,6 +77,7 @@ def conclude(job: JobSpec, event: object) -> dict[str, Any]:
     :raises PortkeyPollingGaveUpError: where too many consecutive polls failed.
     :raises PortkeyRequestError: the subclass for a poll that was refused for good.
     :raises PortkeyPaginationError: where a list of jobs repeats itself.
+    :raises PortkeyConnectionInvalidError: where the connection has become invalid.
     """
     checked = _check(job, event)
     reason, message, status = checked["reason"], checked["message"], checked["status"]
@@ -87,6 +91,8 @@ def conclude(job: JobSpec, event: object) -> dict[str, Any]:
         raise PortkeyWaitTimeoutError(message)
     if reason == GAVE_UP:
         raise PortkeyPollingGaveUpError(message)
+    if reason == CONNECTION_INVALID:
+        raise PortkeyConnectionInvalidError(message)
     if checked["error"]["status_code"] is None:
         raise PortkeyPaginationError(message)
     raise error_for_status(checked["error"]["status_code"])(message, **checked["error"])

@@ -19,6 +19,8 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_portkey.exceptions import (
+    PortkeyAuthenticationError,
+    PortkeyConnectionInvalidError,
     PortkeyError,
     PortkeyPaginationError,
     PortkeyRemoteJobFailedError,
@@ -142,6 +144,7 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
         """Return the job, or raise the error that the trigger's event stands for."""
         with self._skipping():
             self._begin(context)
+            self.hook.warns = False  # the process that deferred did
             job = self._conclude(context, event)
         self.log.info("%s", event["message"])
         return job
@@ -179,6 +182,7 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
             return self._new_poller(self._new_wait_state(time.time()), {})
         # Airflow 2 does not say when the first process began.
         first = getattr(context["ti"], "get_first_reschedule_date", lambda _: None)(context)
+        self.hook.warns = not first
         wait_state = self._new_wait_state(first.timestamp() if first else time.time())
         state, known = self._wait_state_of(context), {}
         if self._needs_wait_state or (first and state.has_store):
@@ -219,19 +223,33 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
         return TaskState(context, WAIT_KEY)
 
     def _poll(self) -> PollOutcome:
-        from airflow_provider_portkey.polling.drivers import drive
-
         poller, response = self._poller, self._first_response
         self._first_response = None
         try:
             if not response or not response.get("status"):  # a submission's response may leave the status out
-                # One attempt a request: the poller itself decides whether and when to poll again.
-                response = drive(poller.requests(time.time()), partial(self.hook.get_conn().get, max_retries=0))
+                response = self._request()
             outcome = poller.on_response(response, time.time())
-        except (PortkeyRequestError, PortkeyPaginationError) as error:
+        except (PortkeyRequestError, PortkeyPaginationError, PortkeyConnectionInvalidError) as error:
             outcome = poller.on_failure(error, time.time())
         outcome.log_to(self.log)
         return outcome
+
+    def _request(self) -> Any:
+        """Send the requests of one poll; after a 401 once more if the connection has changed: a key was rotated."""
+        if not self.hook.warns:  # a later process of the wait: the connection was read before
+            self.hook.look_up_settings()
+        try:
+            return self._send_poll()
+        except PortkeyAuthenticationError:
+            if not self.hook.reread_connection():
+                raise
+        return self._send_poll()
+
+    def _send_poll(self) -> Any:
+        from airflow_provider_portkey.polling.drivers import drive
+
+        # One attempt a request: the poller itself decides whether and when to poll again.
+        return drive(self._poller.requests(time.time()), partial(self.hook.get_conn().get, max_retries=0))
 
     def _conclude(self, context: Context, event: Any) -> dict[str, Any]:
         """Return the job of an event or raise the event's error, and count the tokens of what has finished."""

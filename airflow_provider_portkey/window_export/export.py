@@ -12,7 +12,6 @@ from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey import exceptions
-from airflow_provider_portkey.client.pagination import MAX_LIMIT, page_query
 from airflow_provider_portkey.export.atomic import file_path, refuse_existing
 from airflow_provider_portkey.export.formats import check_installed
 from airflow_provider_portkey.export.message_texts import iter_step_rows, step_columns
@@ -27,6 +26,7 @@ from airflow_provider_portkey.export.partition import (
 )
 from airflow_provider_portkey.export.window import read_window
 from airflow_provider_portkey.export.writer import open_writer
+from airflow_provider_portkey.parameters import MAX_LIMIT
 from airflow_provider_portkey.validation import iter_ids
 from airflow_provider_portkey.window_export.manifest import Totals, write_manifest
 from airflow_provider_portkey.window_export.prefetch import WorkerPool, prefetch
@@ -122,7 +122,6 @@ def export_window(request: ExportRequest, hook: PortkeyHook, context: Context) -
     if window.end.timestamp() > time.time() + _CLOCK_SKEW:
         expected = "a timestamp in the past: runs that are created after the export would be in no window"
         raise exceptions.PortkeyInvalidArgumentError("window_end", window.to_dict()["window_end"], expected)
-    page_query(include=request.include)
     check_installed(request.file_format, request.compression)
     folder = base / f"window_start={stamp(window.start)}"
     refuse_existing(folder / MANIFEST, overwrite=request.overwrite)
@@ -206,7 +205,8 @@ class ThreadWindowExport:
         runs = self.hook.iter_runs(thread_id, order="desc", on_page=self._on_page)
         found = runs_of_window(runs, self.window, window_by=request.window_by, max_run_seconds=request.max_run_seconds)
         run_ids = self.state.record.run_ids_carried_in(thread_id)
-        return list(found), [summarize_run(self.hook.get_run(thread_id, run_id)) for run_id in run_ids]
+        carried_in = [summarize_run(self.hook.get_run(thread_id, run_id)) for run_id in run_ids]
+        return [summary for summary, _ in found], carried_in
 
     def _select(self, thread_id: str, runs: list[RunSummary], carried_in: list[RunSummary]) -> Selection:
         record = self.state.record

@@ -89,7 +89,9 @@ with DAG("flow", schedule=None, render_template_as_native_obj=True, params=param
     assert (len(xcoms["steps"]), xcoms["export"]["rows"], xcoms["export"]["run_id"]) == (2, 2, "22")
     assert xcoms["start"]["metadata"]["order"] == "42"
     bodies = {
-        request.path.rpartition("/")[2]: json.loads(request.body) for request in mock_server.requests if request.method == "POST"
+        request.path.rpartition("/")[2]: json.loads(request.body)
+        for request in mock_server.requests
+        if request.method == "POST"
     }
     assert (bodies["responses"]["input"], bodies["responses"]["metadata"]) == ("42", {"order": "42"})
     assert bodies["runs"]["assistant_id"] == "42"

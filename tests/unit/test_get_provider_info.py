@@ -39,6 +39,7 @@ FORM = {
     "read_timeout": ("Read Timeout", ["number", "null"], None),
     "max_retries": ("Retries", ["integer", "null"], None),
     "verify": ("Verify TLS", ["string", "null"], None),
+    "log_polls": ("Log Bodies of Polls", ["boolean", "null"], None),
 }
 
 
@@ -162,7 +163,7 @@ def test_every_module_that_is_listed_can_be_imported(name: str) -> None:
     [
         ("hooks", "hooks.portkey"),
         ("sensors", "sensors.run"),
-        ("operators", "operators.steps"),
+        ("operators", "operators.lists"),
         ("triggers", "triggers.run"),
         ("transfers", "transfers.steps_to_object_storage"),
     ],

@@ -78,7 +78,7 @@ def test_a_wrong_id_is_named_by_its_place(wrong: Any) -> None:
         (whole_number(0, optional=True), "None", None),
         (real_number(0, 1), 0, 0),
         (real_number(0, 1), "0.25", 0.25),
-        (real_number(0, 1, optional=True), "", None),
+        (real_number(0, 1, optional=True), "None", None),
         (one_of("a", "b"), "a", "a"),
         (one_of("a", optional=True), None, None),
         (boolean, True, True),
@@ -97,6 +97,8 @@ def test_a_rule_returns_the_value_to_use(rule: Any, value: Any, used: Any) -> No
         *((whole_number(1, 5), value) for value in (0, 6, True, 1.0, "1.0", "x", None, [1], "None")),
         *((real_number(0, 1), value) for value in (-0.1, 1.1, True, float("nan"), float("inf"), "nan", "x", None)),
         *((real_number(0, above=True), value) for value in (0, "0", -1)),
+        # A template that rendered to nothing is a mistake, and would allow any number.
+        *((rule, "") for rule in (whole_number(0, optional=True), real_number(0, 1, optional=True))),
         *((one_of("a", "b"), value) for value in ("c", "", None, ["a"], 1)),
         *((boolean, value) for value in (1, 0, None, "yes", "")),
     ],
