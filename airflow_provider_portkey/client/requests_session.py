@@ -39,7 +39,7 @@ def new_session(headers: Iterable[tuple[str, str]]) -> requests.Session:
     """
     session = requests.Session()
     session.headers.update(dict(headers))
-    session.trust_env = False  # the adapter asks environment.py
+    session.trust_env = False  # the adapter reads it, by environment.py
     session.auth = _keep_authorization
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     for scheme in ("http://", "https://"):

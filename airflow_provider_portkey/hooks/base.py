@@ -75,16 +75,13 @@ class BasePortkeyHook(BaseHook):
         :raises PortkeyConnectionInvalidError: naming every field that is wrong.
         :raises PortkeyConnectionLookupError: where Airflow did not return the connection.
         """
-        before = self.settings
-        del self.settings
-        try:
-            changed = self.look_up_settings() != before
-        except PortkeyConnectionLookupError:
-            self.settings = before
-            raise
-        if changed and (client := self.__dict__.pop("_client", None)):
-            client.close()
-        return changed
+        client = self._client
+        self.__dict__.pop("settings", None)
+        if self.look_up_settings().with_trace_id(self.trace_id) == client.settings:
+            return False
+        client.close()
+        del self._client
+        return True
 
     def look_up_settings(self) -> ConnectionSettings:
         """

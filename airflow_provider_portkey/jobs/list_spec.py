@@ -104,9 +104,9 @@ class ListSpec:
         """
         if self.paging == "cursor":
             return CursorPager(page_size=page_size, after=after)
-        return (
-            PageNumberPager(page_size=page_size, page=self.first_page) if self.paging == "page_number" else SinglePage()
-        )
+        if self.paging == "page_number":
+            return PageNumberPager(page_size=page_size, page=self.first_page)
+        return SinglePage()
 
     def query(
         self,
@@ -131,11 +131,13 @@ class ListSpec:
         :raises PortkeyInvalidArgumentError: naming the wrong parameter.
         """
         query = []
-        if PARAMETERS["limit"]("limit", limit) is not None and self.limit_parameter in self.parameters:
+        limit = PARAMETERS["limit"]("limit", limit)
+        if limit is not None and self.limit_parameter in self.parameters:
             query.append((self.limit_parameter, str(limit)))
-        if PARAMETERS["order"]("order", order) is not None:
+        order = PARAMETERS["order"]("order", order)
+        if order is not None:
             if "order" in self.parameters:
-                query.append(("order", str(order)))
+                query.append(("order", order))
             elif order != (own := "desc" if self.newest_first else "asc"):
                 raise PortkeyInvalidArgumentError(
                     "order", order, f"{own!r} or None: the list of {self.kind} has no order"
@@ -143,12 +145,13 @@ class ListSpec:
         if page is not None:
             query.append((self.page_parameter, str(page)))
         for name, value in {"after": after, "before": before, **parameters}.items():
-            if value is not None:
-                if name not in self.parameters:
-                    raise PortkeyInvalidArgumentError(
-                        name, value, f"None: the list of {self.kind} has no such parameter"
-                    )
-                query += _pairs(name, value)
+            if value is None:
+                continue
+            if name not in self.parameters:
+                raise PortkeyInvalidArgumentError(name, value, f"None: the list of {self.kind} has no such parameter")
+            if name in (self.limit_parameter, self.page_parameter):
+                raise PortkeyInvalidArgumentError(name, value, "None: this parameter belongs to paging")
+            query += _pairs(name, value)
         return query
 
     def _checked_columns(self) -> dict[str, str]:

@@ -96,13 +96,13 @@ class Poller:
 
     def on_failure(self, error: events.PollError, now: float) -> PollOutcome:
         """Decide after a poll that failed, or that could not be sent."""
-        if isinstance(error, PortkeyConnectionInvalidError):
-            return PollOutcome(event=self._event(events.CONNECTION_INVALID, str(error), error=error))
         self.state = replace(self.state, failures=self.state.failures + 1)
         if now >= self.state.deadline:
             return PollOutcome(event=self._timed_out(now, error))
         failures, limit = self.state.failures, self.state.max_consecutive_failures
         if limit is not None:
+            if isinstance(error, PortkeyConnectionInvalidError):
+                return PollOutcome(event=self._event(events.CONNECTION_INVALID, str(error), error=error))
             if is_final(error):
                 return PollOutcome(event=self._event(events.REFUSED, str(error), error=error))
             if failures >= limit:

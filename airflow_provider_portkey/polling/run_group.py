@@ -8,7 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_provider_portkey.client.pagination import Item
-from airflow_provider_portkey.exceptions import PortkeyRequestError, PortkeyUnexpectedResponseError
+from airflow_provider_portkey.exceptions import (
+    PortkeyAuthenticationError,
+    PortkeyRequestError,
+    PortkeyUnexpectedResponseError,
+)
 from airflow_provider_portkey.jobs.run import RUN, RUN_GROUP, TOKENS, tokens_of
 from airflow_provider_portkey.polling import events
 from airflow_provider_portkey.polling.drivers import Get, Plan
@@ -106,6 +110,8 @@ class RunGroupPoller(Poller):
         if single := [run_id for run_id in self._waiting if run_id not in found]:
             results = yield [Get(RUN.path, {**self.ids, "run_id": run_id}) for run_id in single]
             for run_id, result in zip(single, results, strict=False):  # drive() stops at the first failure
+                if isinstance(result, PortkeyAuthenticationError):
+                    raise result  # of the whole poll: the wait reads its connection again
                 if isinstance(result, PortkeyRequestError):
                     failed[run_id] = result
                 else:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
 from airflow_provider_portkey.tasks.base import PortkeyTaskMixin
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class BasePortkeyCustomListOperator(BasePortkeyListOperator):
     """
 
     template_fields: Sequence[str] = (*BasePortkeyListOperator.template_fields, "ids", "parameters")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"ids": "json", "parameters": "json"}
 
     def __init__(
         self,
@@ -110,7 +112,10 @@ class BasePortkeyCustomListOperator(BasePortkeyListOperator):
     def _parameters(self) -> Mapping[str, Any]:
         from airflow_provider_portkey.validation import json_object
 
-        return json_object("parameters", self.parameters) or {}
+        given = json_object("parameters", self.parameters) or {}
+        if own := sorted(given.keys() & set(self.template_fields)):
+            raise PortkeyInvalidArgumentError("parameters", own, "no parameter that the task itself has")
+        return given
 
     def _validate(self) -> None:
         """Check the parameters that are not templated, also by the list."""

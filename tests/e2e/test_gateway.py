@@ -8,6 +8,7 @@ import pytest
 
 from airflow_provider_portkey.exceptions import PortkeyAuthenticationError, PortkeyNotFoundError, PortkeyRedirectedError
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
+from airflow_provider_portkey.jobs import RUN_STEPS, RUNS
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +39,27 @@ def test_every_run_in_order(hook, order):
     ids = [run["id"] for run in hook.iter_runs("thread_wide", order=order, page_size=20)]
     assert len(ids) == len(set(ids)) == 145
     assert ids == sorted(ids, reverse=order == "desc")
+
+
+@pytest.fixture(scope="module")
+def _long_lists(provider):
+    provider.add_runs(thread_id="thread_10k", count=10_000)
+    provider.add_run(thread_id="thread_200k", run_id="run_200k", steps=200_000)
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.usefixtures("_long_lists")
+def test_a_long_list_takes_one_request_for_a_hundred_items(hook, provider, order):
+    lists = (
+        (RUNS, {"thread_id": "thread_10k"}, 10_000),
+        (RUN_STEPS, {"thread_id": "thread_200k", "run_id": "run_200k"}, 200_000),
+    )
+    for list_spec, ids, count in lists:
+        before = len(provider.requests)
+        found = [item["id"] for item in hook.list(list_spec, ids, order=order)]
+        assert len(set(found)) == len(found) == count
+        assert found == sorted(found, reverse=order == "desc")
+        assert len(provider.requests) - before == count // 100
 
 
 def test_the_connection_test_succeeds(hook):

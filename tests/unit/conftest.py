@@ -64,7 +64,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     for module in (*(f"airflow_provider_portkey.{name}" for name in _TIMED), base):
         importlib.import_module(module)
         monkeypatch.setattr(f"{module}.time", time)
-    monkeypatch.setattr("airflow_provider_portkey.polling.coalescing.sleep_to_grid", sleep_to_grid)
+    for module in ("coalescing", "drivers"):
+        monkeypatch.setattr(f"airflow_provider_portkey.polling.{module}.sleep_to_grid", sleep_to_grid)
     monkeypatch.setattr(f"{base}.timezone", SimpleNamespace(utcnow=clock.to_datetime))
     if not AIRFLOW_V_3_0_PLUS:
         monkeypatch.setattr(f"{base}._orig_start_date", lambda **_: clock.rescheduled)

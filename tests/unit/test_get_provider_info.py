@@ -38,6 +38,7 @@ FORM = {
     "read_timeout": ("Read Timeout", ["number", "null"], None),
     "max_retries": ("Retries", ["integer", "null"], None),
     "verify": ("Verify TLS", ["string", "null"], None),
+    "log_polls": ("Log Bodies of Polls", ["boolean", "null"], None),
 }
 
 

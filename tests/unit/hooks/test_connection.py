@@ -184,6 +184,62 @@ def test_every_credential_is_masked_when_it_is_read_on_an_event_loop(
     assert set(masked) >= CREDENTIALS
 
 
+def test_every_spelling_of_a_credential_is_masked(monkeypatch: pytest.MonkeyPatch, masked: list[str]) -> None:
+    settings_of(monkeypatch, {"conn_type": "portkey", "extra": {"query": {"token": 'a b/"+key'}}})
+
+    assert set(masked) >= {"a%20b%2F%22%2Bkey", "a+b%2F%22%2Bkey", "a%20b%2f%22%2bkey", 'a b/\\"+key'}
+
+
+@pytest.mark.parametrize("conn_type", ["http", "openai"])
+def test_a_connection_of_another_type_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, conn_type: str) -> None:
+    expected = f"The connection 'portkey_default' is of type '{conn_type}', expected 'portkey'."
+    with pytest.raises(PortkeyConnectionInvalidError, match=expected):
+        settings_of(monkeypatch, {"conn_type": conn_type, "password": "pk-portkey"})
+
+
+def test_a_connection_without_a_type_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        PortkeyHook,
+        "get_connection",
+        staticmethod(
+            lambda conn_id: SimpleNamespace(
+                conn_id=conn_id, conn_type=None, host=None, port=None, schema=None, password="pk-key", extra=None
+            )
+        ),
+    )
+
+    assert PortkeyHook().settings.base_url == "https://api.portkey.ai/v1"
+
+
+def test_extra_that_is_no_json_leaves_no_trace_in_the_exceptions(monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = '{"provider_api_key": "sk-hidden",'
+    connection = SimpleNamespace(
+        conn_id="x", conn_type="portkey", host=None, port=None, schema=None, password=None, extra=extra
+    )
+    monkeypatch.setattr(PortkeyHook, "get_connection", staticmethod(lambda conn_id: connection))
+
+    with pytest.raises(PortkeyConnectionInvalidError) as raised:
+        _ = PortkeyHook().settings
+
+    assert (raised.value.__cause__, raised.value.__context__) == (None, None)
+
+
+def test_warnings_are_logged_once_for_each_task(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("airflow_provider_portkey.hooks.connection._warned", set())
+    connection = {"conn_type": "portkey", "host": "http://gw.corp", "extra": {"providr": "x"}}
+    monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(connection))
+    lines: list[str] = []
+    log = SimpleNamespace(warning=lambda line, *args: lines.append(line % args))
+    monkeypatch.setattr(PortkeyHook, "log", log)
+
+    for task in ("task-1", "task-1", "task-2"):
+        _ = PortkeyHook(trace_id=task).settings
+
+    assert [line.split(": ")[1][:13] for line in lines] == ["Unknown field", "http"] * 2
+
+
 def test_the_form_of_older_versions_has_the_same_behaviour() -> None:
     assert PortkeyHook.get_ui_field_behaviour() == {
         "hidden_fields": ["login", "schema"],

@@ -68,6 +68,7 @@ def test_columns_may_be_pairs() -> None:
         ({"include": []}, []),
         ({"include": None, "after": None}, []),
         ({"filter": "done", "deep": True, "score": 0.5}, [("filter", "done"), ("deep", "true"), ("score", "0.5")]),
+        ({"limit": " 5", "order": "None"}, [("limit", "5")]),
         ({"filter": ["a", 1, False]}, [("filter[]", "a"), ("filter[]", "1"), ("filter[]", "false")]),
     ],
 )
@@ -110,6 +111,8 @@ def test_numbered_pages_have_the_parameters_of_the_api() -> None:
     names = {"page_parameter": "page", "limit_parameter": "per_page"}
     spec = declare(paging="page_number", parameters=("page", "per_page"), first_page=1, **names)
 
+    with pytest.raises(PortkeyInvalidArgumentError, match="^per_page=.*belongs to paging"):
+        spec.query(per_page=5)
     assert spec.query(limit=50, page=3) == [("per_page", "50"), ("page", "3")]
     assert spec.pager(page_size=50).position(None) == {"limit": 50, "page": 1}
 

@@ -17,6 +17,7 @@ from airflow_provider_portkey.exceptions import (
     PortkeyWaitTimeoutError,
 )
 from airflow_provider_portkey.jobs.run import RUN_GROUP
+from airflow_provider_portkey.polling.drivers import drive
 from airflow_provider_portkey.polling.events import conclude
 from airflow_provider_portkey.polling.poller import PollOutcome
 from airflow_provider_portkey.polling.run_group import PolledRuns, RunGroupPoller
@@ -279,3 +280,13 @@ def test_a_search_that_failed_is_made_again():
     assert one.to_dict() == {}
     with pytest.raises(PortkeyWaitTimeoutError, match="The active runs"):
         conclude(RUN_GROUP, one.on_failure(BROKEN, 1000.0).event)
+
+
+def test_a_refused_key_fails_the_whole_poll_so_that_the_connection_is_read_again() -> None:
+    def get(path: str, ids: Any, query: Any) -> dict[str, Any]:
+        if "run_id" not in ids:
+            raise PortkeyNotFoundError("no list", status_code=404)
+        raise PortkeyAuthenticationError("wrong key", status_code=401)
+
+    with pytest.raises(PortkeyAuthenticationError):
+        drive(group([A]).requests(0.0), get)
