@@ -88,11 +88,11 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
         from airflow_provider_portkey.state.task import TaskState
 
         self._begin(context)
-        # Read here: a signal handler, as which Airflow calls on_kill, must not use Airflow's API.
-        self._trace_id_in_logs = self.hook.settings.trace_id or self._trace_id
         task_state = TaskState(context)
         if self._is_rescheduled(task_state):
             return super().execute(context)
+        # Read here: a signal handler, as which Airflow calls on_kill, must not use Airflow's API.
+        self._trace_id_in_logs = self.hook.settings.trace_id or self._trace_id
         job = self._find(task_state) or self._submit(task_state)
         if self._cancel_late:
             super().on_kill()
