@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_portkey.validation import Rule, boolean, one_of, real_number, whole_number
+from airflow_provider_portkey.validation import Rule, boolean, name_list, one_of, real_number, whole_number
 
 #: The rule of each parameter. A parameter that is not here is checked where its value is used.
 PARAMETERS: Mapping[str, Rule] = {
     "compression": one_of("gzip", "zstd", optional=True),
     "created_within": real_number(0, unit="seconds", above=True),
     "file_format": one_of("jsonl", "json", "csv", "parquet"),
+    "include_fields": name_list,
     "include_input": boolean,
     "include_messages": boolean,
     "lookback": real_number(0, unit="seconds"),
@@ -27,6 +28,7 @@ PARAMETERS: Mapping[str, Rule] = {
     "max_failure_ratio": real_number(0, 1, optional=True),
     "max_requests": whole_number(1, optional=True),
     "max_run_seconds": real_number(0, unit="seconds"),
+    "on_failed": one_of("fail", "return"),
     "on_mismatch": one_of("fail", "warn"),
     "on_requires_action": one_of("fail", "wait", "return"),
     "on_unfinished": one_of("skip", "include", "fail"),

@@ -91,6 +91,17 @@ def json_array(field: str, value: object) -> list[Any] | None:
     raise PortkeyInvalidArgumentError(field, value, "a list, a JSON string with an array, or None")
 
 
+def name_list(field: str, value: Any) -> list[str] | None:
+    """Return names in any form that a template or XCom gives a list, as :func:`iter_ids`; ``None`` for ``None``."""
+    value = _rendered_none(value)
+    names = _split_list(field, value, _NAMES) if isinstance(value, str) else value
+    if names is None or (
+        isinstance(names, list | tuple) and all(isinstance(name, str) and name.strip() for name in names)
+    ):
+        return names if names is None or isinstance(names, list) else list(names)
+    raise PortkeyInvalidArgumentError(field, value, f"{_NAMES}, or None")
+
+
 def validate_id(field: str, value: object) -> str:
     """
     Return an id as it is.
@@ -111,7 +122,7 @@ def iter_ids(field: str, value: object) -> Iterable[str]:
     :raises PortkeyInvalidArgumentError: for anything else, and for a string without an id: an empty list may be meant,
         a template that rendered to nothing is a mistake.
     """
-    ids = _ids_in(field, value) if isinstance(value, str) else value
+    ids = _split_list(field, value, _IDS) if isinstance(value, str) else value
     if isinstance(ids, bytes | Mapping) or not isinstance(ids, Iterable):
         raise PortkeyInvalidArgumentError(field, value, _IDS)
     return (validate_id(f"{field}[{number}]", one) for number, one in enumerate(ids))
@@ -123,9 +134,10 @@ def read_ids(field: str, value: object) -> list[str] | None:
 
 
 _IDS = "a list of ids, or a string with them: JSON, or ids separated by commas or white space"
+_NAMES = "a list of names, or a string with them: JSON, or names separated by commas or white space"
 
 
-def _ids_in(field: str, value: str) -> Any:
+def _split_list(field: str, value: str, expected: str) -> Any:
     stripped = value.strip()
     if stripped.startswith("["):
         for read in (json.loads, ast.literal_eval):
@@ -135,7 +147,8 @@ def _ids_in(field: str, value: str) -> Any:
                 continue
     elif stripped and stripped[0] not in "{(\"'" and stripped != "None":
         return [part for part in re.split(r"[,\s]+", stripped) if part]
-    expected = _IDS if stripped not in ("", "None") else f"{_IDS}; the template seems to have rendered to nothing"
+    if stripped in ("", "None"):
+        expected = f"{expected}; the template seems to have rendered to nothing"
     raise PortkeyInvalidArgumentError(field, value[:100], expected)
 
 

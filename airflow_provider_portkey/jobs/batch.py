@@ -14,4 +14,6 @@ BATCH = JobSpec(
     progress_field="request_counts",
     create_path="/batches",
     cancel_path="/batches/{batch_id}/cancel",
+    list_path="/batches",
+    metadata_field="metadata",
 )

@@ -14,6 +14,9 @@ from airflow_provider_portkey.exceptions import (
 )
 from airflow_provider_portkey.jobs.spec import JobSpec
 
+#: Path of the list of a thread's runs.
+RUNS_PATH = "/threads/{thread_id}/runs"
+
 RUN = JobSpec(
     kind="run",
     path="/threads/{thread_id}/runs/{run_id}",
@@ -23,18 +26,50 @@ RUN = JobSpec(
     action_required_statuses={"requires_action"},
     error_fields=("last_error", "incomplete_details"),
     excluded_fields={"instructions", "tools"},
+    create_path=RUNS_PATH,
     cancel_path="/threads/{thread_id}/runs/{run_id}/cancel",
+    list_path=RUNS_PATH,
+    metadata_field="metadata",
     metric="portkey.run.tokens",
     failure_exception=PortkeyRunFailedError,
 )
 
-#: Path of the list of a thread's runs.
-RUNS_PATH = "/threads/{thread_id}/runs"
 #: Several runs of one thread, polled together.
 RUNS = replace(RUN, kind="runs", excluded_fields=(), failure_exception=PortkeyRunsFailedError)
 
 #: The fields of a run's ``usage``.
 TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
+
+#: The columns of a table of runs: ``"text"``, ``"integer"`` (epoch seconds for times) or ``"json"``.
+RUN_COLUMNS = {
+    "id": "text",
+    "object": "text",
+    "created_at": "integer",
+    "thread_id": "text",
+    "assistant_id": "text",
+    "status": "text",
+    "required_action": "json",
+    "last_error": "json",
+    "expires_at": "integer",
+    "started_at": "integer",
+    "cancelled_at": "integer",
+    "failed_at": "integer",
+    "completed_at": "integer",
+    "incomplete_details": "json",
+    "model": "text",
+    "instructions": "text",
+    "tools": "json",
+    "metadata": "json",
+    "usage": "json",
+    "temperature": "json",
+    "top_p": "json",
+    "max_prompt_tokens": "integer",
+    "max_completion_tokens": "integer",
+    "truncation_strategy": "json",
+    "tool_choice": "json",
+    "parallel_tool_calls": "json",
+    "response_format": "json",
+}
 
 #: The columns of a table of steps: ``"text"``, ``"integer"`` (epoch seconds for times) or ``"json"``.
 STEP_COLUMNS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -28,10 +28,14 @@ class JobSpec:
     :param failure_statuses: Terminal statuses of a failed job.
     :param action_required_statuses: Statuses of a job that continues only after an action of its caller.
     :param error_fields: Fields with the error of a failed job; the first one that is not empty counts.
-    :param excluded_fields: Fields that are excluded from XCom and events.
+    :param excluded_fields: Fields that are excluded from XCom and events, unless a task includes them.
+    :param field_operators: Excluded field to the operator that writes the field to a file, named where it is too large.
     :param progress_field: Field with counts that change while the job is active.
-    :param create_path: Path that creates a job by POST.
+    :param create_path: Path that creates a job by POST, with ``{name}`` for each id that is known before.
     :param cancel_path: Path that cancels the job by POST, with ``{name}`` for each id.
+    :param list_path: Path of the list of jobs, with ``{name}`` as in ``create_path``: finds a job whose creation broke
+        off, by the idempotency key in ``metadata_field``.
+    :param metadata_field: Field of the job and of the request that creates it: strings by key, which the API stores.
     :param metric: Airflow metric to which the used tokens are added when the status is terminal.
     :param failure_exception: Exception for a status in ``failure_statuses``.
     """
@@ -44,9 +48,12 @@ class JobSpec:
     action_required_statuses: Collection[str] = ()
     error_fields: tuple[str, ...] = ()
     excluded_fields: Collection[str] = ()
+    field_operators: Mapping[str, str] = field(default_factory=dict)
     progress_field: str | None = None
     create_path: str | None = None
     cancel_path: str | None = None
+    list_path: str | None = None
+    metadata_field: str | None = None
     metric: str | None = None
     failure_exception: type[PortkeyRemoteJobFailedError] = PortkeyRemoteJobFailedError
 
@@ -71,6 +78,12 @@ class JobSpec:
         if not self.path.startswith("/") or not self.id_names:
             expected = "a path that begins with '/' and has a {name} for the job's id"
             raise ValueError(f"Job {self.kind!r}: path={self.path!r} is not valid: expected {expected}.")
+        *parents, own = self.id_names
+        for name, known in (("create_path", parents), ("list_path", parents), ("cancel_path", [*parents, own])):
+            if unknown := sorted(set(_names_in(getattr(self, name) or "")) - set(known)):
+                raise ValueError(f"Job {self.kind!r}: {name} has {', '.join(unknown)}, which is no id known then.")
+        if (self.list_path is None) != (self.metadata_field is None):
+            raise ValueError(f"Job {self.kind!r}: list_path and metadata_field find a job together, or not at all.")
 
     @cached_property
     def terminal_statuses(self) -> Collection[str]:
@@ -80,11 +93,16 @@ class JobSpec:
     @property
     def id_names(self) -> tuple[str, ...]:
         """Names of the ids that identify a job, in the order of the path."""
-        return tuple(re.findall(r"{(\w+)}", self.path))
+        return _names_in(self.path)
+
+    @property
+    def create_id_names(self) -> tuple[str, ...]:
+        """Names of the ids that are known before the job is created, in the order of ``create_path``."""
+        return _names_in(self.create_path or "")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the declaration as JSON values for ``JobSpec(**values)``, without ``failure_exception``."""
-        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "failure_exception"}
+        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "failure_exception"}
         return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in values.items()}
 
     def describe(self, ids: Mapping[str, str]) -> str:
@@ -93,9 +111,10 @@ class JobSpec:
         context = ", ".join(f"{name} {ids[name]!r}" for name in parents)
         return f"{self.kind} {ids[own]!r}" + (f" ({context})" if context else "")
 
-    def summary(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the job without its excluded fields."""
-        return {name: value for name, value in job.items() if name not in self.excluded_fields}
+    def summary(self, job: Mapping[str, Any], include_fields: Collection[str] = ()) -> dict[str, Any]:
+        """Return the job without its excluded fields, but for those that are included."""
+        left_out = set(self.excluded_fields) - set(include_fields)
+        return {name: value for name, value in job.items() if name not in left_out}
 
     def error_message(self, job: Mapping[str, Any]) -> str:
         """Return the job's own error as one line, or an empty string."""
@@ -107,6 +126,10 @@ class JobSpec:
         if not isinstance(counts, Mapping):
             return ""
         return ", ".join(f"{name} {counts[name]}" for name in sorted(counts) if isinstance(counts[name], int))
+
+
+def _names_in(path: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"{(\w+)}", path))
 
 
 def _message(error: Any) -> str:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_portkey.exceptions import PortkeyPaginationError, PortkeyRequestError
 from airflow_provider_portkey.lazy import lazy_attribute
 from airflow_provider_portkey.tasks.submit import (
     IDEMPOTENCY_KEY,
     BasePortkeySubmitOperator,
     build_body,
-    find_own,
-    idempotency_key_of,
     refuse_idempotency_key,
 )
 
@@ -110,17 +107,6 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         file_id, since = posted
 
         def is_own(batch: Mapping[str, Any]) -> bool:
-            return idempotency_key_of(batch) == idempotency_key or batch.get("input_file_id") == file_id
+            return batch.get("input_file_id") == file_id
 
-        try:
-            batch = find_own(self.hook.iter_batches(), is_own, since=since)
-        except (PortkeyPaginationError, PortkeyRequestError) as error:
-            if getattr(error, "transient", False):
-                raise
-            self.log.warning("The batches cannot be listed: %s", error)
-            return super().find_by_idempotency_key(task_state, idempotency_key)
-        if batch:
-            self.log.info("An earlier try created %s.", self.job.describe({"batch_id": batch["id"]}))
-        else:
-            self.log.info("An earlier try may have created a batch, and there is none; creating the batch now.")
-        return batch
+        return self._search(task_state, idempotency_key, self.hook.iter_batches(), since=since, is_own=is_own)

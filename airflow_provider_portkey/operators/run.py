@@ -13,22 +13,17 @@ from airflow_provider_portkey.exceptions import (
     PortkeyBadRequestError,
     PortkeyError,
     PortkeyInvalidArgumentError,
-    PortkeyPaginationError,
-    PortkeyRequestError,
-    PortkeyRunFailedError,
     PortkeyToolCallFailedError,
 )
 from airflow_provider_portkey.lazy import lazy_attribute
 from airflow_provider_portkey.tasks.base import PortkeyTaskMixin
+from airflow_provider_portkey.tasks.job import BasePortkeyFieldsOperator
 from airflow_provider_portkey.tasks.submit import (
     IDEMPOTENCY_KEY,
     BasePortkeySubmitOperator,
     build_body,
-    find_own,
-    idempotency_key_of,
     refuse_idempotency_key,
 )
-from airflow_provider_portkey.tasks.wait import BasePortkeyWaitOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -157,32 +152,18 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
             return None  # that try sent no request
         if self.thread_id is None:
             return super().find_by_idempotency_key(task_state, idempotency_key)
-
-        def is_own(run: Mapping[str, Any]) -> bool:
-            return idempotency_key_of(run) == idempotency_key
-
-        try:
-            run = find_own(self.hook.iter_runs(self.thread_id), is_own, since=since)
-        except (PortkeyPaginationError, PortkeyRequestError) as error:
-            if getattr(error, "transient", False):
-                raise
-            self.log.warning("The runs of thread %r cannot be listed: %s", self.thread_id, error)
-            return super().find_by_idempotency_key(task_state, idempotency_key)
-        if run:
-            self.log.info("An earlier try has started %s.", self.job.describe(self._ids_of(run)))
-        else:
-            self.log.info("An earlier try broke off while it started its run, and there is none; starting it now.")
-        return run
+        return self._search(task_state, idempotency_key, self.hook.iter_runs(self.thread_id), since=since)
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Return the run, submit tool outputs and continue to wait, or raise the error of the trigger's event."""
-        from airflow_provider_portkey.polling.events import RETURNED, SUCCEEDED, conclude
+        from airflow_provider_portkey.polling.events import FAILED, RETURNED, SUCCEEDED, conclude
 
-        if self.tool_handlers and isinstance(event, dict) and event.get("reason") in (SUCCEEDED, RETURNED):
+        returned = {SUCCEEDED, RETURNED, *((FAILED,) if self.on_failed == "return" else ())}
+        if self.tool_handlers and isinstance(event, dict) and event.get("reason") in returned:
             # A poll returns what the event leaves out (see _new_trigger).
             with self._skipping():
                 self._begin(context)
-                self._submitted = self._ids_of(conclude(self.job, event))
+                self._submitted = self._ids_of(conclude(self.job, event, on_failed=self.on_failed))
                 self._poller = self._start(context)
             return self._poll_or_defer(context)
         return super().execute_complete(context, event)
@@ -247,6 +228,7 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
         if self.tool_handlers:
             # Airflow logs the event of a trigger, and the arguments of a call have no place in a log.
             job = replace(self.job, excluded_fields={*self.job.excluded_fields, "required_action"})
+            arguments["wait_state"] = {**arguments["wait_state"], "include_fields": []}
             return PortkeyRemoteJobTrigger(job_spec=job.to_dict(), ids=self._job_ids, **arguments)
         return PortkeyRunTrigger(**self._job_ids, **arguments)
 
@@ -281,7 +263,7 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
         return build_body(own, self.extra_body, reserved=("thread_id", "stream"))
 
 
-class PortkeyCancelRunOperator(BasePortkeyWaitOperator):
+class PortkeyCancelRunOperator(BasePortkeyFieldsOperator):
     """
     Cancel a run, and return it without its instructions and tools.
 
@@ -290,13 +272,15 @@ class PortkeyCancelRunOperator(BasePortkeyWaitOperator):
     :param thread_id: The run's thread (templated).
     :param run_id: The run (templated).
     :param wait_for_completion: Wait until the run has finished, with whatever status, as the sensor waits.
-    :param kwargs: The arguments of :class:`BasePortkeyWaitOperator` and of Airflow's sensors.
+    :param kwargs: The arguments of :class:`BasePortkeyFieldsOperator` and of Airflow's sensors.
     """
 
-    template_fields: Sequence[str] = (*BasePortkeyWaitOperator.template_fields, "thread_id", "run_id")
+    template_fields: Sequence[str] = (*BasePortkeyFieldsOperator.template_fields, "thread_id", "run_id")
     job = lazy_attribute("jobs.run", "RUN")
     #: A run that is being cancelled cannot be helped by tool outputs any more.
     on_requires_action = "wait"
+    #: A run that was cancelled has failed, and is what the task is for.
+    on_failed = "return"
 
     def __init__(self, *, thread_id: str, run_id: str, wait_for_completion: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -318,7 +302,8 @@ class PortkeyCancelRunOperator(BasePortkeyWaitOperator):
         if self.wait_for_completion:
             self._first_response = run
             return super().execute(context)
-        return self.job.summary(run)
+        with self._skipping():
+            return self._returned(run)
 
     def _cancel(self) -> dict[str, Any]:
         try:
@@ -337,10 +322,9 @@ class PortkeyCancelRunOperator(BasePortkeyWaitOperator):
         return not inactive
 
     def _conclude(self, context: Context, event: Any) -> dict[str, Any]:
-        try:
-            return super()._conclude(context, event)
-        except PortkeyRunFailedError as finished:
-            return finished.job
+        run = super()._conclude(context, event)
+        run.pop("error_message", None)  # that the run was cancelled is no error here
+        return run
 
     def _new_trigger(self, **arguments: Any) -> BasePortkeyTrigger:
         from airflow_provider_portkey.triggers.run import PortkeyRunTrigger

@@ -156,7 +156,16 @@ class Poller:
         error: events.PollError | None = None,
     ) -> events.Event:
         sentence = message[:1].upper() + message[1:]
-        return events.make_event(self.job, reason, sentence, self.state.status, response, error)
+        return events.make_event(
+            self.job,
+            reason,
+            sentence,
+            self.state.status,
+            response,
+            error,
+            include_fields=self.state.include_fields,
+            max_bytes=self.state.max_bytes,
+        )
 
 
 def failed_poll(failures: int, limit: int | None, wait: float, error: object) -> str:

@@ -10,11 +10,13 @@ from airflow_provider_portkey.exceptions import (
     PortkeyError,
     PortkeyInvalidArgumentError,
     PortkeyNotFoundError,
+    PortkeyPaginationError,
     PortkeyRequestError,
     PortkeySubmissionUnknownError,
     PortkeyUnexpectedResponseError,
+    PortkeyXComTooLargeError,
 )
-from airflow_provider_portkey.tasks.wait import BasePortkeyWaitOperator
+from airflow_provider_portkey.tasks.job import BasePortkeyRemoteJobOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -39,9 +41,9 @@ def refuse_idempotency_key(metadata: Mapping[str, Any]) -> None:
         raise PortkeyInvalidArgumentError("metadata", metadata, f"no key {IDEMPOTENCY_KEY!r}: the operator sets it")
 
 
-def idempotency_key_of(job: Mapping[str, Any]) -> object:
+def idempotency_key_of(job: Mapping[str, Any], metadata_field: str = "metadata") -> object:
     """Return the idempotency key that a job was submitted with, ``None`` where it has none."""
-    metadata = job.get("metadata")
+    metadata = job.get(metadata_field)
     return metadata.get(IDEMPOTENCY_KEY) if isinstance(metadata, Mapping) else None
 
 
@@ -86,7 +88,7 @@ def build_body(own: Mapping[str, Any], extra_body: object, *, reserved: Iterable
     return {**extra, **{name: value for name, value in own.items() if value is not None}}
 
 
-class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
+class BasePortkeySubmitOperator(BasePortkeyRemoteJobOperator):
     """
     Submit a job and wait for it, in the three modes of a sensor. A subclass says how to submit its kind.
 
@@ -98,10 +100,10 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
     :param resubmit_unknown: What to do where an earlier try broke off between sending the submission and receiving
         its response, and Portkey does not report the outcome: submit again and perhaps pay twice, or fail
         (templated).
-    :param kwargs: The arguments of :class:`BasePortkeyWaitOperator` and of Airflow's sensors.
+    :param kwargs: The arguments of :class:`BasePortkeyRemoteJobOperator` and of Airflow's sensors.
     """
 
-    template_fields: Collection[str] = (*BasePortkeyWaitOperator.template_fields, "resubmit_unknown")
+    template_fields: Collection[str] = (*BasePortkeyRemoteJobOperator.template_fields, "resubmit_unknown")
 
     def __init__(
         self,
@@ -132,8 +134,9 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
             return super().execute(context)
         job = self._find(task_state) or self._submit(task_state)
         if not self.wait_for_completion:
+            found = self._returned(job)
             task_state.clear()
-            return self.job.summary(job)
+            return found
         self._first_response = job
         return super().execute(context)
 
@@ -166,6 +169,39 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
             "submit it again, set resubmit_unknown=True."
         )
 
+    def _search(
+        self,
+        task_state: TaskState,
+        idempotency_key: str,
+        jobs: Iterable[Mapping[str, Any]],
+        *,
+        since: float,
+        is_own: Callable[[Mapping[str, Any]], bool] = lambda job: False,
+    ) -> Mapping[str, Any] | None:
+        """
+        Return the job of a list that has the idempotency key, ``None`` where the list has none.
+
+        :param jobs: As Portkey lists them.
+        :param since: When the job may first have been submitted, epoch seconds.
+        :param is_own: Whether a job without the key is the one nevertheless.
+        :raises PortkeySubmissionUnknownError: where the jobs cannot be listed.
+        """
+        kind, field = self.job.kind, self.job.metadata_field or "metadata"
+        try:
+            job = find_own(
+                jobs, lambda job: idempotency_key_of(job, field) == idempotency_key or is_own(job), since=since
+            )
+        except (PortkeyPaginationError, PortkeyRequestError) as error:
+            if getattr(error, "transient", False):
+                raise
+            self.log.warning("The list of the kind %r cannot be read: %s", kind, error)
+            return BasePortkeySubmitOperator.find_by_idempotency_key(self, task_state, idempotency_key)
+        if job:
+            self.log.info("An earlier try submitted %s.", self.job.describe(self._ids_of(job)))
+        else:
+            self.log.info("An earlier try broke off during its submission, and there is no %s; submitting one.", kind)
+        return job
+
     @property
     def _job_ids(self) -> dict[str, str]:
         return self._submitted or {}
@@ -196,10 +232,11 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
             except PortkeyNotFoundError:
                 self.log.warning("%s is gone; submitting it again.", self.job.describe(ids))
                 return None
-            cleared = known.get("clear_count") != task_state.clear_count
-            earlier = cleared or known.get("try_number") != task_state.try_number
+            # A job that was never returned is not submitted again for a task that is cleared.
+            cleared = known.get("clear_count") != task_state.clear_count and not known.get("too_large")
+            earlier = known.get("try_number") != task_state.try_number or cleared
             finished = {
-                *(self.job.failure_statuses if earlier else ()),
+                *(self.job.failure_statuses if cleared or (earlier and self.on_failed == "fail") else ()),
                 *(self.job.success_statuses if cleared else ()),
             }
             if job.get("status") in finished:
@@ -248,6 +285,11 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
     def _conclude(self, context: Context, event: Any) -> dict[str, Any]:
         from airflow_provider_portkey.state.task import TaskState
 
-        job = super()._conclude(context, event)
-        TaskState(context).clear()
+        task_state = TaskState(context)
+        try:
+            job = super()._conclude(context, event)
+        except PortkeyXComTooLargeError:
+            task_state.write({**task_state.read(), "too_large": True})
+            raise
+        task_state.clear()
         return job

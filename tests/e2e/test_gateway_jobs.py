@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
 from airflow_provider_portkey.jobs.spec import JobSpec
 from airflow_provider_portkey.operators.batch import PortkeyCreateBatchOperator
-from airflow_provider_portkey.operators.response import PortkeyCreateResponseOperator, PortkeyResponseItemsOperator
+from airflow_provider_portkey.operators.job import PortkeyCreateResponseOperator, PortkeyResponseItemsOperator
 from airflow_provider_portkey.sensors.job import PortkeyCustomJobSensor, PortkeyFineTuningJobSensor
 from airflow_provider_portkey.transfers.batch_output_to_object_storage import PortkeyBatchOutputToObjectStorageOperator
 

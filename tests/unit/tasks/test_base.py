@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import DAG, BaseOperator
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
 from airflow_provider_portkey.get_provider_info import get_provider_info
 from airflow_provider_portkey.links import trace_id_of
-from airflow_provider_portkey.operators.response import PortkeyCreateResponseOperator, PortkeyResponseItemsOperator
+from airflow_provider_portkey.operators.job import PortkeyCreateResponseOperator, PortkeyResponseItemsOperator
 from airflow_provider_portkey.operators.run import PortkeyCreateRunOperator
 from airflow_provider_portkey.sensors.job import PortkeyCustomJobSensor
 from airflow_provider_portkey.sensors.run import PortkeyThreadRunsSensor

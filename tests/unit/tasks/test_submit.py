@@ -21,7 +21,7 @@ from airflow_provider_portkey.exceptions import (
     PortkeyUnreachableError,
 )
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
-from airflow_provider_portkey.operators.response import PortkeyCreateResponseOperator
+from airflow_provider_portkey.operators.job import PortkeyCreateResponseOperator
 
 
 class Portkey:
