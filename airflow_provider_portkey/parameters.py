@@ -20,6 +20,7 @@ PARAMETERS: Mapping[str, Rule] = {
     "include_fields": name_list,
     "include_input": boolean,
     "include_messages": boolean,
+    "include_runs": boolean,
     "lookback": real_number(0, unit="seconds"),
     "max_bytes": whole_number(1),
     "max_concurrent_requests": whole_number(1, 32),

@@ -54,9 +54,9 @@ def sum_usage(usages: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
 
 def runs_of_window(
     runs: Iterable[Mapping[str, Any]], window: Window, *, window_by: str, max_run_seconds: float
-) -> Iterator[RunSummary]:
+) -> Iterator[tuple[RunSummary, Mapping[str, Any]]]:
     """
-    Yield the runs of a window, and read the list no further than the window needs.
+    Yield the runs of a window with their summaries, and read the list no further than the window needs.
 
     :param runs: Newest first.
     :param window_by: ``"created"``, or ``"ended"``: then a run that has not ended is in no window yet.
@@ -79,7 +79,7 @@ def runs_of_window(
         summary = summarize_run(run)
         timestamp = created_at if window_by == CREATED else _ended_at(run, summary, max_run_seconds)
         if timestamp is not None and start <= timestamp < end:
-            yield summary
+            yield summary, run
 
 
 def _ended_at(run: Mapping[str, Any], summary: RunSummary, max_run_seconds: float) -> float | None:

@@ -37,7 +37,7 @@ def read_id_file(path: ObjectStoragePath, *, field: str = "thread_ids_path") -> 
 
 class ThreadIndex:
     """
-    The threads of an export and an entry of the manifest for each, on disk: there may be a million.
+    The threads of an export, their files, and an entry of the manifest for each, on disk: there may be a million.
 
     The database is a temporary file without a name, which disappears with the process.
     """
@@ -46,6 +46,7 @@ class ThreadIndex:
         self._database = sqlite3.connect("", isolation_level=None)
         self._database.execute("CREATE TABLE threads (id TEXT PRIMARY KEY) WITHOUT ROWID")
         self._database.execute("CREATE TABLE entries (name TEXT PRIMARY KEY, entry TEXT) WITHOUT ROWID")
+        self._database.execute("CREATE TABLE files (kind TEXT, name TEXT, PRIMARY KEY (kind, name)) WITHOUT ROWID")
 
     def __enter__(self) -> ThreadIndex:
         return self
@@ -71,13 +72,18 @@ class ThreadIndex:
             last = rows[-1] if rows else None
 
     def set_entry(self, name: str, entry: Mapping[str, Any]) -> None:
-        """Set the entry of a thread, under the name of its file."""
+        """Set the entry of a thread, under the name of its files."""
         text = json.dumps(entry, sort_keys=True, ensure_ascii=False)
         self._database.execute("INSERT OR REPLACE INTO entries VALUES (?, ?)", (name, text))
 
-    def has_entry(self, name: str) -> bool:
-        """Return whether there is an entry under a name."""
-        return self._database.execute("SELECT 1 FROM entries WHERE name = ?", (name,)).fetchone() is not None
+    def add_file(self, kind: str, name: str) -> None:
+        """Add a file that is part of the export."""
+        self._database.execute("INSERT OR IGNORE INTO files VALUES (?, ?)", (kind, name))
+
+    def has_file(self, kind: str, name: str) -> bool:
+        """Return whether a file is part of the export."""
+        found = self._database.execute("SELECT 1 FROM files WHERE kind = ? AND name = ?", (kind, name))
+        return found.fetchone() is not None
 
     def entries(self) -> Iterator[str]:
         """Yield the entries as JSON, sorted by name."""

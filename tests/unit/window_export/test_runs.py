@@ -28,7 +28,7 @@ def select(runs: list[dict[str, Any]], by: str = "created", life: float = 50) ->
             yield each
 
     found = runs_of_window(watched(), WINDOW, window_by=by, max_run_seconds=life)
-    return [each.id for each in found], len(read)
+    return [each.id for each, _ in found], len(read)
 
 
 def test_reading_stops_at_the_first_run_that_is_older() -> None:
