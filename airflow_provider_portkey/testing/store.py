@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 #: The kinds of jobs that a client can create over HTTP.
-PLANNED_KINDS = ("runs", "responses", "batches", "log_exports")
+PLANNED_KINDS = ("runs", "responses", "batches", "file_batches", "log_exports")
 
 
 @dataclass(kw_only=True)
@@ -48,7 +48,7 @@ class Store:
         """
         Declare the scenario of jobs that a client will create over HTTP.
 
-        :param kind: ``runs``, ``responses``, ``batches`` or ``log_exports``.
+        :param kind: ``runs``, ``responses``, ``batches``, ``file_batches`` or ``log_exports``.
         :param times: the number of jobs; ``None`` for all that follow.
         :param parameters: those of the ``add`` method of that kind.
         :raises ValueError: for any other kind.

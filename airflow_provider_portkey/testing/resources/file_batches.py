@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_portkey.testing.app import ApiRequest, ApiRoute
+from airflow_provider_portkey.testing.errors import bad_request
 from airflow_provider_portkey.testing.resources.base import JobResource
 from airflow_provider_portkey.testing.scenario import CountedJob
+from airflow_provider_portkey.testing.timeline import default_statuses
 
 
 @dataclass(kw_only=True)
@@ -39,6 +43,17 @@ class FileBatches(JobResource[FileBatch]):
 
     def prepare(self, job: FileBatch) -> None:
         job.total = job.files
+
+    def routes(self) -> Iterator[ApiRoute]:
+        yield from super().routes()
+        yield "POST", self.list_path, self._create
+
+    def _create(self, request: ApiRequest) -> dict[str, Any]:
+        file_ids = request.body.get("file_ids")
+        if not isinstance(file_ids, list) or not file_ids:
+            raise bad_request("'file_ids' has to be a list of files.", param="file_ids")
+        statuses = default_statuses(self.store.job_seconds)
+        return self.serialize(self.create({}, files=len(file_ids), statuses=statuses, **request.ids))
 
     def serialize(self, job: FileBatch) -> dict[str, Any]:
         failed = max(job.done - (job.total - job.failed), 0)

@@ -62,6 +62,12 @@ def test_statuses_may_be_any_collection_of_strings(collection: Any) -> None:
         ({"failure_statuses": []}, "must not be empty"),
         ({"path": "stores/{store_id}"}, "path='stores/{store_id}' is not valid: expected a path that begins with '/'"),
         ({"path": "/stores"}, "has a {name} for the job's id"),
+        ({"create_path": "/stores/{store}/batches"}, "create_path has store, which is no id known then"),
+        ({"create_path": "/stores/{store_id}/batches/{batch_id}"}, "create_path has batch_id"),
+        ({"list_path": "/{batch_id}", "metadata_field": "metadata"}, "list_path has batch_id"),
+        ({"cancel_path": "/stores/{store_id}/{id}/cancel"}, "cancel_path has id"),
+        ({"list_path": "/batches"}, "list_path and metadata_field find a job together"),
+        ({"metadata_field": "metadata"}, "list_path and metadata_field find a job together"),
     ],
 )  # fmt: skip
 def test_a_wrong_declaration_is_refused_by_field(fields: dict[str, Any], message: str) -> None:
@@ -70,7 +76,16 @@ def test_a_wrong_declaration_is_refused_by_field(fields: dict[str, Any], message
 
 
 def test_a_declaration_survives_json() -> None:
-    declared = spec(error_fields=["last_error"], excluded_fields=["files"], metric="tokens", cancel_path="/cancel")
+    declared = spec(
+        error_fields=["last_error"],
+        excluded_fields=["files"],
+        field_operators={"files": "ListFilesOperator"},
+        metric="tokens",
+        cancel_path="/cancel",
+        create_path="/stores/{store_id}/batches",
+        list_path="/stores/{store_id}/batches",
+        metadata_field="metadata",
+    )
     restored = JobSpec(**json.loads(json.dumps(declared.to_dict())))
 
     assert restored.to_dict() == declared.to_dict()
@@ -88,7 +103,14 @@ def test_a_description_names_the_job_and_its_parents() -> None:
 
 
 def test_a_summary_lacks_the_excluded_fields() -> None:
-    assert spec(excluded_fields=["files"]).summary({"id": "b", "files": [1], "new": 2}) == {"id": "b", "new": 2}
+    job = {"id": "b", "files": [1], "new": 2}
+    assert spec(excluded_fields=["files"]).summary(job) == {"id": "b", "new": 2}
+    assert spec(excluded_fields=["files"]).summary(job, ["files", "absent"]) == job
+
+
+def test_ids_that_are_known_before_the_creation_are_those_of_its_path() -> None:
+    assert spec(create_path="/stores/{store_id}/batches").create_id_names == ("store_id",)
+    assert spec(create_path="/batches").create_id_names == spec().create_id_names == ()
 
 
 @pytest.mark.parametrize(

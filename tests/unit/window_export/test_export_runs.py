@@ -54,8 +54,8 @@ def run_rows(nights: Any, path: Path, night: int = 0) -> list[dict[str, Any]]:
 
 def test_runs_are_written_whole_beside_their_steps(tmp_path: Path, nights: Any, add: Any) -> None:
     add("older", night=-1)
-    add("second", hour=13, statuses="failed", steps=1)
     add("first", hour=12)
+    add("second", hour=13, statuses="failed", steps=1)
     add("third", hour=14, steps=0)
     add("other", thread_id="thread/2")
 
