@@ -114,14 +114,14 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "hooks": [_modules("hooks.portkey")],
         "sensors": [_modules("sensors.run", "sensors.job")],
-        "operators": [_modules("operators.steps", "operators.run", "operators.job", "operators.batch")],
+        "operators": [_modules("operators.lists", "operators.run", "operators.job", "operators.batch")],
         "transfers": [
             {
                 "source-integration-name": _INTEGRATION,
                 "target-integration-name": _STORAGE,
                 "python-module": f"{_PACKAGE}.transfers.{rows}_to_object_storage",
             }
-            for rows in ("steps", "response_items", "batch_output", "logs", "fine_tuning")
+            for rows in ("lists", "steps", "batch_output", "logs")
         ],
         "extra-links": [f"{_PACKAGE}.links.PortkeyTraceLink"],
         "config": {

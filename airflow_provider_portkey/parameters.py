@@ -10,31 +10,45 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_portkey.validation import Rule, boolean, name_list, one_of, real_number, whole_number
+from airflow_provider_portkey.validation import (
+    Rule,
+    boolean,
+    field_names,
+    name_list,
+    one_of,
+    real_number,
+    whole_number,
+)
 
+#: Items on one page at most; servers respond with 400 to a larger limit (measured).
+MAX_LIMIT = 100
 #: The rule of each parameter. A parameter that is not here is checked where its value is used.
 PARAMETERS: Mapping[str, Rule] = {
     "compression": one_of("gzip", "zstd", optional=True),
     "created_within": real_number(0, unit="seconds", above=True),
     "file_format": one_of("jsonl", "json", "csv", "parquet"),
+    "include": field_names,
     "include_fields": name_list,
     "include_input": boolean,
     "include_messages": boolean,
     "include_runs": boolean,
+    "limit": whole_number(1, MAX_LIMIT, optional=True),
     "lookback": real_number(0, unit="seconds"),
     "max_bytes": whole_number(1),
     "max_concurrent_requests": whole_number(1, 32),
     "max_consecutive_failures": whole_number(1),
     "max_failed_runs": whole_number(0, optional=True),
     "max_failure_ratio": real_number(0, 1, optional=True),
+    "max_items": whole_number(0, optional=True),
     "max_requests": whole_number(1, optional=True),
     "max_run_seconds": real_number(0, unit="seconds"),
     "on_failed": one_of("fail", "return"),
     "on_mismatch": one_of("fail", "warn"),
     "on_requires_action": one_of("fail", "wait", "return"),
     "on_unfinished": one_of("skip", "include", "fail"),
-    "order": one_of("asc", "desc"),
+    "order": one_of("asc", "desc", optional=True),
     "overwrite": boolean,
+    "page_size": whole_number(1, MAX_LIMIT),
     "poke_interval": real_number(0, unit="seconds"),
     "poll_interval": real_number(0.1, unit="seconds"),
     "reconcile": boolean,

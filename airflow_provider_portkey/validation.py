@@ -91,15 +91,17 @@ def json_array(field: str, value: object) -> list[Any] | None:
     raise PortkeyInvalidArgumentError(field, value, "a list, a JSON string with an array, or None")
 
 
-def name_list(field: str, value: Any) -> list[str] | None:
+def name_list(field: str, value: Any) -> Any:
     """Return names in any form that a template or XCom gives a list, as :func:`iter_ids`; ``None`` for ``None``."""
     value = _rendered_none(value)
-    names = _split_list(field, value, _NAMES) if isinstance(value, str) else value
-    if names is None or (
-        isinstance(names, list | tuple) and all(isinstance(name, str) and name.strip() for name in names)
-    ):
-        return names if names is None or isinstance(names, list) else list(names)
-    raise PortkeyInvalidArgumentError(field, value, f"{_NAMES}, or None")
+    return field_names(field, _split_list(field, value, _NAMES) if isinstance(value, str) else value)
+
+
+def field_names(field: str, value: Any) -> Any:
+    """Return a list of names, ``None`` for ``None``."""
+    if value is None or (isinstance(value, list | tuple) and all(isinstance(name, str) and name for name in value)):
+        return value
+    raise PortkeyInvalidArgumentError(field, value, "a list of field names or None")
 
 
 def validate_id(field: str, value: object) -> str:
@@ -108,7 +110,7 @@ def validate_id(field: str, value: object) -> str:
 
     :raises PortkeyInvalidArgumentError: for one that is no string, empty, ``.`` or ``..``.
     """
-    if not isinstance(value, str) or not value.strip() or value in _DOT_SEGMENTS or not _is_utf8(value):
+    if not isinstance(value, str) or not value.strip() or value in _DOT_SEGMENTS or not is_utf8(value):
         raise PortkeyInvalidArgumentError(field, value, "a Portkey id, a string that is not empty, '.' or '..'")
     return value
 
@@ -134,7 +136,7 @@ def read_ids(field: str, value: object) -> list[str] | None:
 
 
 _IDS = "a list of ids, or a string with them: JSON, or ids separated by commas or white space"
-_NAMES = "a list of names, or a string with them: JSON, or names separated by commas or white space"
+_NAMES = "a list of field names, or a string with them: JSON, or names separated by commas or white space"
 
 
 def _split_list(field: str, value: str, expected: str) -> Any:
@@ -174,14 +176,15 @@ def _number(value: Any, kind: type[int] | type[float], *, optional: bool) -> Any
 
 
 def _rendered_none(value: Any) -> Any:
-    return None if value in ("None", "") else value
+    return None if value == "None" else value
 
 
 def _bounds(minimum: float, maximum: float | None) -> str:
     return f"of at least {minimum:g}" if maximum is None else f"from {minimum:g} to {maximum:g}"
 
 
-def _is_utf8(text: str) -> bool:
+def is_utf8(text: str) -> bool:
+    """Return whether a string can be encoded."""
     try:
         text.encode()
     except UnicodeEncodeError:  # half of a surrogate pair

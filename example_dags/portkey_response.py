@@ -7,7 +7,7 @@ from datetime import timedelta
 from airflow.sdk import DAG, Param
 
 from airflow_provider_portkey.operators.job import PortkeyCreateResponseOperator, PortkeyResponseItemsOperator
-from airflow_provider_portkey.transfers.response_items_to_object_storage import (
+from airflow_provider_portkey.transfers.lists_to_object_storage import (
     PortkeyResponseItemsToObjectStorageOperator,
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, Param, task
 
-from airflow_provider_portkey.operators.steps import PortkeyRunStepsOperator
+from airflow_provider_portkey.operators.lists import PortkeyRunStepsOperator
 from airflow_provider_portkey.sensors.run import PortkeyRunSensor
 
 with DAG(

@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow_provider_portkey.batch.input import digest
 from airflow_provider_portkey.exceptions import PortkeyLineInvalidError
+from airflow_provider_portkey.export.usage import add_usage
 
 
 class BatchReconciler:
@@ -55,9 +56,7 @@ class BatchReconciler:
             self.succeeded += 1
         response = outcome.get("response")
         body = response.get("body") if isinstance(response, Mapping) else None
-        usage = body.get("usage") if isinstance(body, Mapping) else None
-        if isinstance(usage, Mapping):
-            _add(self._usage, usage)
+        add_usage(self._usage, body.get("usage") if isinstance(body, Mapping) else None)
         return True
 
     def counts(self) -> dict[str, Any]:
@@ -81,12 +80,3 @@ def is_failure(outcome: Mapping[str, Any]) -> bool:
         return True
     status = response.get("status_code")
     return isinstance(status, int) and status >= 400
-
-
-def _add(total: dict[str, Any], usage: Mapping[str, Any]) -> None:
-    for name, value in usage.items():
-        if isinstance(value, Mapping):
-            if isinstance(nested := total.setdefault(name, {}), dict):
-                _add(nested, value)
-        elif isinstance(value, int) and not isinstance(value, bool) and isinstance(total.get(name, 0), int):
-            total[name] = total.get(name, 0) + value

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
 import json
+import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any
 
 from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException
 
+from airflow_provider_portkey.jobs.list_spec import OTHER_FIELDS
+
 Row = Mapping[str, Any]
-#: The declared columns of a table by name: ``"text"``, ``"integer"`` or ``"json"`` (nested values, as a JSON string).
+#: The declared columns of a table by name, each of a type of ``jobs.list_spec.COLUMN_TYPES``.
 Columns = Mapping[str, str]
 
-#: The last column of every table: a JSON string with the fields that are not declared or not of the declared type.
-OTHER_FIELDS = "other_fields"
-
+#: What makes quotes around a field of csv necessary.
+_CSV_QUOTED = re.compile(r'[",\r\n]')
 #: Maximum rows of a parquet row group: rows in memory are bounded, and groups stay large enough to read well.
 _ROW_GROUP_ROWS = 1_000
 #: Maximum characters of the strings of a parquet row group, the bound where rows are large.
@@ -127,19 +128,13 @@ class _CsvEncoder(Encoder):
     def __init__(self, stream: IO[bytes], columns: Columns) -> None:
         self._stream = stream
         self._columns = columns
-        self._line = io.StringIO()
-        self._writer = csv.writer(self._line, lineterminator="\r\n")
         self._write([*columns, OTHER_FIELDS])
 
     def write(self, row: Row) -> None:
         self._write(list(flatten(row, self._columns).values()))
 
     def _write(self, values: list[Any]) -> None:
-        self._writer.writerow(values)
-        # The csv writer quotes a carriage return only where its own line ends have one.
-        self._stream.write(self._line.getvalue().removesuffix("\r\n").encode() + b"\n")
-        self._line.seek(0)
-        self._line.truncate()
+        self._stream.write(",".join(map(_csv_field, values)).encode() + b"\n")
 
 
 class _ParquetEncoder(Encoder):
@@ -147,7 +142,13 @@ class _ParquetEncoder(Encoder):
         import pyarrow
         import pyarrow.parquet
 
-        types = {"integer": pyarrow.int64(), "text": pyarrow.string(), "json": pyarrow.string()}
+        types = {
+            "text": pyarrow.string(),
+            "integer": pyarrow.int64(),
+            "number": pyarrow.float64(),
+            "boolean": pyarrow.bool_(),
+            "json": pyarrow.string(),
+        }
         fields = [(name, types[kind]) for name, kind in columns.items()]
         self._schema = pyarrow.schema([*fields, (OTHER_FIELDS, pyarrow.string())])
         self._columns = columns
@@ -182,13 +183,13 @@ _ENCODERS: Mapping[str, Callable[[IO[bytes], Columns], Encoder]] = {
 }
 
 
-def flatten(row: Row, columns: Columns) -> dict[str, str | int | None]:
+def flatten(row: Row, columns: Columns) -> dict[str, str | float | None]:
     """
     Return a row of a table: the declared columns, and all other fields as a JSON string in :data:`OTHER_FIELDS`.
 
     A value that is not of its column's type is among the other fields, and its column empty.
     """
-    flat: dict[str, str | int | None] = dict.fromkeys(columns)
+    flat: dict[str, str | float | None] = dict.fromkeys(columns)
     others = {}
     for name, value in row.items():
         kind = columns.get(name)
@@ -196,7 +197,11 @@ def flatten(row: Row, columns: Columns) -> dict[str, str | int | None]:
             flat[name] = None if value is None else _json(value)
         elif kind == "text" and isinstance(value, str):
             flat[name] = _encodable(value)
-        elif kind == "integer" and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
+        elif kind == "integer" and type(value) is int and abs(value) < 2**63:
+            flat[name] = value
+        elif kind == "number" and type(value) in (int, float) and _is_float(value):
+            flat[name] = float(value)
+        elif kind == "boolean" and isinstance(value, bool):
             flat[name] = value
         elif kind is None or value is not None:
             others[name] = value
@@ -210,6 +215,21 @@ def _json(value: Any) -> str:
         text.encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which only an escape can carry
         return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return text
+
+
+def _is_float(value: float) -> bool:
+    """Return whether a number is finite and has the same value as a float of 64 bits."""
+    return math.isfinite(value) if isinstance(value, float) else abs(value) <= 2**53
+
+
+def _csv_field(value: str | float | None) -> str:
+    """Return a value of a row: null is an empty field, and an empty string is quoted, as in PostgreSQL's ``COPY``."""
+    if value is None:
+        return ""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    if text == "" or _CSV_QUOTED.search(text):
+        return '"' + text.replace('"', '""') + '"'
     return text
 
 

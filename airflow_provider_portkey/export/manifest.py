@@ -58,9 +58,10 @@ class ExportStats:
         self.pages += 1
 
     def add_row(self, row: Mapping[str, Any]) -> None:
-        """Note the id of a row that was written."""
-        self.first_id = self.first_id or row["id"]
-        self.last_id = row["id"]
+        """Note the id of a row that was written; not every list has ids."""
+        if row_id := row.get("id"):
+            self.first_id = self.first_id or row_id
+            self.last_id = row_id
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of the manifest."""

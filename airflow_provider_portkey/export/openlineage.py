@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow_provider_portkey.export.formats import OTHER_FIELDS
-from airflow_provider_portkey.jobs.run import RUN_COLUMNS
+from airflow_provider_portkey.jobs.list_spec import OTHER_FIELDS
+from airflow_provider_portkey.jobs.lists import RUNS
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.export.formats import Columns
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 #: Schemes that OpenLineage's naming page spells in another way.
 _SCHEMES = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
 #: The types of declared columns in OpenLineage; ``"json"`` depends on the format.
-_TYPES = {"text": "string", "integer": "int64"}
+_TYPES = {"text": "string", "integer": "int64", "number": "float64", "boolean": "boolean"}
 
 
 def report_lineage(context: Any, *, inputs: Iterable[str] = (), outputs: Iterable[str] = ()) -> None:
@@ -68,7 +68,7 @@ def operator_lineage(inputs: Iterable[str], manifest: Mapping[str, Any], columns
                 manifest[f"{of}bytes"],
                 _schema(columns_of, is_table=is_table),
             )
-            for of, columns_of in (("", columns), ("error_", columns), ("runs_", RUN_COLUMNS))
+            for of, columns_of in (("", columns), ("error_", columns), ("runs_", dict(RUNS.columns)))
             if manifest.get(f"{of}uri")
         ],
     )

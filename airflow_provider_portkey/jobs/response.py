@@ -16,17 +16,3 @@ RESPONSE = JobSpec(
     create_path="/responses",
     cancel_path="/responses/{response_id}/cancel",
 )
-
-#: The columns of a table of response items: ``"text"`` or ``"json"``.
-ITEM_COLUMNS = {
-    "id": "text",
-    "type": "text",
-    "status": "text",
-    "role": "text",
-    "content": "json",
-    "summary": "json",
-    "name": "text",
-    "call_id": "text",
-    "arguments": "text",
-    "output": "json",
-}

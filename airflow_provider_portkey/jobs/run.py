@@ -12,10 +12,8 @@ from airflow_provider_portkey.exceptions import (
     PortkeyRunsFailedError,
     PortkeyUnexpectedResponseError,
 )
+from airflow_provider_portkey.jobs.lists import RUNS
 from airflow_provider_portkey.jobs.spec import JobSpec
-
-#: Path of the list of a thread's runs.
-RUNS_PATH = "/threads/{thread_id}/runs"
 
 RUN = JobSpec(
     kind="run",
@@ -26,70 +24,19 @@ RUN = JobSpec(
     action_required_statuses={"requires_action"},
     error_fields=("last_error", "incomplete_details"),
     excluded_fields={"instructions", "tools"},
-    create_path=RUNS_PATH,
+    create_path=RUNS.path,
     cancel_path="/threads/{thread_id}/runs/{run_id}/cancel",
-    list_path=RUNS_PATH,
+    list_spec=RUNS,
     metadata_field="metadata",
     metric="portkey.run.tokens",
     failure_exception=PortkeyRunFailedError,
 )
 
 #: Several runs of one thread, polled together.
-RUNS = replace(RUN, kind="runs", excluded_fields=(), failure_exception=PortkeyRunsFailedError)
+RUN_GROUP = replace(RUN, kind="runs", excluded_fields=(), failure_exception=PortkeyRunsFailedError)
 
 #: The fields of a run's ``usage``.
 TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
-
-#: The columns of a table of runs: ``"text"``, ``"integer"`` (epoch seconds for times) or ``"json"``.
-RUN_COLUMNS = {
-    "id": "text",
-    "object": "text",
-    "created_at": "integer",
-    "thread_id": "text",
-    "assistant_id": "text",
-    "status": "text",
-    "required_action": "json",
-    "last_error": "json",
-    "expires_at": "integer",
-    "started_at": "integer",
-    "cancelled_at": "integer",
-    "failed_at": "integer",
-    "completed_at": "integer",
-    "incomplete_details": "json",
-    "model": "text",
-    "instructions": "text",
-    "tools": "json",
-    "metadata": "json",
-    "usage": "json",
-    "temperature": "json",
-    "top_p": "json",
-    "max_prompt_tokens": "integer",
-    "max_completion_tokens": "integer",
-    "truncation_strategy": "json",
-    "tool_choice": "json",
-    "parallel_tool_calls": "json",
-    "response_format": "json",
-}
-
-#: The columns of a table of steps: ``"text"``, ``"integer"`` (epoch seconds for times) or ``"json"``.
-STEP_COLUMNS = {
-    "id": "text",
-    "object": "text",
-    "created_at": "integer",
-    "assistant_id": "text",
-    "thread_id": "text",
-    "run_id": "text",
-    "type": "text",
-    "status": "text",
-    "step_details": "json",
-    "last_error": "json",
-    "expired_at": "integer",
-    "cancelled_at": "integer",
-    "failed_at": "integer",
-    "completed_at": "integer",
-    "metadata": "json",
-    "usage": "json",
-}
 
 
 def tokens_of(run: Mapping[str, Any]) -> tuple[int, ...]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from airflow_provider_portkey.client.paths import id_names
 from airflow_provider_portkey.exceptions import PortkeyRemoteJobFailedError
+
+if TYPE_CHECKING:
+    from airflow_provider_portkey.jobs.list_spec import ListSpec
 
 #: The fields of a declaration that give statuses a meaning.
 STATUS_SETS = ("active_statuses", "success_statuses", "failure_statuses", "action_required_statuses")
+#: The fields of a declaration that only tasks use, and triggers do not.
+_OF_TASKS = frozenset({"failure_exception", "list_spec", "metadata_field"})
 #: Errors of a list that a message shows.
 _MAX_ERRORS_SHOWN = 3
 
@@ -33,8 +38,8 @@ class JobSpec:
     :param progress_field: Field with counts that change while the job is active.
     :param create_path: Path that creates a job by POST, with ``{name}`` for each id that is known before.
     :param cancel_path: Path that cancels the job by POST, with ``{name}`` for each id.
-    :param list_path: Path of the list of jobs, with ``{name}`` as in ``create_path``: finds a job whose creation broke
-        off, by the idempotency key in ``metadata_field``.
+    :param list_spec: The list of the jobs, with ids of ``create_path`` only: finds a job whose creation broke off, by
+        the idempotency key in ``metadata_field``.
     :param metadata_field: Field of the job and of the request that creates it: strings by key, which the API stores.
     :param metric: Airflow metric to which the used tokens are added when the status is terminal.
     :param failure_exception: Exception for a status in ``failure_statuses``.
@@ -52,7 +57,7 @@ class JobSpec:
     progress_field: str | None = None
     create_path: str | None = None
     cancel_path: str | None = None
-    list_path: str | None = None
+    list_spec: ListSpec | None = None
     metadata_field: str | None = None
     metric: str | None = None
     failure_exception: type[PortkeyRemoteJobFailedError] = PortkeyRemoteJobFailedError
@@ -79,11 +84,19 @@ class JobSpec:
             expected = "a path that begins with '/' and has a {name} for the job's id"
             raise ValueError(f"Job {self.kind!r}: path={self.path!r} is not valid: expected {expected}.")
         *parents, own = self.id_names
-        for name, known in (("create_path", parents), ("list_path", parents), ("cancel_path", [*parents, own])):
-            if unknown := sorted(set(_names_in(getattr(self, name) or "")) - set(known)):
+        for name, used, available in (
+            ("create_path", self.create_id_names, tuple(parents)),
+            ("cancel_path", id_names(self.cancel_path or ""), (*parents, own)),
+            ("list_spec", self.list_spec.id_names if self.list_spec else (), self.create_id_names),
+        ):
+            if unknown := sorted(set(used) - set(available)):
                 raise ValueError(f"Job {self.kind!r}: {name} has {', '.join(unknown)}, which is no id known then.")
-        if (self.list_path is None) != (self.metadata_field is None):
-            raise ValueError(f"Job {self.kind!r}: list_path and metadata_field find a job together, or not at all.")
+        if (self.list_spec is None) != (self.metadata_field is None):
+            raise ValueError(f"Job {self.kind!r}: list_spec and metadata_field find a job together, or not at all.")
+
+    def __repr__(self) -> str:
+        """Return the same text in every process: Airflow compares the texts of a mapped task's arguments."""
+        return f"JobSpec({self.to_dict()})"
 
     @cached_property
     def terminal_statuses(self) -> Collection[str]:
@@ -93,16 +106,16 @@ class JobSpec:
     @property
     def id_names(self) -> tuple[str, ...]:
         """Names of the ids that identify a job, in the order of the path."""
-        return _names_in(self.path)
+        return id_names(self.path)
 
     @property
     def create_id_names(self) -> tuple[str, ...]:
         """Names of the ids that are known before the job is created, in the order of ``create_path``."""
-        return _names_in(self.create_path or "")
+        return id_names(self.create_path or "")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the declaration as JSON values for ``JobSpec(**values)``, without ``failure_exception``."""
-        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "failure_exception"}
+        """Return what a wait needs of the declaration, as JSON values for ``JobSpec(**values)``."""
+        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in _OF_TASKS}
         return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in values.items()}
 
     def describe(self, ids: Mapping[str, str]) -> str:
@@ -126,10 +139,6 @@ class JobSpec:
         if not isinstance(counts, Mapping):
             return ""
         return ", ".join(f"{name} {counts[name]}" for name in sorted(counts) if isinstance(counts[name], int))
-
-
-def _names_in(path: str) -> tuple[str, ...]:
-    return tuple(re.findall(r"{(\w+)}", path))
 
 
 def _message(error: Any) -> str:

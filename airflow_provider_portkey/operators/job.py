@@ -94,7 +94,7 @@ class PortkeyCreateCustomJobOperator(BasePortkeySubmitOperator):
     Create a job of a kind that the DAG author declares, wait for it, and return it without its excluded fields.
 
     A retry, a rescheduled poll and a restart after a crash continue with the job that was created. That holds without
-    a gap where the declaration has ``list_path`` and ``metadata_field``: the job is found by the idempotency key that
+    a gap where the declaration has ``list_spec`` and ``metadata_field``: the job is found by the idempotency key that
     the operator adds to its metadata.
 
     :param job_spec: The declaration, with ``create_path``.
@@ -160,10 +160,10 @@ class PortkeyCreateCustomJobOperator(BasePortkeySubmitOperator):
         """
         if (since := task_state.read().get("requested_at")) is None:
             return None  # that try sent no request
-        if self.job.list_path is None:
+        if (list_spec := self.job.list_spec) is None:
             return super().find_by_idempotency_key(task_state, idempotency_key)
-        jobs = self.hook.iter_list(self.job.list_path, self._parent_ids, ordered=False)
-        return self._search(task_state, idempotency_key, jobs, since=since)
+        ids = {name: self._parent_ids[name] for name in list_spec.id_names}
+        return self._search(task_state, idempotency_key, self.hook.list(list_spec, ids), since=since)
 
     @property
     def _parent_ids(self) -> dict[str, str]:
@@ -212,13 +212,12 @@ class PortkeyResponseItemsOperator(PortkeyTaskMixin, BaseOperator):
 
         :raises PortkeyXComTooLargeError: where the items are too large.
         """
-        from airflow_provider_portkey.client.pagination import items_of
+        from airflow_provider_portkey.jobs.lists import RESPONSE_OUTPUT_ITEMS
         from airflow_provider_portkey.tasks.xcom import fit_for_xcom
 
         self._begin(context)
-        output = self.hook.get_response(self.response_id).get("output")
         return fit_for_xcom(
-            items_of({"data": output}),
+            self.hook.list(RESPONSE_OUTPUT_ITEMS, {"response_id": self.response_id}),
             max_bytes=self.max_bytes,
             what=f"items of response {self.response_id!r}",
             instead="PortkeyResponseItemsToObjectStorageOperator",

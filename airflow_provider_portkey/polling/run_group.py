@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_provider_portkey.client.pagination import Item
 from airflow_provider_portkey.exceptions import PortkeyRequestError, PortkeyUnexpectedResponseError
-from airflow_provider_portkey.jobs.run import RUN, RUNS, TOKENS, tokens_of
+from airflow_provider_portkey.jobs.run import RUN, RUN_GROUP, TOKENS, tokens_of
 from airflow_provider_portkey.polling import events
 from airflow_provider_portkey.polling.drivers import Get, Plan
 from airflow_provider_portkey.polling.poller import Poller, PollOutcome, is_final
@@ -57,7 +57,7 @@ class RunGroupPoller(Poller):
         created_within: float = 3600.0,
         known: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(RUNS, {"thread_id": thread_id}, state)
+        super().__init__(RUN_GROUP, {"thread_id": thread_id}, state)
         known = known or {}
         run_ids = known.get("waiting", run_ids)
         self.wait_for = wait_for

@@ -76,7 +76,7 @@ class AssetState:
             self._saved = value
 
     async def save(self) -> None:
-        """Save the state if it has changed; where that fails, warn: the next call tries again."""
+        """Save the state if it has changed; where that fails, warn: the next call repeats the write."""
         state = self._state.to_dict()
         if state == self._saved:
             return

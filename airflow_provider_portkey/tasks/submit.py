@@ -155,7 +155,7 @@ class BasePortkeySubmitOperator(BasePortkeyRemoteJobOperator):
 
     def find_by_idempotency_key(self, task_state: TaskState, idempotency_key: str) -> Mapping[str, Any] | None:
         """
-        Return the job that was submitted with an idempotency key, ``None`` where there surely is none.
+        Return the job that was submitted with an idempotency key, ``None`` where there is none for certain.
 
         :param task_state: With what the earlier try has done.
         :param idempotency_key: As in :meth:`submit`.

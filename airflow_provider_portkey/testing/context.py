@@ -43,7 +43,7 @@ class TaskStateStore:
         """Return a copy of a value, or the default."""
         if self.failing_reads:
             self.failing_reads -= 1
-            raise RuntimeError("The state store was told to fail this read.")
+            raise RuntimeError("The state store is set to fail this read.")
         return self.values.get(key, self._default if default is None else default)
 
     def set(self, key: str, value: Any, *, retention: timedelta | None = None) -> None:
@@ -57,7 +57,7 @@ class TaskStateStore:
             raise ValueError(f"The value of {key!r} must not be None")
         if self.failing_writes:
             self.failing_writes -= 1
-            raise RuntimeError("The state store was told to fail this write.")
+            raise RuntimeError("The state store is set to fail this write.")
         encoded = json.dumps(value)
         self._save({**self._load(), key: encoded})
         self.writes.append((key, json.loads(encoded)))

@@ -85,7 +85,7 @@ class Fault:
             return None
         status, body = self.status or 200, self.body
         if body is None and status >= 400:
-            body = ApiError(status, f"The mock server was told to respond with {status}.").as_dict()
+            body = ApiError(status, f"The mock server injected a fault with status {status}.").as_dict()
         content_type = "text/plain; charset=utf-8"
         if isinstance(body, dict | list):
             body, content_type = json.dumps(body), "application/json"

@@ -32,7 +32,7 @@ _RUN = {
     "object": "thread.run",
     "assistant_id": _ASSISTANT_ID,
     "model": "mock-model",
-    "instructions": "Answer as a mock server would.",
+    "instructions": "Respond as a mock server would.",
     "tools": [{"type": "code_interpreter"}],
     "metadata": {},
     "truncation_strategy": {"type": "auto", "last_messages": None},
@@ -94,7 +94,7 @@ def run_object(run: Run) -> dict[str, Any]:
     status = run.status
     final = status in FINAL_RUN_STATUSES
     started = [seconds for reached, seconds in run.timeline.reached.items() if reached != "queued"]
-    last_error = run.last_error or {"code": "server_error", "message": "The mock server was told to fail this run."}
+    last_error = run.last_error or {"code": "server_error", "message": "The mock server fails this run, as planned."}
     action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": run.pending_tool_calls[0]}}
     return {
         **_RUN,

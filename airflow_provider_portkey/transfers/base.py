@@ -109,10 +109,14 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
         """Report what was read and written."""
         from airflow_provider_portkey.export.openlineage import report_lineage
 
-        inputs = [self.hook.uri_of(self.rows_from, vars(self)), *other_inputs]
+        inputs = [self.source_uri(), *other_inputs]
         outputs = (manifest.get(name) for name in ("uri", "error_uri", "runs_uri"))
         report_lineage(self.hook, inputs=inputs, outputs=filter(None, outputs))
         self._lineage = inputs, manifest
+
+    def source_uri(self) -> str:
+        """Return the URI of what is read."""
+        return self.hook.uri_of(self.rows_from, vars(self))
 
     def columns(self) -> Columns:
         """Return the columns of a table of these rows."""
@@ -120,7 +124,7 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
 
     def open_rows(self, stats: ExportStats) -> tuple[Mapping[str, Any], Iterator[Row]]:
         """
-        Return ids and status of what is exported, for the manifest, and its rows.
+        Return the manifest's part about what is exported, complete after the last row, and the rows.
 
         :param stats: Its ``add_page`` counts each page that is received.
         """

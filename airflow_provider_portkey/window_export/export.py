@@ -13,13 +13,13 @@ from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey import exceptions
-from airflow_provider_portkey.client.pagination import MAX_LIMIT, page_query
 from airflow_provider_portkey.export.atomic import refuse_existing
 from airflow_provider_portkey.export.formats import check_installed
 from airflow_provider_portkey.export.message_texts import iter_step_rows, step_columns
 from airflow_provider_portkey.export.partition import MANIFEST, file_name, folder_path
 from airflow_provider_portkey.export.window import read_window
-from airflow_provider_portkey.jobs.run import RUN_COLUMNS
+from airflow_provider_portkey.jobs.lists import RUNS as RUNS_LIST
+from airflow_provider_portkey.parameters import MAX_LIMIT
 from airflow_provider_portkey.window_export.layout import RUNS, STEPS, WindowFolders, window_folders
 from airflow_provider_portkey.window_export.manifest import Totals, entry_of_file, write_manifest
 from airflow_provider_portkey.window_export.prefetch import WorkerPool, prefetch
@@ -92,7 +92,6 @@ def export_window(request: ExportRequest, hook: PortkeyHook, context: Context) -
     if window.end.timestamp() > time.time() + _CLOCK_SKEW:
         expected = "a timestamp in the past: runs that are created after the export would be in no window"
         raise exceptions.PortkeyInvalidArgumentError("window_end", window.to_dict()["window_end"], expected)
-    page_query(include=request.include)
     check_installed(request.file_format, request.compression)
     folders = window_folders(base, window, include_runs=request.include_runs)
     refuse_existing(folders.steps / MANIFEST, overwrite=request.overwrite)
@@ -264,7 +263,7 @@ class ThreadWindowExport:
     ) -> dict[str, Any]:
         """Write the files of a thread, all or none, and return their part of the thread's entry."""
         exported = []
-        columns = {STEPS: step_columns(self.request.include_messages), RUNS: RUN_COLUMNS}
+        columns = {STEPS: step_columns(self.request.include_messages), RUNS: dict(RUNS_LIST.columns)}
         file_format, compression = self.request.file_format, self.request.compression
         with (
             closing(selection.spool) if selection.spool else nullcontext() as spool,

@@ -29,10 +29,11 @@ def _connection(connection, monkeypatch):
 
 def test_a_response(provider):
     provider.plan("responses", statuses=["queued", "completed"], advance="per_poll")
-    made = PortkeyCreateResponseOperator(task_id="ask", model="gpt-5-mini", input="Why?", poke_interval=0.1).execute({})
-    items = PortkeyResponseItemsOperator(task_id="answer", response_id=made["id"]).execute({})
+    operator = PortkeyCreateResponseOperator(task_id="create", model="gpt-5-mini", input="Why?", poke_interval=0.1)
+    created = operator.execute({})
+    items = PortkeyResponseItemsOperator(task_id="items", response_id=created["id"]).execute({})
     assert items[-1]["type"] == "message"
-    given = list(PortkeyHook().iter_response_input_items(made["id"]))
+    given = list(PortkeyHook().iter_response_input_items(created["id"]))
     assert given[0]["content"][0]["text"] == "Why?"
 
 
@@ -44,11 +45,11 @@ def test_a_response_is_cancelled(provider):
 def test_a_batch(provider, tmp_path):
     line = {"method": "POST", "url": "/v1/chat/completions", "body": {"model": "gpt-5-mini", "messages": []}}
     source = tmp_path / "requests.jsonl"
-    source.write_text("".join(json.dumps({"custom_id": f"ask-{number}", **line}) + "\n" for number in range(200)))
+    source.write_text("".join(json.dumps({"custom_id": f"request-{number}", **line}) + "\n" for number in range(200)))
     provider.plan("batches", statuses=["validating", "in_progress", "completed"], advance="per_poll")
-    made = PortkeyCreateBatchOperator(task_id="make", input_path=str(source), poke_interval=0.1).execute({})
+    created = PortkeyCreateBatchOperator(task_id="create", input_path=str(source), poke_interval=0.1).execute({})
     manifest = PortkeyBatchOutputToObjectStorageOperator(
-        task_id="output", batch_id=made["id"], path=str(tmp_path / "answers.jsonl")
+        task_id="output", batch_id=created["id"], path=str(tmp_path / "output.jsonl")
     ).execute({})
     assert (manifest["requests"], manifest["succeeded"], manifest["missing"]) == (200, 200, 0)
 
@@ -63,7 +64,7 @@ def test_a_fine_tuning_job(provider):
     assert len(list(PortkeyHook().iter_fine_tuning_checkpoints("ftjob_gateway"))) == 2
 
 
-def test_a_users_own_kind_of_job(provider):
+def test_a_job_of_a_custom_kind(provider):
     ids = {"vector_store_id": "vs_gateway", "batch_id": "vsfb_gateway"}
     provider.add_file_batch(**ids, statuses=["in_progress", "completed"], advance="per_poll")
     done = PortkeyCustomJobSensor(task_id="wait", job_spec=FILE_BATCH, ids=ids, poke_interval=0.1).execute({})

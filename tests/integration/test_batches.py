@@ -128,7 +128,7 @@ def test_bad_lines_never_reach_the_provider(mock_server, input_path, context):
     assert mock_server.requests == []
 
 
-def test_a_batch_that_fails_says_why(mock_server, input_path, context):
+def test_the_error_of_a_failed_batch_has_its_reason(mock_server, input_path, context):
     error = {"code": "token_limit_exceeded", "message": "Too many tokens are enqueued.", "line": None}
     mock_server.plan("batches", statuses=["validating", "failed"], advance="per_poll", errors=[error])
     with pytest.raises(PortkeyRemoteJobFailedError, match=r"token_limit_exceeded: Too many tokens are enqueued\."):
@@ -239,6 +239,7 @@ print(json.dumps({"megabytes": peak() - before, "manifest": manifest}))
 """
 
 
+@pytest.mark.slow
 def test_two_hundred_thousand_requests_in_bounded_memory(mock_server, tmp_path):
     for name, count in (("small", 100), ("large", 200_000)):
         with (tmp_path / f"{name}.jsonl").open("w") as file:
@@ -249,8 +250,8 @@ def test_two_hundred_thousand_requests_in_bounded_memory(mock_server, tmp_path):
     failing = [f"q-{number}" for number in range(0, 200_000, 1_000)]
     mock_server.plan("batches", times=2, failing=failing, missing=["q-17"], twice=["q-18"])
 
-    script = [sys.executable, "-c", LARGE, str(tmp_path)]
-    done = subprocess.run(script, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", LARGE, str(tmp_path)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
     measured = json.loads(done.stdout.splitlines()[-1])
@@ -259,6 +260,7 @@ def test_two_hundred_thousand_requests_in_bounded_memory(mock_server, tmp_path):
     assert measured["megabytes"] < 80, measured  # the files have 150
 
 
+@pytest.mark.slow
 def test_the_example_dag(mock_server, input_path, tmp_path):
     dagbag = pytest.importorskip("airflow.dag_processing.dagbag", reason="the examples are for Airflow 3")
     from airflow.utils.db import initdb

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import requests
 
 from airflow_provider_portkey.testing import PortkeyMockServer
 
@@ -44,6 +45,7 @@ def xcom(dag_run, task_id: str):
     return dag_run.get_task_instance(task_id).xcom_pull(task_ids=task_id)
 
 
+@pytest.mark.slow
 def test_gate_and_export(dags, mock_server, tmp_path):
     path = tmp_path / "steps.jsonl"
     dag_run = run(dags["portkey_gate_and_export"], path=str(path))
@@ -57,6 +59,7 @@ def test_gate_and_export(dags, mock_server, tmp_path):
     assert "instructions" not in waited
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("failed", "taken", "result"), [(0, "use_files", 2), (1, "report", "1 of 2 files failed")])
 def test_a_declared_job_is_created_and_branched_on(dags, mock_server, failed, taken, result):
     mock_server.plan("file_batches", statuses=[("in_progress", 0), ("completed", 1)], failed=failed)
@@ -68,6 +71,7 @@ def test_a_declared_job_is_created_and_branched_on(dags, mock_server, failed, ta
     assert found == result or str(found).startswith(str(result))
 
 
+@pytest.mark.slow
 def test_steps_to_xcom(dags, mock_server):
     dag_run = run(dags["portkey_steps_to_xcom"])
     assert len(xcom(dag_run, "get_steps")) == 7
@@ -83,3 +87,59 @@ def test_scheduled_export(dags, mock_server, tmp_path, monkeypatch):
     run(dag)
     (file,) = tmp_path.rglob("*.parquet")
     assert pyarrow.parquet.read_table(file).num_rows == 9
+
+
+def test_lists(dags, mock_server, tmp_path):
+    import pyarrow.parquet
+
+    for number in range(7):
+        mock_server.add_run(thread_id="thread_demo", run_id=f"run_{number}", statuses="completed")
+    mock_server.add_fine_tuning_job(job_id="ftjob_demo", events=130)
+    dag_run = run(dags["portkey_export_lists"], folder=str(tmp_path))
+    latest = xcom(dag_run, "latest_runs")
+    assert [one["id"] for one in latest] == [f"run_{number}" for number in (6, 5, 4, 3, 2)]
+    (runs,) = tmp_path.rglob("runs.parquet")
+    assert pyarrow.parquet.read_table(runs).column("id").to_pylist()[1:] == [f"run_{number}" for number in range(7)]
+    manifest = xcom(dag_run, "export_runs")
+    assert sum(manifest["status_counts"].values()) == manifest["rows"] == 8
+    (events,) = tmp_path.rglob("events.jsonl")
+    assert len(events.read_text().splitlines()) == 130
+    (jobs,) = tmp_path.rglob("fine_tuning_jobs.csv")
+    assert jobs.read_text().splitlines()[1].startswith("ftjob_demo,")
+
+
+def test_runs_come_out_of_the_metadata_database_value_by_value(dags, mock_server, tmp_path):
+    """XCom as the database keeps it: every field set, then every field null, then fields that nobody declared."""
+    call = {"id": "call_1", "type": "function", "function": {"name": "find", "arguments": '{"q": "a,\n\\"b\\""}'}}
+    full = {
+        "required_action": {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": [call]}},
+        "last_error": {"code": "server_error", "message": "ünïcödé"},
+        "incomplete_details": {"reason": "max_completion_tokens"},
+        **dict.fromkeys(("expires_at", "started_at", "cancelled_at", "failed_at", "completed_at"), 1700000000),
+        "instructions": "one\ntwo",
+        "tools": [{"type": "code_interpreter"}],
+        "metadata": {"team": "data", "empty": ""},
+        "usage": {"completion_tokens": 123, "prompt_tokens": 45, "total_tokens": 168},
+        "temperature": 0.7,
+        "top_p": 1,
+        "max_prompt_tokens": 257,
+        "max_completion_tokens": 258,
+        "truncation_strategy": {"type": "last_messages", "last_messages": 2},
+        "tool_choice": {"type": "function", "function": {"name": "find"}},
+        "parallel_tool_calls": False,
+        "response_format": {"type": "json_object"},
+    }
+    new = {"agent": {"deep": [1, None]}, "priority": 3}
+    for name, fields in (("full", full), ("null", dict.fromkeys(full)), ("new", full | new)):
+        mock_server.add_run(thread_id="thread_demo", run_id=f"run_{name}", statuses="completed", fields=fields)
+    mock_server.add_fine_tuning_job(job_id="ftjob_demo")
+    expected = requests.get(
+        f"{mock_server.url}/threads/thread_demo/runs?limit=5", headers={"Authorization": "Bearer k"}, timeout=10
+    ).json()["data"]
+
+    latest = xcom(run(dags["portkey_export_lists"], folder=str(tmp_path)), "latest_runs")
+
+    assert latest == expected
+    assert full.items() <= latest[2].items()
+    assert {latest[1][name] for name in full} == {None}
+    assert latest[0]["agent"] == new["agent"]

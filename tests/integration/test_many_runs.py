@@ -38,6 +38,7 @@ def xcom(dag_run, task_id: str, map_index: int = -1):
     return dag_run.get_task_instance(task_id, map_index=map_index).xcom_pull(task_ids=task_id, map_indexes=map_index)
 
 
+@pytest.mark.slow
 def test_the_example_waits_for_all_in_one_task_and_for_each_in_its_own(dags, mock_server):
     for number in range(4):
         mock_server.add_run(
@@ -81,6 +82,7 @@ with DAG({dag_id!r}, schedule=None):
     return make
 
 
+@pytest.mark.slow
 def test_a_mapped_task_for_each_thread_waits_for_its_active_runs(mapped, mock_server):
     for thread_id in ("thread_a", "thread_b"):
         mock_server.add_run(thread_id=thread_id, run_id="run_over", statuses="completed")

@@ -70,7 +70,7 @@ def keys(s3) -> list[str]:
     return [entry["Key"] for entry in s3.list_objects_v2(Bucket="exports").get("Contents", ())]
 
 
-def test_lands_in_the_bucket(mock_server, s3):
+def test_an_export_is_in_the_bucket(mock_server, s3):
     manifest = export()
     body = s3.get_object(Bucket="exports", Key="day/steps.jsonl.gz")["Body"].read()
     rows = [json.loads(line) for line in gzip.decompress(body).splitlines()]
@@ -79,14 +79,14 @@ def test_lands_in_the_bucket(mock_server, s3):
     assert keys(s3) == ["day/steps.jsonl.gz"]
 
 
-def test_nothing_lands_where_the_steps_break_off(mock_server, s3):
+def test_no_file_is_written_where_the_steps_break_off(mock_server, s3):
     mock_server.fault(status=200, body="<html>Sign in</html>", content_type="text/html", path="*/steps", times=None)
     with pytest.raises(PortkeyUnexpectedResponseError):
         export()
     assert keys(s3) == []
 
 
-def test_an_earlier_export_stays_where_it_must(mock_server, s3):
+def test_an_earlier_export_is_kept_without_overwrite(mock_server, s3):
     s3.put_object(Bucket="exports", Key="day/steps.jsonl.gz", Body=b"earlier")
     with pytest.raises(PortkeyDestinationExistsError):
         export(overwrite=False)
@@ -94,13 +94,13 @@ def test_an_earlier_export_stays_where_it_must(mock_server, s3):
     assert s3.get_object(Bucket="exports", Key="day/steps.jsonl.gz")["Body"].read() == b"earlier"
 
 
-def test_is_replaced_where_it_may(mock_server, s3):
+def test_an_earlier_export_is_replaced_with_overwrite(mock_server, s3):
     s3.put_object(Bucket="exports", Key="day/steps.jsonl.gz", Body=b"earlier")
     manifest = export()
     assert s3.head_object(Bucket="exports", Key="day/steps.jsonl.gz")["ContentLength"] == manifest["bytes"]
 
 
-def test_windows_land_in_the_bucket_and_land_again(mock_server, s3):
+def test_a_repeated_export_of_windows_writes_the_same_files(mock_server, s3):
     """Runs that have not ended are carried over to the next window by way of the bucket, too."""
     s3.put_object(Bucket="exports", Key="threads.txt", Body=b"thread/1\n\nthread_2\n")
     night = datetime(2026, 11, 1, tzinfo=UTC)
@@ -124,18 +124,18 @@ def test_windows_land_in_the_bucket_and_land_again(mock_server, s3):
     add("thread/1", "run_1", 3, "completed")
     add("thread_2", "run_2", 23, ["in_progress", "completed"])
     first = export_night(0)
-    # The first look sees the first status, the next one the second.
+    # The first request returns the first status, the next one the second.
     run = f"{mock_server.url}/threads/thread_2/runs/run_2"
     requests.get(run, headers={"Authorization": "Bearer x"}, timeout=10)
     second = export_night(1)
-    landed = {key: s3.get_object(Bucket="exports", Key=key)["Body"].read() for key in keys(s3)}
+    written = {key: s3.get_object(Bucket="exports", Key=key)["Body"].read() for key in keys(s3)}
     export_night(0, file_format="csv", compression="gzip")
     for number in (1, 0):
         export_night(number)
 
     assert (first["runs"]["skipped"], second["runs"]["carried_over"]) == (1, 1)
-    assert {key: s3.get_object(Bucket="exports", Key=key)["Body"].read() for key in keys(s3)} == landed
-    assert sorted(landed) == [
+    assert {key: s3.get_object(Bucket="exports", Key=key)["Body"].read() for key in keys(s3)} == written
+    assert sorted(written) == [
         "steps/_unfinished/window_end=20261102T000000Z.json",
         "steps/_unfinished/window_end=20261103T000000Z.json",
         "steps/window_start=20261101T000000Z/_manifest.json",

@@ -1,4 +1,4 @@
-"""The example of an event-driven DAG on a real metadata database: its watcher, and what its task gets."""
+"""The example of an event-driven DAG on a real metadata database: its watcher, and the events of its task."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def dag():
     return bag.dags["portkey_on_run_end"]
 
 
-def test_started_by_hand_there_is_no_event(dag):
+def test_a_dag_run_by_hand_has_no_event(dag):
     dag_run = dag.test()
     (task_instance,) = dag_run.get_task_instances()
     assert task_instance.state == "success"

@@ -143,7 +143,7 @@ def test_every_module_that_is_listed_can_be_imported(name: str) -> None:
     [
         ("hooks", "hooks.portkey"),
         ("sensors", "sensors.run"),
-        ("operators", "operators.steps"),
+        ("operators", "operators.lists"),
         ("triggers", "triggers.run"),
         ("transfers", "transfers.steps_to_object_storage"),
     ],

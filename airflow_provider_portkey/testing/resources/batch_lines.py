@@ -142,7 +142,7 @@ class BatchResults:
             if isinstance(failure, Mapping):
                 yield _result(position, custom_id, error=failure)
             else:
-                message = f"The mock server was told to fail '{custom_id}'."
+                message = f"The mock server fails '{custom_id}', as planned."
                 error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
                 yield _result(position, custom_id, failure, {"error": error})
         for position in range(done, len(self._requests) if expired else done):
@@ -156,24 +156,24 @@ def _result(position: int, custom_id: str, status: int = 0, body: Any = None, er
 
 
 def _response_body(endpoint: str, custom_id: str, model: str) -> dict[str, Any]:
-    answer = f"Answer to {custom_id}."
+    output = f"Output of {custom_id}."
     if endpoint == "/v1/embeddings":
         data = [{"object": "embedding", "index": 0, "embedding": [0.25, 0.5]}]
         return {"object": "list", "data": data, "model": model, "usage": {"prompt_tokens": 5, "total_tokens": 5}}
     if endpoint == "/v1/responses":
-        content = [{"type": "output_text", "text": answer, "annotations": []}]
-        output = [{"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": content}]
+        content = [{"type": "output_text", "text": output, "annotations": []}]
+        item = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": content}
         return {
             "object": "response",
             "id": f"resp-{custom_id}",
             "model": model,
             "status": "completed",
-            "output": output,
+            "output": [item],
         }
     body: dict[str, Any] = {"created": 1700000000, "model": model}
     body["usage"] = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25}
     choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": "stop"}
     if endpoint == "/v1/completions":
-        return {"object": "text_completion", "id": f"cmpl-{custom_id}", "choices": [{**choice, "text": answer}], **body}
-    choice["message"] = {"role": "assistant", "content": answer, "refusal": None}
+        return {"object": "text_completion", "id": f"cmpl-{custom_id}", "choices": [{**choice, "text": output}], **body}
+    choice["message"] = {"role": "assistant", "content": output, "refusal": None}
     return {"object": "chat.completion", "id": f"chatcmpl-{custom_id}", "choices": [choice], **body}

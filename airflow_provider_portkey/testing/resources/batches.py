@@ -111,7 +111,7 @@ class Batches(JobResource[Batch]):
 
     def serialize(self, job: Batch) -> dict[str, Any]:
         failed = job.results.failed(job.done)
-        message = "The mock server was told to fail this batch."
+        message = "The mock server fails this batch, as planned."
         errors = job.errors or [{"code": "server_error", "message": message, "param": None, "line": None}]
         if job.status in ("completed", "expired", "cancelled") and not job.file_ids:
             self._keep_results(job, failed)

@@ -48,6 +48,7 @@ class FineTuningJobs(JobResource[FineTuningJob]):
     path = "/fine_tuning/jobs/{job_id}"
     id_prefix = "ftjob"
     default_statuses = "succeeded"
+    list_parameters = ("limit", "after")
     not_cancellable = frozenset({"succeeded", "failed", "cancelled"})
 
     def prepare(self, job: FineTuningJob) -> None:
@@ -59,7 +60,7 @@ class FineTuningJobs(JobResource[FineTuningJob]):
 
     def serialize(self, job: FineTuningJob) -> dict[str, Any]:
         succeeded = job.status == "succeeded"
-        message = "The mock server was told to fail this job."
+        message = "The mock server fails this job, as planned."
         error = job.error or {"code": "server_error", "message": message, "param": None}
         return {
             "id": job.id,

@@ -151,7 +151,7 @@ _ROW = {
 def _generated_row(row_id: str, number: int, milliseconds: int) -> dict[str, Any]:
     """Return a row; every hundredth is a failed request."""
     failed = number % 100 == 99
-    message = {"role": "assistant", "content": f"Answer {number}."}
+    message = {"role": "assistant", "content": f"Output {number}."}
     body = {"error": {"message": "Overloaded"}} if failed else {"choices": [{"index": 0, "message": message}]}
     messages = [{"role": "user", "content": f"Question {number}."}]
     return {

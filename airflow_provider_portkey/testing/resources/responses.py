@@ -49,7 +49,7 @@ class Response(Job):
 
     response_id: str | None = None
     output: int | Iterable[Mapping[str, Any]] = 3
-    input: str | int | list[Mapping[str, Any]] = "Answer as a mock server would."
+    input: str | int | list[Mapping[str, Any]] = "Respond as a mock server would."
     error: Mapping[str, Any] | None = None
     incomplete_reason: str = "max_output_tokens"
     background: bool = True
@@ -81,7 +81,7 @@ class Responses(JobResource[Response]):
     def serialize(self, job: Response) -> dict[str, Any]:
         status = job.status
         has_output = status in ("completed", "incomplete")
-        error = job.error or {"code": "server_error", "message": "The mock server was told to fail this response."}
+        error = job.error or {"code": "server_error", "message": "The mock server fails this response, as planned."}
         tokens = 5 * len(job.output_items)
         usage: dict[str, Any] = {"input_tokens": 20, "output_tokens": tokens, "total_tokens": 20 + tokens}
         usage |= {"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}
@@ -130,7 +130,7 @@ class Responses(JobResource[Response]):
 
     def _output_item(self, number: int, plan: dict[str, Any]) -> dict[str, Any]:
         kind = plan.setdefault("type", "message")
-        content = plan.pop("text", f"Answer of item {number}.")
+        content = plan.pop("text", f"Content of item {number}.")
         item: dict[str, Any] = {}
         if kind == "message":
             parts = [{"type": "output_text", "text": content, "annotations": [], "logprobs": []}]

@@ -19,7 +19,7 @@ from airflow_provider_portkey.exceptions import (
     PortkeyXComTooLargeError,
 )
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
-from airflow_provider_portkey.jobs import JobSpec
+from airflow_provider_portkey.jobs import RUNS, JobSpec
 from airflow_provider_portkey.operators.job import PortkeyCreateCustomJobOperator
 from airflow_provider_portkey.tasks.submit import BasePortkeySubmitOperator
 
@@ -46,7 +46,7 @@ TURN = JobSpec(
     error_fields=["last_error"],
     create_path="/threads/{thread_id}/runs",
     cancel_path="/threads/{thread_id}/runs/{turn_id}/cancel",
-    list_path="/threads/{thread_id}/runs",
+    list_spec=RUNS,
     metadata_field="metadata",
 )
 

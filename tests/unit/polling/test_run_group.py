@@ -16,7 +16,7 @@ from airflow_provider_portkey.exceptions import (
     PortkeyServerError,
     PortkeyWaitTimeoutError,
 )
-from airflow_provider_portkey.jobs.run import RUNS
+from airflow_provider_portkey.jobs.run import RUN_GROUP
 from airflow_provider_portkey.polling.events import conclude
 from airflow_provider_portkey.polling.poller import PollOutcome
 from airflow_provider_portkey.polling.run_group import PolledRuns, RunGroupPoller
@@ -64,14 +64,14 @@ def test_waits_until_all_have_finished_and_returns_a_summary_without_the_runs():
     assert poll(one, {A: "completed"}).event is None
     assert one.waiting == [B]
     event = poll(one, {B: "completed"}).event
-    assert conclude(RUNS, json.loads(json.dumps(event))) == summary(status_counts={"completed": 3})
+    assert conclude(RUN_GROUP, json.loads(json.dumps(event))) == summary(status_counts={"completed": 3})
 
 
 def test_any_succeeds_with_the_run_that_finished_first():
     one = group(wait_for="any")
     assert poll(one, {A: "in_progress", B: "failed", C: "cancelling"}).event is None
     found = {A: run(A, "completed", completed_at=20), C: run(C, "completed", completed_at=10)}
-    found = conclude(RUNS, observe(one, found).event)
+    found = conclude(RUN_GROUP, observe(one, found).event)
     assert (found["first_completed_run_id"], found["failed_run_ids"]) == (C, [B])
     assert found["status_counts"] == {"completed": 2, "failed": 1}
 
@@ -80,7 +80,7 @@ def test_any_fails_when_all_have_failed():
     one = group(wait_for="any")
     assert poll(one, {A: "failed", B: "expired", C: "in_progress"}).event is None
     with pytest.raises(PortkeyRunsFailedError, match=r"3 of 3 runs .* failed\. run_a failed"):
-        conclude(RUNS, poll(one, {C: "incomplete"}).event)
+        conclude(RUN_GROUP, poll(one, {C: "incomplete"}).event)
 
 
 @pytest.mark.parametrize(("allowed", "fails"), [(0, True), (1, True), (2, False), (None, False)])
@@ -89,11 +89,11 @@ def test_one_failed_run_too_many_fails_at_once(allowed, fails):
     event = poll(one, {A: "failed", B: "expired", C: "in_progress"}).event
     if not fails:
         assert event is None
-        found = conclude(RUNS, poll(one, {C: "completed"}).event)
+        found = conclude(RUN_GROUP, poll(one, {C: "completed"}).event)
         assert found == summary(status_counts={"completed": 1, "expired": 1, "failed": 1}, failed_run_ids=[A, B])
         return
     with pytest.raises(PortkeyRunsFailedError, match=f"more than max_failed_runs={allowed}") as raised:
-        conclude(RUNS, event)
+        conclude(RUN_GROUP, event)
     assert raised.value.status == "failed"
     assert raised.value.job["failed_run_ids"] == [A, B]
     assert "in_progress 1" in str(raised.value)
@@ -113,7 +113,7 @@ def test_the_message_names_a_handful_of_runs_with_their_reasons():
 
 def test_a_run_that_requires_action_ends_the_wait_by_name():
     with pytest.raises(PortkeyActionRequiredError, match=r"run_b.*as does 1 other.*on_requires_action"):
-        conclude(RUNS, poll(group(), {A: "in_progress", B: "requires_action", C: "requires_action"}).event)
+        conclude(RUN_GROUP, poll(group(), {A: "in_progress", B: "requires_action", C: "requires_action"}).event)
 
 
 @pytest.mark.parametrize("wait_for", ["all", "any"])
@@ -123,7 +123,7 @@ def test_a_run_that_requires_action_can_count_as_finished(wait_for):
     if wait_for == "all":
         assert outcome.event is None
         outcome = poll(one, {B: "completed", C: "completed"})
-    found = conclude(RUNS, outcome.event)
+    found = conclude(RUN_GROUP, outcome.event)
     assert found["action_required_run_ids"] == [A]
     assert found["first_completed_run_id"] == (A if wait_for == "any" else None)
 
@@ -131,7 +131,7 @@ def test_a_run_that_requires_action_can_count_as_finished(wait_for):
 def test_a_run_that_requires_action_can_be_waited_for():
     one = group(on_requires_action="wait")
     assert poll(one, {A: "requires_action", B: "completed", C: "completed"}).event is None
-    assert conclude(RUNS, poll(one, {A: "completed"}).event)["status_counts"] == {"completed": 3}
+    assert conclude(RUN_GROUP, poll(one, {A: "completed"}).event)["status_counts"] == {"completed": 3}
 
 
 def test_an_unknown_status_continues_and_warns_once():
@@ -162,7 +162,7 @@ def test_a_failed_poll_counts_and_a_successful_one_resets():
     with pytest.raises(
         PortkeyPollingGaveUpError, match=r"2 of 3 runs .*5 consecutive polls failed\. .*completed 1, unknown 2"
     ):
-        conclude(RUNS, poll(one, {}, {B: BROKEN}).event)
+        conclude(RUN_GROUP, poll(one, {}, {B: BROKEN}).event)
 
 
 def test_runs_of_a_failed_poll_are_not_lost_and_reported_later():
@@ -175,12 +175,12 @@ def test_runs_of_a_failed_poll_are_not_lost_and_reported_later():
 def test_a_run_that_does_not_exist_ends_the_wait_at_once_though_others_only_failed():
     gone = PortkeyNotFoundError("GET /threads/thread_1/runs/run_c: no such run", status_code=404)
     with pytest.raises(PortkeyNotFoundError, match="run_c"):
-        conclude(RUNS, poll(group(), {A: "in_progress"}, {B: BROKEN, C: gone}).event)
+        conclude(RUN_GROUP, poll(group(), {A: "in_progress"}, {B: BROKEN, C: gone}).event)
 
 
 def test_a_refusal_of_the_list_ends_the_wait_at_once():
     with pytest.raises(PortkeyAuthenticationError):
-        conclude(RUNS, group().on_failure(PortkeyAuthenticationError("no", status_code=401), 1.0).event)
+        conclude(RUN_GROUP, group().on_failure(PortkeyAuthenticationError("no", status_code=401), 1.0).event)
 
 
 def test_a_terminal_status_beats_a_failure_and_the_deadline():
@@ -193,7 +193,7 @@ def test_the_deadline_says_how_many_have_not_finished(failed):
     with pytest.raises(
         PortkeyWaitTimeoutError, match=r"2 of 3 runs .*within the timeout of 16 min 40 s\. .*completed 1"
     ):
-        conclude(RUNS, poll(group(), {A: "completed", C: "queued"}, failed, now=1000.0).event)
+        conclude(RUN_GROUP, poll(group(), {A: "completed", C: "queued"}, failed, now=1000.0).event)
 
 
 @pytest.mark.parametrize("status", [None, "", 7, [], {}])
@@ -205,7 +205,7 @@ def test_a_run_without_a_status_is_a_failed_poll_that_names_it(status):
 
 def test_usage_that_is_none_or_odd_counts_nothing():
     found = {A: run(A, "completed", usage=None), B: run(B, "completed", usage={"total_tokens": "many"})}
-    found = conclude(RUNS, observe(group([A, B]), found).event)
+    found = conclude(RUN_GROUP, observe(group([A, B]), found).event)
     assert found["usage"] == {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
 
@@ -215,7 +215,7 @@ def test_no_run_at_all_is_a_success_that_says_so(wait_for):
     event = outcome.event
     assert outcome.report == event["message"] == "0 runs (thread_id 'thread_1'): there is no run to wait for."
     usage = dict.fromkeys(summary()["usage"], 0)
-    assert conclude(RUNS, event) == summary(total=0, usage=usage)
+    assert conclude(RUN_GROUP, event) == summary(total=0, usage=usage)
 
 
 def test_another_process_continues_with_what_this_one_knows():
@@ -226,7 +226,7 @@ def test_another_process_continues_with_what_this_one_knows():
     assert again.waiting == [C]
     assert again.to_dict() == one.to_dict()
     counts = {"completed": 1, "failed": 1, "requires_action": 1}
-    found = conclude(RUNS, poll(again, {C: "completed"}).event)
+    found = conclude(RUN_GROUP, poll(again, {C: "completed"}).event)
     assert found == summary(status_counts=counts, failed_run_ids=[A], action_required_run_ids=[B])
 
 
@@ -259,7 +259,7 @@ def test_a_run_whose_own_response_lacks_its_id_can_finish_first(make_thread):
     one = group([A, B], wait_for="any")
     nameless = run(A, "completed")
     del nameless["id"]
-    found = conclude(RUNS, observe(one, {A: nameless}).event)
+    found = conclude(RUN_GROUP, observe(one, {A: nameless}).event)
     assert found["first_completed_run_id"] == A
 
 
@@ -270,7 +270,7 @@ def test_a_list_that_repeats_itself_fails_the_task_with_its_own_error(make_threa
     with pytest.raises(PortkeyPaginationError) as raised:
         thread.drive(one.requests(now=5000.0))
     with pytest.raises(PortkeyPaginationError, match="run_0"):
-        conclude(RUNS, one.on_failure(raised.value, 1.0).event)
+        conclude(RUN_GROUP, one.on_failure(raised.value, 1.0).event)
 
 
 def test_a_search_that_failed_is_made_again():
@@ -278,4 +278,4 @@ def test_a_search_that_failed_is_made_again():
     assert "next poll in 10 s" in one.on_failure(BROKEN, 1.0).report
     assert one.to_dict() == {}
     with pytest.raises(PortkeyWaitTimeoutError, match="The active runs"):
-        conclude(RUNS, one.on_failure(BROKEN, 1000.0).event)
+        conclude(RUN_GROUP, one.on_failure(BROKEN, 1000.0).event)

@@ -104,7 +104,7 @@ def serve(monkeypatch: pytest.MonkeyPatch, portkey_connection: object) -> Callab
 def task(clock: Any, task_context: Callable[..., dict[str, Any]]) -> Callable[..., Task]:
     """Make a task: ``task(mode, sensor_class, **arguments)``."""
 
-    def make(mode: str, sensor: Callable[..., Any], *, store: bool = True, **arguments: Any) -> Task:
+    def make(mode: str, sensor: Callable[..., Any], /, *, store: bool = True, **arguments: Any) -> Task:
         usual = {"task_id": "wait", "poke_interval": POLL_INTERVAL, "timeout": 300}
         return Task(mode, lambda **how: sensor(**(usual | how | arguments)), clock, task_context, store=store)
 

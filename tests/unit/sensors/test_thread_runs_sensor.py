@@ -98,7 +98,7 @@ def portkey(clock, serve) -> Portkey:
 def waiting(task, portkey):
     """Make the task that waits for the runs of a thread."""
 
-    def waiting(mode: str, runs: dict[str, Any] | None = None, *, failures: Any = (), **arguments: Any) -> Any:
+    def waiting(mode: str, runs: dict[str, Any] | None = None, /, *, failures: Any = (), **arguments: Any) -> Any:
         portkey.runs = portkey.runs if runs is None else dict(runs)
         portkey.failures = portkey.failures or list(failures)
         return task(mode, PortkeyThreadRunsSensor, **({"thread_id": "thread_1"} | arguments))

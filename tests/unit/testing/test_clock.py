@@ -5,7 +5,7 @@ import asyncio
 from airflow_provider_portkey.testing import Clock
 
 
-def test_time_passes_only_when_told() -> None:
+def test_time_passes_only_when_the_test_sets_it() -> None:
     clock = Clock(100.0)
     assert (clock(), clock.time(), clock.monotonic()) == (100.0, 100.0, 100.0)
     clock.sleep(5)

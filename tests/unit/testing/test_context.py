@@ -71,7 +71,7 @@ def test_a_file_holds_the_values_for_other_processes(tmp_path: Path) -> None:
     assert TaskStateStore(path=path).values == {}
 
 
-def test_reads_and_writes_fail_as_often_as_told() -> None:
+def test_reads_and_writes_fail_a_set_number_of_times() -> None:
     store = TaskStateStore({"key": 1})
     store.failing_reads, store.failing_writes = 1, 2
     with pytest.raises(RuntimeError, match="read"):

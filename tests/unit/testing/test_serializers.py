@@ -119,7 +119,7 @@ def test_steps_have_the_declared_fields(runs: Runs, threads: Threads) -> None:
     assert "id" in plans[0], "the caller's dict must not change"
 
 
-def test_a_file_search_shows_its_content_only_when_asked(runs: Runs) -> None:
+def test_a_file_search_shows_its_content_only_when_included(runs: Runs) -> None:
     run = make_run(runs, steps=6)
     step = steps_of(run)[5]
 

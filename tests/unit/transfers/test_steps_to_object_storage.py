@@ -18,7 +18,7 @@ import requests
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_portkey import exceptions
-from airflow_provider_portkey.jobs.run import STEP_COLUMNS
+from airflow_provider_portkey.jobs import RUN_STEPS
 from airflow_provider_portkey.transfers.steps_to_object_storage import PortkeyRunStepsToObjectStorageOperator
 
 BASE = "https://portkey.test/v1"
@@ -147,7 +147,7 @@ def test_each_format_holds_every_step_and_the_same_bytes_each_time(
     assert first["sha256"] == second["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     if file_format == "parquet":
         rows = pyarrow.parquet.read_table(path).to_pylist()
-        assert list(rows[0]) == [*STEP_COLUMNS, "other_fields"]
+        assert list(rows[0]) == [*RUN_STEPS.columns, "other_fields"]
     else:
         text = (gzip.decompress(path.read_bytes()) if compression else path.read_bytes()).decode()
         if file_format == "csv":
@@ -239,7 +239,7 @@ def test_a_message_that_is_gone_leaves_its_text_empty(
 
     rows = list(csv.DictReader((tmp_path / "steps.csv").open(newline="")))
     assert [row["message_text"] for row in rows] == ["text 1", "", "text 3"]
-    assert list(rows[0]) == [*STEP_COLUMNS, "message_text", "other_fields"]
+    assert list(rows[0]) == [*RUN_STEPS.columns, "message_text", "other_fields"]
     assert gone.call_count == 1
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_portkey.client import aio
 from airflow_provider_portkey.exceptions import PortkeyPaginationError
-from airflow_provider_portkey.jobs.run import RUNS
+from airflow_provider_portkey.jobs.run import RUN_GROUP
 from airflow_provider_portkey.polling.events import conclude
 from airflow_provider_portkey.testing import PortkeyMockServer
 from airflow_provider_portkey.triggers.run import PortkeyRunTrigger, PortkeyThreadRunsTrigger
@@ -207,7 +207,7 @@ def test_a_list_that_repeats_itself_is_an_event_of_its_own(mock_server, group_tr
     run = {"id": "run_1", "status": "queued", "created_at": 4_000_000_000}
     mock_server.fault(body={"object": "list", "data": [run], "has_more": True}, path=LIST, times=None)
     with pytest.raises(PortkeyPaginationError, match="run_1"):
-        conclude(RUNS, event_of(group_trigger()))
+        conclude(RUN_GROUP, event_of(group_trigger()))
     assert len(mock_server.requests) == 2
 
 

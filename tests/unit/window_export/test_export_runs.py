@@ -15,7 +15,7 @@ import pytest
 
 from airflow_provider_portkey import exceptions
 from airflow_provider_portkey.export.formats import OTHER_FIELDS
-from airflow_provider_portkey.jobs.run import RUN_COLUMNS
+from airflow_provider_portkey.jobs import RUNS
 from airflow_provider_portkey.testing import AssetStateStore, PortkeyMockServer
 
 LATE = [("in_progress", 0), ("completed", 86_400)]
@@ -118,13 +118,13 @@ def test_every_field_arrives_in_every_format(
         with file.open(newline="") as stream:
             (row,) = [{name: value or None for name, value in each.items()} for each in csv.DictReader(stream)]
     others = json.loads(row.pop(OTHER_FIELDS) or "{}")
-    assert row.keys() == RUN_COLUMNS.keys()
+    assert row.keys() == RUNS.columns.keys()
     for name, value in sent.items():
-        if name not in RUN_COLUMNS:
+        if name not in RUNS.columns:
             assert others[name] == value
-        elif value is None or RUN_COLUMNS[name] == "text":
+        elif value is None or RUNS.columns[name] == "text":
             assert row[name] == value
-        elif RUN_COLUMNS[name] == "integer":
+        elif RUNS.columns[name] == "integer":
             assert int(row[name]) == value
         else:
             assert json.loads(row[name]) == value
