@@ -27,7 +27,7 @@ from airflow_provider_portkey.window_export.request import ExportRequest
 from airflow_provider_portkey.window_export.runs import RunSummary, runs_of_window, summarize_run
 from airflow_provider_portkey.window_export.spool import RunSpool
 from airflow_provider_portkey.window_export.state import WindowState
-from airflow_provider_portkey.window_export.thread_ids import ThreadIndex
+from airflow_provider_portkey.window_export.thread_ids import ThreadIndex, iter_thread_ids
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -97,7 +97,7 @@ def export_window(request: ExportRequest, hook: PortkeyHook, context: Context) -
     refuse_existing(folders.steps / MANIFEST, overwrite=request.overwrite)
     hook.get_conn()  # the threads of the pool must not look up the connection
     with ThreadIndex() as index:
-        index.add(request.iter_thread_ids())
+        index.add(iter_thread_ids(request.thread_ids, request.thread_ids_path, request.object_storage_conn_id))
         state = WindowState(context, base, folders.steps, window, request.window_by)
         if not state.follows_another:
             log.warning(

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
+from airflow_provider_portkey.export.atomic import file_path
 from airflow_provider_portkey.export.jsonl import split_lines
-from airflow_provider_portkey.validation import validate_id
+from airflow_provider_portkey.validation import iter_ids, validate_id
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -33,6 +34,19 @@ def read_id_file(path: ObjectStoragePath, *, field: str = "thread_ids_path") -> 
                 raise PortkeyInvalidArgumentError(where, line[:50], "an id in UTF-8") from None
             if thread_id:
                 yield validate_id(where, thread_id)
+
+
+def iter_thread_ids(
+    thread_ids: Iterable[str] | str | None, thread_ids_path: str | None, object_storage_conn_id: str | None
+) -> Iterable[str]:
+    """
+    Return an iterable over the threads of an export's parameters, each checked as it is taken.
+
+    :raises PortkeyInvalidArgumentError: naming the id, or the line, that is wrong.
+    """
+    if thread_ids_path is None:
+        return iter_ids("thread_ids", thread_ids)
+    return read_id_file(file_path(thread_ids_path, object_storage_conn_id, field="thread_ids_path"))
 
 
 class ThreadIndex:
