@@ -73,6 +73,11 @@ _CONNECTION_FIELDS = {
         "description": "true (default), false, or the path of a CA bundle.",
         "schema": {"type": _STRING},
     },
+    "log_polls": {
+        "label": "Log Bodies of Polls",
+        "description": "Keep the bodies of polls and lists in Portkey's logs. Off by default (x-portkey-debug: false).",
+        "schema": {"type": ["boolean", "null"]},
+    },
 }
 
 _INTEGRATION = "Portkey"

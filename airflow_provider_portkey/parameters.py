@@ -25,6 +25,7 @@ MAX_LIMIT = 100
 #: The rule of each parameter. A parameter that is not here is checked where its value is used.
 PARAMETERS: Mapping[str, Rule] = {
     "compression": one_of("gzip", "zstd", optional=True),
+    "csv_formulas": one_of("keep", "escape"),
     "created_within": real_number(0, unit="seconds", above=True),
     "file_format": one_of("jsonl", "json", "csv", "parquet"),
     "include": field_names,

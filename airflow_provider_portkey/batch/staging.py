@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.batch.input import BatchInput, open_batch_input
@@ -38,6 +38,7 @@ def submit_batch(
     body: Mapping[str, Any],
     *,
     max_requests: int | None,
+    before_creation: Callable[[], None],
 ) -> Mapping[str, Any]:
     """
     Check the input, upload the input unless an earlier try did, create the batch and return it.
@@ -47,6 +48,7 @@ def submit_batch(
     :param path: The input.
     :param body: The fields of the batch, ``endpoint`` among them, without ``input_file_id``.
     :param max_requests: Limit of requests, ``None`` for no limit.
+    :param before_creation: Called right before the batch is created; an exception prevents that.
     :raises PortkeyBatchInputInvalidError: naming the bad lines; nothing was sent then.
     """
     earlier = task_state.read()
@@ -57,6 +59,7 @@ def submit_batch(
 
     def create(upload: Mapping[str, Any]) -> Mapping[str, Any]:
         task_state.write({**state, "upload": upload, "posted": True})
+        before_creation()
         return hook.create_batch({**body, "input_file_id": upload["file_id"]})
 
     with open_batch_input(path, endpoint=body["endpoint"], max_requests=max_requests) as batch_input:

@@ -11,9 +11,14 @@ from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_portkey.client.pagination import Item, iter_items
 from airflow_provider_portkey.client.paths import expand_path, path_ids
+from airflow_provider_portkey.client.redaction import escape_unprintable
 from airflow_provider_portkey.client.sync import PortkeyClient
-from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
-from airflow_provider_portkey.hooks.connection import to_settings
+from airflow_provider_portkey.exceptions import (
+    PortkeyConnectionLookupError,
+    PortkeyError,
+    PortkeyInvalidArgumentError,
+)
+from airflow_provider_portkey.hooks.connection import to_settings, warn_once
 from airflow_provider_portkey.hooks.connection_test import check_connection
 from airflow_provider_portkey.parameters import MAX_LIMIT, PARAMETERS
 
@@ -37,6 +42,8 @@ class BasePortkeyHook(BaseHook):
         super().__init__(**kwargs)
         self.portkey_conn_id = portkey_conn_id
         self.trace_id = trace_id
+        #: Whether the connection's warnings are logged; off where an earlier process of the task has logged them.
+        self.warns = True
 
     @cached_property
     def settings(self) -> ConnectionSettings:
@@ -45,13 +52,54 @@ class BasePortkeyHook(BaseHook):
 
         :raises PortkeyConnectionInvalidError: naming every field that is wrong.
         """
-        return to_settings(self.get_connection(self.portkey_conn_id))
+        settings = to_settings(self.get_connection(self.portkey_conn_id))
+        if self.warns:
+            warn_once(settings, self.portkey_conn_id, self.trace_id, self.log)
+        return settings
 
     async def aget_settings(self) -> ConnectionSettings:
-        """Return :attr:`settings` within an event loop; read in one thread, which works on every Airflow from 2.11."""
+        """
+        Return :attr:`settings` within an event loop; read in one thread, which works on every Airflow from 2.11.
+
+        :raises PortkeyConnectionInvalidError: naming every field that is wrong.
+        :raises PortkeyConnectionLookupError: where Airflow did not return the connection.
+        """
         from asgiref.sync import sync_to_async
 
-        return await sync_to_async(lambda: self.settings)()
+        return await sync_to_async(self.look_up_settings)()
+
+    def reread_connection(self) -> bool:
+        """
+        Read the connection again, and return whether its settings have changed; further requests use the new ones.
+
+        :raises PortkeyConnectionInvalidError: naming every field that is wrong.
+        :raises PortkeyConnectionLookupError: where Airflow did not return the connection.
+        """
+        before = self.settings
+        del self.settings
+        try:
+            changed = self.look_up_settings() != before
+        except PortkeyConnectionLookupError:
+            self.settings = before
+            raise
+        if changed and (client := self.__dict__.pop("_client", None)):
+            client.close()
+        return changed
+
+    def look_up_settings(self) -> ConnectionSettings:
+        """
+        Return :attr:`settings`, where a wait outlives a failure of the look-up.
+
+        :raises PortkeyConnectionInvalidError: naming every field that is wrong.
+        :raises PortkeyConnectionLookupError: where Airflow did not return the connection.
+        """
+        try:
+            return self.settings
+        except PortkeyError:
+            raise
+        except Exception as error:  # of a secrets backend, of Airflow's API server, of its database
+            problem = f"The connection {self.portkey_conn_id!r} could not be read: {type(error).__name__}: {error}"
+        raise PortkeyConnectionLookupError(escape_unprintable(problem), trace_id=self.trace_id)
 
     def uri_of(self, path: str, ids: Mapping[str, object]) -> str:
         """Return the URI of a path for lineage: ``portkey://``, host and port, and the path with its ids."""
@@ -67,6 +115,7 @@ class BasePortkeyHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Return whether the connection works, and one sentence about the result."""
+        self.warns = False
         return check_connection(lambda: self.settings)
 
     def get_job(self, job: JobSpec, ids: Mapping[str, str], *, max_retries: int | None = None) -> dict[str, Any]:
@@ -103,7 +152,7 @@ class BasePortkeyHook(BaseHook):
         """
         if job.cancel_path is None:
             raise ValueError(f"A {job.kind} cannot be cancelled.")
-        return self._client.post(job.cancel_path, ids)
+        return self._client.post(job.cancel_path, ids, job.cancel_body)
 
     def list(
         self,

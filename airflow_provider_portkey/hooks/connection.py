@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_portkey.client.redaction import spellings
 from airflow_provider_portkey.client.settings import ConnectionSettings, read_settings
 from airflow_provider_portkey.exceptions import PortkeyConnectionInvalidError
 from airflow_provider_portkey.get_provider_info import get_provider_info
@@ -12,14 +13,23 @@ from airflow_provider_portkey.get_provider_info import get_provider_info
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
+_CONNECTION_TYPE = "portkey"
+#: Tasks of this process, with the connections that they were warned about.
+_warned: set[tuple[str | None, str, str]] = set()
+
 
 def to_settings(connection: Connection) -> ConnectionSettings:
     """
-    Return the settings of a connection, with every credential masked in Airflow's logs.
+    Return the settings of a connection, with every spelling of every credential masked in Airflow's logs.
 
-    :raises PortkeyConnectionInvalidError: naming every field that is wrong.
+    :raises PortkeyConnectionInvalidError: naming every field that is wrong, or the type that is not ``portkey``.
     """
     from airflow.providers.common.compat.sdk import mask_secret
+
+    if connection.conn_type and connection.conn_type != _CONNECTION_TYPE:
+        raise PortkeyConnectionInvalidError(
+            f"The connection {connection.conn_id!r} is of type {connection.conn_type!r}, expected {_CONNECTION_TYPE!r}."
+        )
 
     settings = read_settings(
         host=connection.host,
@@ -29,8 +39,22 @@ def to_settings(connection: Connection) -> ConnectionSettings:
         extra=_extra(connection),
     )
     for secret in settings.secrets:
-        mask_secret(secret)
+        for spelling in sorted(spellings(secret)):
+            mask_secret(spelling)
     return settings
+
+
+def warn_once(settings: ConnectionSettings, conn_id: str, task: str | None, log: Any) -> None:
+    """
+    Log the warnings of a connection, once for each task.
+
+    :param conn_id: The connection.
+    :param task: What identifies the try of the task, such as its trace id.
+    """
+    for warning in settings.warnings:
+        if (key := (task, conn_id, warning)) not in _warned:
+            _warned.add(key)
+            log.warning("Connection %r: %s", conn_id, warning)
 
 
 def _extra(connection: Connection) -> dict[str, Any]:
@@ -38,9 +62,12 @@ def _extra(connection: Connection) -> dict[str, Any]:
     try:
         extra = json.loads(connection.extra) if connection.extra else {}
     except ValueError as error:
-        raise PortkeyConnectionInvalidError(f"The Portkey connection's field 'extra' is no JSON: {error}.") from None
+        extra, problem = None, f"The Portkey connection's field 'extra' is no JSON: {error}."
+    else:
+        problem = "The Portkey connection's field 'extra' is no JSON object."
     if not isinstance(extra, dict):
-        raise PortkeyConnectionInvalidError("The Portkey connection's field 'extra' is no JSON object.")
+        # Outside of the block: the parser's exception would be the context, and has the whole of extra.
+        raise PortkeyConnectionInvalidError(problem)
     return extra
 
 

@@ -15,4 +15,5 @@ RESPONSE = JobSpec(
     field_operators=dict.fromkeys(("input", "output"), "PortkeyResponseItemsToObjectStorageOperator"),
     create_path="/responses",
     cancel_path="/responses/{response_id}/cancel",
+    cancel_body={},  # the gateway's route for this call reads JSON
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.client.paths import id_names
 from airflow_provider_portkey.exceptions import PortkeyRemoteJobFailedError
+from airflow_provider_portkey.json_values import storable
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.jobs.list_spec import ListSpec
@@ -38,6 +39,7 @@ class JobSpec:
     :param progress_field: Field with counts that change while the job is active.
     :param create_path: Path that creates a job by POST, with ``{name}`` for each id that is known before.
     :param cancel_path: Path that cancels the job by POST, with ``{name}`` for each id.
+    :param cancel_body: JSON object that this POST sends, ``None`` for no body.
     :param list_spec: The list of the jobs, with ids of ``create_path`` only: finds a job whose creation broke off, by
         the idempotency key in ``metadata_field``.
     :param metadata_field: Field of the job and of the request that creates it: strings by key, which the API stores.
@@ -57,6 +59,7 @@ class JobSpec:
     progress_field: str | None = None
     create_path: str | None = None
     cancel_path: str | None = None
+    cancel_body: Mapping[str, Any] | None = None
     list_spec: ListSpec | None = None
     metadata_field: str | None = None
     metric: str | None = None
@@ -125,20 +128,26 @@ class JobSpec:
         return f"{self.kind} {ids[own]!r}" + (f" ({context})" if context else "")
 
     def summary(self, job: Mapping[str, Any], include_fields: Collection[str] = ()) -> dict[str, Any]:
-        """Return the job without its excluded fields, but for those that are included."""
+        """Return the job without its excluded fields but for included ones, as Airflow's database can store it."""
         left_out = set(self.excluded_fields) - set(include_fields)
-        return {name: value for name, value in job.items() if name not in left_out}
+        kept: dict[str, Any] = storable({name: job[name] for name in job if name not in left_out})
+        return kept
 
     def error_message(self, job: Mapping[str, Any]) -> str:
         """Return the job's own error as one line, or an empty string."""
-        return next((message for name in self.error_fields if (message := _message(job.get(name)))), "")
+        from airflow_provider_portkey.client.redaction import escape_unprintable
+
+        return escape_unprintable(next(filter(None, (_message(job.get(name)) for name in self.error_fields)), ""))
 
     def progress(self, job: Mapping[str, Any]) -> str:
         """Return the job's counts: ``completed 120, failed 3, total 200``; without counts an empty string."""
         counts = job.get(self.progress_field) if self.progress_field else None
         if not isinstance(counts, Mapping):
             return ""
-        return ", ".join(f"{name} {counts[name]}" for name in sorted(counts) if isinstance(counts[name], int))
+        from airflow_provider_portkey.client.redaction import escape_unprintable
+
+        shown = ", ".join(f"{name} {counts[name]}" for name in sorted(counts) if isinstance(counts[name], int))
+        return escape_unprintable(shown)
 
 
 def _message(error: Any) -> str:

@@ -6,12 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_portkey.lazy import lazy_attribute
-from airflow_provider_portkey.tasks.submit import (
-    IDEMPOTENCY_KEY,
-    BasePortkeySubmitOperator,
-    build_body,
-    refuse_idempotency_key,
-)
+from airflow_provider_portkey.tasks.submit import BasePortkeySubmitOperator, build_body
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.state.task import TaskState
@@ -81,6 +76,7 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         """
         from airflow_provider_portkey.batch.staging import submit_batch
         from airflow_provider_portkey.export.atomic import file_path
+        from airflow_provider_portkey.tasks.idempotency import IDEMPOTENCY_KEY, refuse_idempotency_key
         from airflow_provider_portkey.validation import json_object
 
         metadata = json_object("metadata", self.metadata) or {}
@@ -92,7 +88,15 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         }
         body = build_body(own, self.extra_body, reserved=("input_file_id",))
         path = file_path(self.input_path, self.object_storage_conn_id, field="input_path")
-        return submit_batch(self.hook, task_state, idempotency_key, path, body, max_requests=self.max_requests)
+        return submit_batch(
+            self.hook,
+            task_state,
+            idempotency_key,
+            path,
+            body,
+            max_requests=self.max_requests,
+            before_creation=self._refuse_after_kill,
+        )
 
     def find_by_idempotency_key(self, task_state: TaskState, idempotency_key: str) -> Mapping[str, Any] | None:
         """
@@ -101,12 +105,13 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         :raises PortkeySubmissionUnknownError: where the batches cannot be listed.
         """
         from airflow_provider_portkey.batch.staging import posted_upload
+        from airflow_provider_portkey.tasks.idempotency import idempotency_key_of
 
         if not (posted := posted_upload(task_state)):
             return None
         file_id, since = posted
 
         def is_own(batch: Mapping[str, Any]) -> bool:
-            return batch.get("input_file_id") == file_id
+            return idempotency_key_of(batch) == idempotency_key or batch.get("input_file_id") == file_id
 
-        return self._search(task_state, idempotency_key, self.hook.iter_batches(), since=since, is_own=is_own)
+        return self._search(self.hook.iter_batches, is_own, since=since)

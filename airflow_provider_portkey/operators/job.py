@@ -12,12 +12,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
 from airflow_provider_portkey.lazy import lazy_attribute
 from airflow_provider_portkey.tasks.base import XCOM_MAX_BYTES, PortkeyTaskMixin
-from airflow_provider_portkey.tasks.submit import (
-    IDEMPOTENCY_KEY,
-    BasePortkeySubmitOperator,
-    build_body,
-    refuse_idempotency_key,
-)
+from airflow_provider_portkey.tasks.submit import BasePortkeySubmitOperator, build_body
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -133,6 +128,7 @@ class PortkeyCreateCustomJobOperator(BasePortkeySubmitOperator):
 
     def submit(self, task_state: TaskState, idempotency_key: str) -> Mapping[str, Any]:
         """Create the job, with the idempotency key in its metadata where the declaration names the field."""
+        from airflow_provider_portkey.tasks.idempotency import IDEMPOTENCY_KEY, refuse_idempotency_key
         from airflow_provider_portkey.validation import json_object
 
         body = dict(self.request_body())
@@ -140,7 +136,8 @@ class PortkeyCreateCustomJobOperator(BasePortkeySubmitOperator):
             metadata = json_object(f"body[{field!r}]", body.get(field)) or {}
             refuse_idempotency_key(metadata)
             body[field] = {**metadata, IDEMPOTENCY_KEY: idempotency_key}
-        task_state.write({"requested_at": time.time(), **task_state.read()})
+        task_state.write({"requested_at": time.time(), **task_state.read(), "parent_ids": self._parent_ids})
+        self._refuse_after_kill()
         return self.hook.create_job(self.job, body, self._parent_ids)
 
     def request_body(self) -> Mapping[str, Any]:
@@ -158,12 +155,21 @@ class PortkeyCreateCustomJobOperator(BasePortkeySubmitOperator):
 
         :raises PortkeySubmissionUnknownError: where the declaration has no list, and where the list cannot be read.
         """
-        if (since := task_state.read().get("requested_at")) is None:
+        from airflow_provider_portkey.tasks.idempotency import idempotency_key_of
+
+        known = task_state.read()
+        if (since := known.get("requested_at")) is None:
             return None  # that try sent no request
-        if (list_spec := self.job.list_spec) is None:
+        list_spec, field, parent_ids = self.job.list_spec, self.job.metadata_field, known["parent_ids"]
+        if list_spec is None or field is None:
             return super().find_by_idempotency_key(task_state, idempotency_key)
-        ids = {name: self._parent_ids[name] for name in list_spec.id_names}
-        return self._search(task_state, idempotency_key, self.hook.list(list_spec, ids), since=since)
+
+        def is_own(job: Mapping[str, Any]) -> bool:
+            return idempotency_key_of(job, field) == idempotency_key
+
+        ids = {name: parent_ids[name] for name in list_spec.id_names}
+        job = self._search(lambda: self.hook.list(list_spec, ids), is_own, since=since)
+        return job and {**job, **parent_ids}
 
     @property
     def _parent_ids(self) -> dict[str, str]:
@@ -177,8 +183,8 @@ class PortkeyCreateCustomJobOperator(BasePortkeySubmitOperator):
         return ids
 
     def _ids_of(self, job: Mapping[str, Any]) -> dict[str, str]:
-        # The job was created below these ids, whether or not the response names them.
-        return super()._ids_of({**job, **self._parent_ids})
+        # A response need not name the ids that were given.
+        return super()._ids_of({**self._parent_ids, **job})
 
 
 class PortkeyResponseItemsOperator(PortkeyTaskMixin, BaseOperator):

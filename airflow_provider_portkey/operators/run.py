@@ -18,12 +18,7 @@ from airflow_provider_portkey.exceptions import (
 from airflow_provider_portkey.lazy import lazy_attribute
 from airflow_provider_portkey.tasks.base import PortkeyTaskMixin
 from airflow_provider_portkey.tasks.job import BasePortkeyFieldsOperator
-from airflow_provider_portkey.tasks.submit import (
-    IDEMPOTENCY_KEY,
-    BasePortkeySubmitOperator,
-    build_body,
-    refuse_idempotency_key,
-)
+from airflow_provider_portkey.tasks.submit import BasePortkeySubmitOperator, build_body
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -136,7 +131,8 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
     def submit(self, task_state: TaskState, idempotency_key: str) -> Mapping[str, Any]:
         """Start the run, with the idempotency key in its metadata."""
         body = self._body(idempotency_key)
-        task_state.write({"requested_at": time.time(), **task_state.read()})
+        task_state.write({"requested_at": time.time(), **task_state.read(), "thread_id": self.thread_id})
+        self._refuse_after_kill()
         if self.thread_id is None:
             return self.hook.create_thread_and_run(body)
         return self.hook.create_run(self.thread_id, body)
@@ -148,11 +144,19 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
         :raises PortkeySubmissionUnknownError: where the thread was to be created in the same request, so that its id
             is unknown, and where its runs cannot be listed.
         """
-        if (since := task_state.read().get("requested_at")) is None:
+        from airflow_provider_portkey.tasks.idempotency import idempotency_key_of
+
+        known = task_state.read()
+        if (since := known.get("requested_at")) is None:
             return None  # that try sent no request
-        if self.thread_id is None:
+        if (thread_id := known["thread_id"]) is None:
             return super().find_by_idempotency_key(task_state, idempotency_key)
-        return self._search(task_state, idempotency_key, self.hook.iter_runs(self.thread_id), since=since)
+
+        def is_own(run: Mapping[str, Any]) -> bool:
+            return idempotency_key_of(run) == idempotency_key
+
+        run = self._search(lambda: self.hook.iter_runs(thread_id), is_own, since=since)
+        return run and {"thread_id": thread_id, **run}
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Return the run, submit tool outputs and continue to wait, or raise the error of the trigger's event."""
@@ -244,6 +248,7 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
 
     def _body(self, idempotency_key: str) -> dict[str, Any]:
         """Return the body of the request, from rendered arguments."""
+        from airflow_provider_portkey.tasks.idempotency import IDEMPOTENCY_KEY
         from airflow_provider_portkey.validation import json_array, json_object
 
         self._check_thread()
@@ -401,6 +406,8 @@ class PortkeySubmitToolOutputsOperator(PortkeyTaskMixin, BaseOperator):
 
 
 def _validate_metadata(metadata: Mapping[str, Any]) -> Mapping[str, str]:
+    from airflow_provider_portkey.tasks.idempotency import refuse_idempotency_key
+
     refuse_idempotency_key(metadata)
     if len(metadata) >= _MAX_PAIRS:
         expected = f"at most {_MAX_PAIRS - 1} pairs: the operator adds one"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, cast
 
 from airflow_provider_portkey.exceptions import (
     PortkeyActionRequiredError,
+    PortkeyConnectionInvalidError,
     PortkeyEventInvalidError,
     PortkeyPaginationError,
     PortkeyPollingGaveUpError,
@@ -17,6 +18,7 @@ from airflow_provider_portkey.exceptions import (
     error_for_status,
 )
 from airflow_provider_portkey.jobs.spec import JobSpec
+from airflow_provider_portkey.json_values import storable
 
 Event = dict[str, Any]
 
@@ -31,13 +33,15 @@ TIMED_OUT = "timed_out"
 GAVE_UP = "gave_up"
 #: A poll failed for good: the next one would fail too.
 REFUSED = "refused"
+#: The Airflow connection has become invalid.
+CONNECTION_INVALID = "connection_invalid"
 
 #: Reasons of events that carry the job.
 _WITH_JOB = frozenset({SUCCEEDED, FAILED, RETURNED, ACTION_REQUIRED})
-_REASONS = _WITH_JOB | {TIMED_OUT, GAVE_UP, REFUSED}
+_REASONS = _WITH_JOB | {TIMED_OUT, GAVE_UP, REFUSED, CONNECTION_INVALID}
 
 #: The errors with which a poll fails.
-PollError = PortkeyRequestError | PortkeyPaginationError
+PollError = PortkeyRequestError | PortkeyPaginationError | PortkeyConnectionInvalidError
 
 _ERROR_ATTRIBUTES = ("status_code", "refused_by", "trace_id", "request_id")
 
@@ -54,7 +58,7 @@ def make_event(
     max_bytes: int | None = None,
 ) -> Event:
     """
-    Return the event for one reason; its values are those of JSON.
+    Return the event for one reason, as Airflow's database can store it.
 
     :param include_fields: Excluded fields that the event has nevertheless, unless they are too large.
     :param max_bytes: Maximum size of the job as JSON where fields are included.
@@ -64,7 +68,7 @@ def make_event(
         found, too_large = summarize(job, response, include_fields, max_bytes)
     # Airflow's own exceptions have a 'status_code' too, which says nothing about a request.
     of_request = isinstance(error, PortkeyRequestError)
-    return {
+    event = {
         "kind": job.kind,
         "reason": reason,
         "message": message,
@@ -73,6 +77,7 @@ def make_event(
         "too_large": too_large,
         "error": {name: getattr(error, name) if of_request else None for name in _ERROR_ATTRIBUTES} if error else None,
     }
+    return cast("Event", storable(event))
 
 
 def summarize(
@@ -120,6 +125,7 @@ def conclude(job: JobSpec, event: object, *, on_failed: str = "fail") -> dict[st
     :raises PortkeyPollingGaveUpError: where too many consecutive polls failed.
     :raises PortkeyRequestError: the subclass for a poll that was refused for good.
     :raises PortkeyPaginationError: where a list of jobs repeats itself.
+    :raises PortkeyConnectionInvalidError: where the connection has become invalid.
     """
     checked = _check(job, event)
     reason, message, status = checked["reason"], checked["message"], checked["status"]
@@ -139,6 +145,8 @@ def conclude(job: JobSpec, event: object, *, on_failed: str = "fail") -> dict[st
         raise PortkeyWaitTimeoutError(message)
     if reason == GAVE_UP:
         raise PortkeyPollingGaveUpError(message)
+    if reason == CONNECTION_INVALID:
+        raise PortkeyConnectionInvalidError(message)
     if checked["error"]["status_code"] is None:
         raise PortkeyPaginationError(message)
     raise error_for_status(checked["error"]["status_code"])(message, **checked["error"])

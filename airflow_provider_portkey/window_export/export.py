@@ -83,6 +83,7 @@ def export_window(request: ExportRequest, hook: PortkeyHook, context: Context) -
 
     :raises PortkeyInvalidArgumentError: naming the parameter that is wrong.
     :raises PortkeyDestinationExistsError: where the window was exported completely and ``overwrite`` is off.
+    :raises PortkeyPathError: where the folder or a file cannot be written.
     :raises PortkeyExportConflictError: where another export has the same path.
     :raises PortkeyThreadsFailedError: where threads failed; the files of all others are written.
     :raises PortkeyRequestError: where an error would meet every thread.
@@ -98,6 +99,7 @@ def export_window(request: ExportRequest, hook: PortkeyHook, context: Context) -
     hook.get_conn()  # the threads of the pool must not look up the connection
     with ThreadIndex() as index:
         index.add(iter_thread_ids(request.thread_ids, request.thread_ids_path, request.object_storage_conn_id))
+        folders.check_writable()
         state = WindowState(context, base, folders.steps, window, request.window_by)
         if not state.follows_another:
             log.warning(
@@ -264,10 +266,15 @@ class ThreadWindowExport:
         """Write the files of a thread, all or none, and return their part of the thread's entry."""
         exported = []
         columns = {STEPS: step_columns(self.request.include_messages), RUNS: dict(RUNS_LIST.columns)}
-        file_format, compression = self.request.file_format, self.request.compression
         with (
             closing(selection.spool) if selection.spool else nullcontext() as spool,
-            self.folders.open_files(name, columns, file_format=file_format, compression=compression) as files,
+            self.folders.open_files(
+                name,
+                columns,
+                file_format=self.request.file_format,
+                compression=self.request.compression,
+                csv_formulas=self.request.csv_formulas,
+            ) as files,
         ):
             for run, opened in runs:
                 for page in self._pages(opened):

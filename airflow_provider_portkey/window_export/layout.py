@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_provider_portkey.exceptions import PortkeyExportConflictError
-from airflow_provider_portkey.export.partition import MANIFEST, keep_only, stamp, sweep
+from airflow_provider_portkey.export.partition import MANIFEST, check_folder_writable, keep_only, stamp, sweep
 from airflow_provider_portkey.export.writer import open_writer
 
 if TYPE_CHECKING:
@@ -41,6 +41,15 @@ class WindowFolders:
         """The kinds of files that are written."""
         return [kind for kind, _ in self._all()]
 
+    def check_writable(self) -> None:
+        """
+        Check that files can be written, before anything is requested.
+
+        :raises PortkeyError: naming the folder that cannot be written.
+        """
+        for _, folder in self._all():
+            check_folder_writable(folder)
+
     def sweep(self) -> None:
         """Remove the temporary files of killed processes."""
         for _, folder in self._all():
@@ -58,7 +67,7 @@ class WindowFolders:
 
     @contextmanager
     def open_files(
-        self, name: str, columns: Mapping[str, Columns], *, file_format: str, compression: str | None
+        self, name: str, columns: Mapping[str, Columns], *, file_format: str, compression: str | None, csv_formulas: str
     ) -> Iterator[dict[str, RowWriter]]:
         """
         Write the files of a thread, by kind; they are at their paths after the block, unless the block raised.
@@ -74,6 +83,7 @@ class WindowFolders:
                         columns=columns[kind],
                         file_format=file_format,
                         compression=compression,
+                        csv_formulas=csv_formulas,
                         skip_empty=True,
                     )
                 )

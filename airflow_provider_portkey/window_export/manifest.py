@@ -45,6 +45,7 @@ class Totals:
     files: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
     bytes: Counter[str] = field(default_factory=Counter)
+    non_finite_values: Counter[str] = field(default_factory=Counter)
     status_counts: Counter[str] = field(default_factory=Counter)
     seen: int = 0
     exported: int = 0
@@ -74,6 +75,7 @@ class Totals:
         """Count a file of steps or runs that was written."""
         self.rows[kind] += writer.rows
         self.bytes[kind] += writer.bytes
+        self.non_finite_values[kind] += writer.non_finite_values
         self.files[kind] += 1
 
     def add_skipped(self, thread_id: str, runs: Sequence[Mapping[str, Any]]) -> None:
@@ -133,6 +135,7 @@ class Totals:
             f"{prefix}rows": self.rows[kind],
             f"{prefix}bytes": self.bytes[kind],
             f"{prefix}sha256": digest.hexdigest(),
+            f"{prefix}non_finite_values": self.non_finite_values[kind],
         }
 
     def failure(self, manifest: Mapping[str, Any]) -> PortkeyThreadsFailedError:

@@ -29,4 +29,5 @@ class ExportRequest:
     object_storage_conn_id: str | None
     file_format: str
     compression: str | None
+    csv_formulas: str
     overwrite: bool

@@ -157,7 +157,7 @@ def test_a_submission_without_effect_is_repeated_after_a_search(mock_server, inp
     with pytest.raises(PortkeyServerError):
         create(input_path, context)
     assert create(input_path, context)["id"] == "batch_000001"
-    assert sent(mock_server, "GET", "/v1/batches") == 1
+    assert sent(mock_server, "GET", "/v1/batches") == 3
     assert sent(mock_server, "POST", "/v1/files") == 1
 
 

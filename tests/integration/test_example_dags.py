@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_portkey.testing import PortkeyMockServer
 
@@ -14,14 +15,8 @@ EXAMPLES = Path(__file__).parents[2] / "example_dags"
 
 
 @pytest.fixture(scope="session")
-def dags():
-    from airflow.dag_processing.dagbag import DagBag
-    from airflow.utils.db import initdb
-
-    initdb()
-    bag = DagBag(dag_folder=EXAMPLES)
-    assert bag.import_errors == {}
-    return bag.dags
+def dags(parse_dags):
+    return parse_dags(EXAMPLES)
 
 
 @pytest.fixture
@@ -43,6 +38,14 @@ def run(dag, **conf):
 
 def xcom(dag_run, task_id: str):
     return dag_run.get_task_instance(task_id).xcom_pull(task_ids=task_id)
+
+
+def test_every_example_parses_and_every_task_is_tried_again(dags):
+    expected = {path.stem for path in EXAMPLES.glob("*.py")}
+    if not AIRFLOW_V_3_0_PLUS:
+        expected.remove("portkey_on_run_end")
+    assert dags.keys() == expected
+    assert [task.task_id for dag in dags.values() for task in dag.tasks if task.retries < 2] == []
 
 
 @pytest.mark.slow

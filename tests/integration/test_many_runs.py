@@ -13,14 +13,8 @@ EXAMPLES = Path(__file__).parents[2] / "example_dags"
 
 
 @pytest.fixture(scope="session")
-def dags():
-    from airflow.dag_processing.dagbag import DagBag
-    from airflow.utils.db import initdb
-
-    initdb()
-    bag = DagBag(dag_folder=EXAMPLES / "portkey_many_runs.py")
-    assert bag.import_errors == {}
-    return bag.dags
+def dags(parse_dags):
+    return parse_dags(EXAMPLES / "portkey_many_runs.py")
 
 
 @pytest.fixture

@@ -10,14 +10,8 @@ EXAMPLE = Path(__file__).parents[2] / "example_dags" / "portkey_on_run_end.py"
 
 
 @pytest.fixture(scope="module")
-def dag():
-    from airflow.dag_processing.dagbag import DagBag
-    from airflow.utils.db import initdb
-
-    initdb()
-    bag = DagBag(dag_folder=EXAMPLE)
-    assert bag.import_errors == {}
-    return bag.dags["portkey_on_run_end"]
+def dag(parse_dags):
+    return parse_dags(EXAMPLE)["portkey_on_run_end"]
 
 
 def test_a_dag_run_by_hand_has_no_event(dag):

@@ -17,7 +17,7 @@ import pytest
 from airflow_provider_portkey.testing import PortkeyMockServer
 
 #: The modules of this package that read the time during a wait.
-_TIMED = ("tasks.wait", "operators.run", "triggers.job", "polling.coalescing")
+_TIMED = ("tasks.wait", "tasks.idempotency", "operators.run", "triggers.job", "polling.coalescing")
 
 
 @dataclass

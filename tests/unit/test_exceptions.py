@@ -100,6 +100,7 @@ def test_only_errors_that_may_pass_are_transient() -> None:
     transient = {error.__name__ for error in REQUEST_ERRORS if error.transient}
 
     assert transient == {
+        "PortkeyConnectionLookupError",
         "PortkeyRateLimitedError",
         "PortkeyRequestTimeoutError",
         "PortkeyServerError",

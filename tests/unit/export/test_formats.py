@@ -418,3 +418,88 @@ def test_large_rows_are_written_before_a_thousand_of_them_are_gathered(monkeypat
 
     assert table(content) == [dict.fromkeys([*COLUMNS, "other_fields"]) | row for row in rows]
     assert pyarrow.parquet.ParquetFile(io.BytesIO(content)).metadata.num_row_groups == 4
+
+
+NON_FINITE = [
+    {"id": "step_1", "step_details": {"scores": [float("nan"), float("-inf"), 0.5]}},
+    {"id": float("inf"), "created_at": float("nan"), "new": {"text": "NaN, -Infinity"}},
+]
+
+
+def refuse_constant(name: str) -> None:
+    raise AssertionError(f"{name} is no JSON")
+
+
+@pytest.mark.parametrize("file_format", ["jsonl", "json"])
+def test_json_is_strict_and_counts_what_it_replaced(file_format: str) -> None:
+    stream = io.BytesIO()
+    with encode(stream, columns=COLUMNS, file_format=file_format) as encoder:
+        for row in NON_FINITE:
+            encoder.write(row)
+    lines = stream.getvalue().decode().splitlines()
+    text = "\n".join(lines) if file_format == "json" else f"[{','.join(lines)}]"
+
+    assert json.loads(text, parse_constant=refuse_constant) == [
+        {"id": "step_1", "step_details": {"scores": [None, None, 0.5]}},
+        {"id": None, "created_at": None, "new": {"text": "NaN, -Infinity"}},
+    ]
+    assert encoder.non_finite_values == 4
+
+
+@pytest.mark.parametrize("file_format", ["csv", "parquet"])
+def test_json_in_tables_is_strict_too(file_format: str) -> None:
+    stream = io.BytesIO()
+    with encode(stream, columns=COLUMNS, file_format=file_format) as encoder:
+        for row in NON_FINITE:
+            encoder.write(row)
+    if file_format == "csv":
+        lines = list(csv.DictReader(io.StringIO(stream.getvalue().decode(), newline="")))
+    else:
+        lines = table(stream.getvalue())
+
+    assert json.loads(lines[0]["step_details"]) == {"scores": [None, None, 0.5]}
+    assert json.loads(lines[1]["other_fields"])["new"] == {"text": "NaN, -Infinity"}
+    assert encoder.non_finite_values == 4
+
+
+def written_lines(*lines: bytes) -> tuple[list[bytes], int]:
+    stream = io.BytesIO()
+    with encode(stream, columns=COLUMNS, file_format="jsonl") as encoder:
+        for line in lines:
+            encoder.write_line(line, json.loads(line))
+    return stream.getvalue().split(b"\n")[:-1], encoder.non_finite_values
+
+
+def test_a_line_that_was_received_stays_as_it_is_unless_it_is_no_json() -> None:
+    fine = [b'{ "b": "NaN" }', b'{"a":1e999}', b'{"a": "\\u2028"}']
+
+    assert written_lines(*fine) == (fine, 0)
+    assert written_lines(b'{"b": NaN,  "a": [-Infinity, "Infinity"]}') == ([b'{"a":[null,"Infinity"],"b":null}'], 2)
+    assert written_lines('{"a": "x\u2028y\u2029"}'.encode()) == ([b'{"a": "x\\u2028y\\u2029"}'], 0)
+
+
+@pytest.mark.parametrize("file_format", ["jsonl", "json"])
+def test_unicode_line_ends_are_escaped(file_format: str) -> None:
+    content = encoded([{"id": "a\u2028b\u2029c\x85"}], file_format).decode()
+
+    assert "\u2028" not in content
+    assert "\u2029" not in content
+    assert "a\\u2028b\\u2029c" in content
+
+
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "x=1", "", " =1", "'=1", '=cmd|"/c calc"!A1']
+
+
+@pytest.mark.parametrize(("csv_formulas", "prefix"), [("keep", ""), ("escape", "'")])
+def test_csv_can_neutralise_formulas(csv_formulas: str, prefix: str) -> None:
+    stream = io.BytesIO()
+    columns = {"id": "text", "=name": "text", "created_at": "integer", "step_details": "json"}
+    with encode(stream, columns=columns, file_format="csv", csv_formulas=csv_formulas) as encoder:
+        for text in FORMULAS:
+            encoder.write({"id": text, "=name": None, "created_at": -5, "step_details": -1.5})
+    header, *lines = csv.reader(io.StringIO(stream.getvalue().decode(), newline=""))
+
+    assert header[:2] == ["id", f"{prefix}=name"]
+    for text, line in zip(FORMULAS, lines, strict=True):
+        is_formula = text.startswith(("=", "+", "-", "@", "\t", "\r"))
+        assert line == [(prefix if is_formula else "") + text, "", "-5", "-1.5", ""]

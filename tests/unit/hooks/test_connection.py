@@ -133,7 +133,15 @@ def test_an_empty_form_means_the_hosted_gateway(monkeypatch: pytest.MonkeyPatch)
 )
 def test_an_invalid_connection_names_its_fields(monkeypatch: pytest.MonkeyPatch, extra: str, message: str) -> None:
     # As in the database: Airflow's own parsing of JSON and URI refuses some of these earlier.
-    connection = SimpleNamespace(host=None, port=None, schema=None, password="pk-key", extra=extra)
+    connection = SimpleNamespace(
+        conn_id="portkey_default",
+        conn_type="portkey",
+        host=None,
+        port=None,
+        schema=None,
+        password="pk-key",
+        extra=extra,
+    )
     monkeypatch.setattr(PortkeyHook, "get_connection", staticmethod(lambda conn_id: connection))
 
     with pytest.raises(PortkeyConnectionInvalidError, match=message):

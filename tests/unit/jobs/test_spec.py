@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -91,6 +92,7 @@ def test_a_declaration_survives_json() -> None:
         cancel_path="/cancel",
         create_path="/stores/{store_id}/batches",
     )
+    declared = replace(declared, cancel_body={"reason": "killed"})
     restored = JobSpec(**json.loads(json.dumps(declared.to_dict())))
 
     assert restored.to_dict() == declared.to_dict()

@@ -15,6 +15,7 @@ from airflow_provider_portkey.exceptions import (
     PortkeyInvalidArgumentError,
     PortkeyNotFoundError,
     PortkeyPaginationError,
+    PortkeyPathError,
     PortkeyRateLimitedError,
     PortkeyRemoteJobFailedError,
     PortkeyServerError,
@@ -277,9 +278,10 @@ def break_off_at_the_submission(portkey, context, input_path, when):
 
 def test_the_list_is_read_only_as_far_back_as_the_batch_can_be(portkey, context, input_path):
     break_off_at_the_submission(portkey, context, input_path, "before")
-    read = []
+    lists = []
 
     def newest_first():
+        lists.append(read := [])
         for batch in [*others(300, age=60), *others(500, age=7200)]:
             read.append(batch)
             yield batch
@@ -287,7 +289,7 @@ def test_the_list_is_read_only_as_far_back_as_the_batch_can_be(portkey, context,
     portkey.list = newest_first
     operator(input_path).execute(context)
     assert len(portkey.batches) == 1
-    assert 300 < len(read) <= 400
+    assert [300 < len(read) <= 400 for read in lists] == [True] * 3
 
 
 def test_a_list_with_the_oldest_first_is_read_to_its_end(portkey, context, input_path):
@@ -333,7 +335,7 @@ def test_an_upload_outlives_a_try_that_came_to_nothing(portkey, context, input_p
         operator(input_path).execute(context)
     content = input_path.read_bytes()
     input_path.unlink()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(PortkeyPathError, match="cannot be read: No such file"):
         operator(input_path).execute(context)
     input_path.write_bytes(content)
     operator(input_path).execute(context)

@@ -127,7 +127,7 @@ def test_csv_keeps_null_and_the_empty_string_apart(
     _, nulls, empty = path.read_text().splitlines()
     assert nulls == "a" + "," * len(COLUMNS)
     assert empty.count('""') == 2
-    assert list(csv.reader([nulls]))[0][1:] == [""] * len(COLUMNS)
+    assert next(iter(csv.reader([nulls])))[1:] == [""] * len(COLUMNS)
 
 
 def test_the_manifest_counts_statuses_and_sums_usage(

@@ -24,7 +24,8 @@ from airflow_provider_portkey.transfers.steps_to_object_storage import PortkeyRu
 BASE = "https://portkey.test/v1"
 RUN = "/threads/thread_1/runs/run_1"
 MANIFEST_KEYS = [
-    "uri", "format", "compression", "rows", "bytes", "sha256", "thread_id", "run_id", "run_status", "first_id",
+    "uri", "format", "compression", "rows", "bytes", "sha256", "non_finite_values",
+    "thread_id", "run_id", "run_status", "first_id",
     "last_id", "pages", "usage", "started_at", "finished_at", "schema_version",
 ]  # fmt: skip
 USAGE = {"prompt_tokens": 123, "completion_tokens": 456, "total_tokens": 579}
@@ -87,6 +88,7 @@ def test_the_manifest_has_exactly_the_documented_keys(serve_run: Callable[..., A
         "rows": 250,
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
+        "non_finite_values": 0,
         "thread_id": "thread_1",
         "run_id": "run_1",
         "run_status": "completed",
@@ -340,8 +342,8 @@ def test_wrong_arguments_leave_no_file(serve_run: Callable[..., Any], tmp_path: 
 
 def test_every_parameter_is_templated() -> None:
     assert set(PortkeyRunStepsToObjectStorageOperator.template_fields) == {
-        "thread_id", "run_id", "order", "include", "include_messages", "path", "file_format", "compression",
-        "overwrite", "portkey_conn_id", "object_storage_conn_id",
+        "thread_id", "run_id", "order", "after", "max_items", "page_size", "include", "include_messages", "path",
+        "file_format", "compression", "csv_formulas", "overwrite", "portkey_conn_id", "object_storage_conn_id",
     }  # fmt: skip
 
 

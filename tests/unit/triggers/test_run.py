@@ -161,7 +161,7 @@ def test_a_kill_cancels_the_run_only_where_that_was_requested(mock_server, reque
     asyncio.run(run_trigger(cancel_on_kill=requested).on_kill())
     cancels = [request for request in mock_server.requests if request.method == "POST"]
     assert [request.path for request in cancels] == (["/v1/threads/thread_1/runs/run_1/cancel"] if requested else [])
-    assert [request.body for request in cancels] == ([b"{}"] if requested else [])
+    assert [request.body for request in cancels] == ([b""] if requested else [])
 
 
 # Many runs

@@ -161,7 +161,7 @@ def test_every_parameter_is_templated() -> None:
     assert {*PortkeyThreadStepsToObjectStorageOperator.template_fields} == {
         "thread_ids", "thread_ids_path", "window_start", "window_end", "window_by", "on_unfinished", "max_run_seconds",
         "max_concurrent_requests", "include", "include_messages", "include_runs", "path", "file_format", "compression",
-        "overwrite", "portkey_conn_id", "object_storage_conn_id",
+        "csv_formulas", "overwrite", "portkey_conn_id", "object_storage_conn_id",
     }  # fmt: skip
 
 
