@@ -168,18 +168,19 @@ def read_settings(
         headers["x-portkey-config"] = config
     if metadata := fields.take("metadata", read=_metadata):
         headers["x-portkey-metadata"] = json.dumps(metadata, ensure_ascii=True)
-    own_headers = fields.take("headers", read=_headers) or {}
-    overridden = {name.lower() for name in own_headers}
-    headers = {name: value for name, value in headers.items() if name.lower() not in overridden}
+    secret_headers = fields.take("secret_headers", read=_headers, secret=True) or {}
+    own_headers = _overridden(fields.take("headers", read=_headers) or {}, secret_headers)
     settings = ConnectionSettings(
         base_url=base_url or DEFAULT_BASE_URL,
-        headers=(*headers.items(), *own_headers.items()),
+        headers=tuple(_overridden(headers, own_headers).items()),
         query=tuple(fields.take("query", read=_query) or ()),
         connect_timeout=fields.take("connect_timeout", read=_seconds) or CONNECT_TIMEOUT,
         read_timeout=fields.take("read_timeout", read=_seconds) or READ_TIMEOUT,
         max_retries=_or(fields.take("max_retries", read=_count), MAX_RETRIES),
         verify=_or(fields.take("verify", read=_verify), True),
-        secrets=find_secrets(fields.secret_values, own_headers, fields.take("query", read=_json_object)),
+        secrets=find_secrets(
+            [*fields.secret_values, *secret_headers.values()], own_headers, fields.take("query", read=_json_object)
+        ),
         log_polls=fields.take("log_polls", read=_boolean) or False,
     )
     fields.raise_wrong()
@@ -226,6 +227,12 @@ class _Fields:
         if self._wrong:
             wrong = "; ".join(f"{name}: {reason}" for name, reason in self._wrong.items())
             raise PortkeyConnectionInvalidError(f"The Portkey connection cannot be used. {wrong}.")
+
+
+def _overridden(headers: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """Return headers with others in place of those of the same name, whatever its case."""
+    names = {name.lower() for name in own}
+    return {**{name: value for name, value in headers.items() if name.lower() not in names}, **own}
 
 
 def _warnings(settings: ConnectionSettings, unknown: Sequence[str]) -> Iterator[str]:

@@ -59,8 +59,10 @@ def warn_once(settings: ConnectionSettings, conn_id: str, task: str | None, log:
 
 def _extra(connection: Connection) -> dict[str, Any]:
     # Not extra_dejson, which reads a string that is no JSON as an empty form.
+    extra: Any = connection.extra
     try:
-        extra = json.loads(connection.extra) if connection.extra else {}
+        if not isinstance(extra, dict):  # some secrets backends give the object itself
+            extra = json.loads(extra) if extra else {}
     except ValueError as error:
         extra, problem = None, f"The Portkey connection's field 'extra' is no JSON: {error}."
     else:
@@ -83,16 +85,18 @@ def form_behaviour() -> dict[str, Any]:
 
 def form_widgets() -> dict[str, Any]:
     """Return the form's own fields as the widgets of Airflow before 3.2."""
-    from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
+    from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextAreaFieldWidget, BS3TextFieldWidget
     from flask_babel import lazy_gettext
-    from wtforms import PasswordField, StringField
+    from wtforms import PasswordField, StringField, TextAreaField
     from wtforms.validators import Optional
 
+    classes = {
+        "password": (PasswordField, BS3PasswordFieldWidget),
+        "multiline": (TextAreaField, BS3TextAreaFieldWidget),
+    }
+
     def widget(field: dict[str, Any]) -> Any:
-        secret = field["schema"].get("format") == "password"
-        field_class, widget_class = (
-            (PasswordField, BS3PasswordFieldWidget) if secret else (StringField, BS3TextFieldWidget)
-        )
+        field_class, widget_class = classes.get(field["schema"].get("format"), (StringField, BS3TextFieldWidget))
         label, hint = lazy_gettext(field["label"]), field["description"]
         return field_class(label, widget=widget_class(), description=hint, validators=[Optional()])
 

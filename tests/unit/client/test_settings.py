@@ -379,6 +379,20 @@ def test_settings_for_a_signed_url_have_its_secrets_and_nothing_to_send() -> Non
     assert settings.redact(f"no {url}") == "no https://store.test:9000/logs.jsonl?***"
 
 
+@pytest.mark.parametrize("given", [{"X-Api-Key": "secret-value"}, '{"X-Api-Key": "secret-value"}'])
+def test_secret_headers_are_sent_and_every_value_is_a_secret(given: Any) -> None:
+    extra = {"headers": {"x-api-key": "plain", "x-own": "shown-value"}, "secret_headers": given}
+
+    settings = read_settings(extra=extra)
+
+    headers = dict(settings.headers)
+    assert (headers["X-Api-Key"], headers["x-own"]) == ("secret-value", "shown-value")
+    assert "x-api-key" not in headers
+    assert "secret-value" in settings.secrets
+    assert "shown-value" not in settings.secrets
+    assert settings.redact("a secret-value of x") == "a *** of x"
+
+
 @pytest.mark.parametrize("port", [-1, 65536, 10**9, "http", 1.5, True])
 def test_a_port_that_cannot_be_is_refused_by_its_name(port: Any) -> None:
     with pytest.raises(PortkeyConnectionInvalidError, match=r"port: expected a port from 1 to 65535"):

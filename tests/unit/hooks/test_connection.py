@@ -12,6 +12,7 @@ import pytest
 
 from airflow_provider_portkey.exceptions import PortkeyConnectionInvalidError
 from airflow_provider_portkey.get_provider_info import get_provider_info
+from airflow_provider_portkey.hooks.connection import to_settings
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
 
 FIELDS = get_provider_info()["connection-types"][0]["conn-fields"]
@@ -259,11 +260,11 @@ def form_libraries(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], type]:
 
     parts: dict[str, type] = {}
     for module, names in {
-        "wtforms": ("PasswordField", "StringField"),
+        "wtforms": ("PasswordField", "StringField", "TextAreaField"),
         "wtforms.validators": ("Optional",),
         "flask_babel": (),
         "flask_appbuilder": (),
-        "flask_appbuilder.fieldwidgets": ("BS3PasswordFieldWidget", "BS3TextFieldWidget"),
+        "flask_appbuilder.fieldwidgets": ("BS3PasswordFieldWidget", "BS3TextAreaFieldWidget", "BS3TextFieldWidget"),
     }.items():
         stub = ModuleType(module)
         for name in names:
@@ -279,10 +280,19 @@ def test_the_form_of_older_versions_has_the_same_fields(form_libraries: Callable
 
     assert list(widgets) == list(FIELDS)
     for name, widget in widgets.items():
-        secret = name in ("virtual_key", "provider_api_key")
-        assert type(widget) is form_libraries("PasswordField" if secret else "StringField")
-        expected = form_libraries("BS3PasswordFieldWidget" if secret else "BS3TextFieldWidget")
-        assert type(widget.kwargs["widget"]) is expected
+        kind = "Text" if name in ("metadata", "headers", "query") else "String"
+        kind = "Password" if name in ("virtual_key", "provider_api_key", "secret_headers") else kind
+        field_class = {"Text": "TextAreaField"}.get(kind, f"{kind}Field")
+        widget_class = {"Text": "BS3TextAreaFieldWidget", "String": "BS3TextFieldWidget"}
+        assert type(widget) is form_libraries(field_class)
+        assert type(widget.kwargs["widget"]) is form_libraries(widget_class.get(kind, "BS3PasswordFieldWidget"))
         assert widget.args == (FIELDS[name]["label"],)
         assert widget.kwargs["description"] == FIELDS[name]["description"]
         assert type(widget.kwargs["validators"][0]) is form_libraries("Optional")
+
+
+def test_an_extra_that_is_already_an_object_is_taken_as_it_is() -> None:
+    connection = SimpleNamespace(host="https://portkey.test", port=None, schema=None, password="pk-key")
+    connection.extra = {"provider": "@openai-prod", "metadata": {"team": "data"}}
+
+    assert dict(to_settings(connection).headers)["x-portkey-provider"] == "@openai-prod"

@@ -111,7 +111,7 @@ def test_numbered_pages_have_the_parameters_of_the_api() -> None:
     names = {"page_parameter": "page", "limit_parameter": "per_page"}
     spec = declare(paging="page_number", parameters=("page", "per_page"), first_page=1, **names)
 
-    with pytest.raises(PortkeyInvalidArgumentError, match="^per_page=.*belongs to paging"):
+    with pytest.raises(PortkeyInvalidArgumentError, match=r"^per_page=.*belongs to paging"):
         spec.query(per_page=5)
     assert spec.query(limit=50, page=3) == [("per_page", "50"), ("page", "3")]
     assert spec.pager(page_size=50).position(None) == {"limit": 50, "page": 1}
