@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, Param
+from datetime import timedelta
+
+from airflow.providers.common.compat.sdk import DAG, Param
 
 from airflow_provider_portkey.jobs import FINE_TUNING_EVENTS, ListSpec
 from airflow_provider_portkey.operators.lists import PortkeyThreadRunsOperator
@@ -29,6 +31,8 @@ FINE_TUNING_JOBS = ListSpec(
 with DAG(
     dag_id="portkey_export_lists",
     schedule=None,
+    # A killed worker fails a task without retries.
+    default_args={"retries": 2, "retry_delay": timedelta(minutes=1)},
     doc_md=__doc__,
     tags=["portkey", "example"],
     params={
