@@ -40,7 +40,7 @@ def xcom(dag_run, task_id: str):
     return dag_run.get_task_instance(task_id).xcom_pull(task_ids=task_id)
 
 
-def test_every_example_parses_and_every_task_is_tried_again(dags):
+def test_every_example_parses_and_every_task_has_retries(dags):
     expected = {path.stem for path in EXAMPLES.glob("*.py")}
     if not AIRFLOW_V_3_0_PLUS:
         expected.remove("portkey_on_run_end")

@@ -292,7 +292,8 @@ def test_the_form_of_older_versions_has_the_same_fields(form_libraries: Callable
 
 
 def test_an_extra_that_is_already_an_object_is_taken_as_it_is() -> None:
-    connection = SimpleNamespace(host="https://portkey.test", port=None, schema=None, password="pk-key")
+    connection: Any = SimpleNamespace(host="https://portkey.test", port=None, schema=None, password="pk-key")
+    connection.conn_type = "portkey"
     connection.extra = {"provider": "@openai-prod", "metadata": {"team": "data"}}
 
     assert dict(to_settings(connection).headers)["x-portkey-provider"] == "@openai-prod"
