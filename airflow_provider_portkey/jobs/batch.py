@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from airflow_provider_portkey.jobs.lists import BATCHES
 from airflow_provider_portkey.jobs.spec import JobSpec
 
 BATCH = JobSpec(
@@ -14,4 +15,6 @@ BATCH = JobSpec(
     progress_field="request_counts",
     create_path="/batches",
     cancel_path="/batches/{batch_id}/cancel",
+    list_spec=BATCHES,
+    metadata_field="metadata",
 )

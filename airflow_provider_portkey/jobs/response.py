@@ -12,6 +12,7 @@ RESPONSE = JobSpec(
     failure_statuses={"failed", "cancelled", "incomplete"},
     error_fields=("error", "incomplete_details"),
     excluded_fields={"instructions", "tools", "input", "output"},
+    field_operators=dict.fromkeys(("input", "output"), "PortkeyResponseItemsToObjectStorageOperator"),
     create_path="/responses",
     cancel_path="/responses/{response_id}/cancel",
     cancel_body={},  # the gateway's route for this call reads JSON

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.client.paths import id_names
 from airflow_provider_portkey.exceptions import PortkeyRemoteJobFailedError
 from airflow_provider_portkey.json_values import storable
 
+if TYPE_CHECKING:
+    from airflow_provider_portkey.jobs.list_spec import ListSpec
+
 #: The fields of a declaration that give statuses a meaning.
 STATUS_SETS = ("active_statuses", "success_statuses", "failure_statuses", "action_required_statuses")
+#: The fields of a declaration that only tasks use, and triggers do not.
+_OF_TASKS = frozenset({"failure_exception", "list_spec", "metadata_field"})
 #: Errors of a list that a message shows.
 _MAX_ERRORS_SHOWN = 3
 
@@ -29,11 +34,15 @@ class JobSpec:
     :param failure_statuses: Terminal statuses of a failed job.
     :param action_required_statuses: Statuses of a job that continues only after an action of its caller.
     :param error_fields: Fields with the error of a failed job; the first one that is not empty counts.
-    :param excluded_fields: Fields that are excluded from XCom and events.
+    :param excluded_fields: Fields that are excluded from XCom and events, unless a task includes them.
+    :param field_operators: Excluded field to the operator that writes the field to a file, named where it is too large.
     :param progress_field: Field with counts that change while the job is active.
-    :param create_path: Path that creates a job by POST.
+    :param create_path: Path that creates a job by POST, with ``{name}`` for each id that is known before.
     :param cancel_path: Path that cancels the job by POST, with ``{name}`` for each id.
     :param cancel_body: JSON object that this POST sends, ``None`` for no body.
+    :param list_spec: The list of the jobs, with ids of ``create_path`` only: finds a job whose creation broke off, by
+        the idempotency key in ``metadata_field``.
+    :param metadata_field: Field of the job and of the request that creates it: strings by key, which the API stores.
     :param metric: Airflow metric to which the used tokens are added when the status is terminal.
     :param failure_exception: Exception for a status in ``failure_statuses``.
     """
@@ -46,10 +55,13 @@ class JobSpec:
     action_required_statuses: Collection[str] = ()
     error_fields: tuple[str, ...] = ()
     excluded_fields: Collection[str] = ()
+    field_operators: Mapping[str, str] = field(default_factory=dict)
     progress_field: str | None = None
     create_path: str | None = None
     cancel_path: str | None = None
     cancel_body: Mapping[str, Any] | None = None
+    list_spec: ListSpec | None = None
+    metadata_field: str | None = None
     metric: str | None = None
     failure_exception: type[PortkeyRemoteJobFailedError] = PortkeyRemoteJobFailedError
 
@@ -74,6 +86,16 @@ class JobSpec:
         if not self.path.startswith("/") or not self.id_names:
             expected = "a path that begins with '/' and has a {name} for the job's id"
             raise ValueError(f"Job {self.kind!r}: path={self.path!r} is not valid: expected {expected}.")
+        *parents, own = self.id_names
+        for name, used, available in (
+            ("create_path", self.create_id_names, tuple(parents)),
+            ("cancel_path", id_names(self.cancel_path or ""), (*parents, own)),
+            ("list_spec", self.list_spec.id_names if self.list_spec else (), self.create_id_names),
+        ):
+            if unknown := sorted(set(used) - set(available)):
+                raise ValueError(f"Job {self.kind!r}: {name} has {', '.join(unknown)}, which is no id known then.")
+        if (self.list_spec is None) != (self.metadata_field is None):
+            raise ValueError(f"Job {self.kind!r}: list_spec and metadata_field find a job together, or not at all.")
 
     def __repr__(self) -> str:
         """Return the same text in every process: Airflow compares the texts of a mapped task's arguments."""
@@ -89,9 +111,14 @@ class JobSpec:
         """Names of the ids that identify a job, in the order of the path."""
         return id_names(self.path)
 
+    @property
+    def create_id_names(self) -> tuple[str, ...]:
+        """Names of the ids that are known before the job is created, in the order of ``create_path``."""
+        return id_names(self.create_path or "")
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the declaration as JSON values for ``JobSpec(**values)``, without ``failure_exception``."""
-        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "failure_exception"}
+        """Return what a wait needs of the declaration, as JSON values for ``JobSpec(**values)``."""
+        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in _OF_TASKS}
         return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in values.items()}
 
     def describe(self, ids: Mapping[str, str]) -> str:
@@ -100,9 +127,10 @@ class JobSpec:
         context = ", ".join(f"{name} {ids[name]!r}" for name in parents)
         return f"{self.kind} {ids[own]!r}" + (f" ({context})" if context else "")
 
-    def summary(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the job without its excluded fields, as Airflow's database can store it."""
-        kept: dict[str, Any] = storable({name: job[name] for name in job if name not in self.excluded_fields})
+    def summary(self, job: Mapping[str, Any], include_fields: Collection[str] = ()) -> dict[str, Any]:
+        """Return the job without its excluded fields but for included ones, as Airflow's database can store it."""
+        left_out = set(self.excluded_fields) - set(include_fields)
+        kept: dict[str, Any] = storable({name: job[name] for name in job if name not in left_out})
         return kept
 
     def error_message(self, job: Mapping[str, Any]) -> str:

@@ -134,7 +134,7 @@ FINE = "No fault"
 
 NETWORK = "Check the connection's host and port, proxies and firewalls, from the worker and from the triggerer."
 GATEWAY = "If it lasts, check the gateway and what lies before it: load balancer, proxy, ingress."
-SLOW = "Raise `read_timeout`, or look for what is slow: gateway, proxy, provider."
+SLOW = "Raise `read_timeout`, or find the slow part: gateway, proxy, provider."
 TLS = "Correct `verify`, the CA bundle, or the scheme of the base URL."
 PROXY = "Check the proxy's rules and credentials, or add the gateway to `NO_PROXY`."
 HOST = "Check the connection's host: another server responds."
@@ -197,7 +197,7 @@ FAULTS = [
         Fault(STATUS, f"{status} of Portkey", responds(response(portkey_error("No."), f"{status} X")), fix)
         for status, fix in [
             (400, REQUEST),
-            (401, "Correct the Portkey API key; a wait goes on with the new one."),
+            (401, "Correct the Portkey API key; a wait continues with the new one."),
             (403, "Give the key the scope."),
             (408, SLOW),
             (412, "Raise the budget, or wait for its reset."),
@@ -211,7 +211,7 @@ FAULTS = [
         Fault(STATUS, f"{status} of the provider", responds(response(provider_error("No."), f"{status} X")), fix)
         for status, fix in [
             (400, REQUEST),
-            (401, "Correct the provider's key; a wait goes on with the new one."),
+            (401, "Correct the provider's key; a wait continues with the new one."),
             (404, "Check the id, and whether the provider still serves this API."),
             (409, REQUEST),
             (410, "Check the id, and whether the provider still serves this API."),
@@ -354,7 +354,7 @@ def tables(outcome_of: Callable[[Fault, str, str], Any]) -> str:
                 f"`{get.error}`",
                 "repeated" if is_transient else "once",
                 "repeated" if is_transient and post.raised.safe_to_retry else "once",
-                "ends" if is_final(get.raised) else "goes on",
+                "ends" if is_final(get.raised) else "continues",
                 fault.fix,
             ]
             lines.append(f"| {' | '.join(cells)} |")

@@ -162,7 +162,7 @@ def triggerer(airflow: dict[str, str], tmp_path: Path) -> Iterator[Callable[[], 
 
 
 @pytest.mark.timeout(600)
-def test_airflow_on_postgresql_stores_odd_values_and_its_triggerer_lives(
+def test_airflow_on_postgresql_stores_odd_values_and_its_triggerer_continues(
     airflow: dict[str, str], query: Any, triggerer: Any, tmp_path: Path
 ) -> None:
     airflow_run(airflow, "-m", "airflow", "db", "migrate")
