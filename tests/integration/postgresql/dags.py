@@ -6,8 +6,8 @@ import json
 import os
 
 from airflow.sdk import DAG, Asset, AssetWatcher, task
-from airflow_provider_portkey.operators.steps import PortkeyRunStepsOperator
 
+from airflow_provider_portkey.operators.lists import PortkeyRunStepsOperator
 from airflow_provider_portkey.operators.run import PortkeyCancelRunOperator
 from airflow_provider_portkey.sensors.run import PortkeyRunSensor
 from airflow_provider_portkey.transfers.steps_to_object_storage import PortkeyRunStepsToObjectStorageOperator
