@@ -444,7 +444,7 @@ def test_a_kill_on_the_triggerer_cancels_all_of_them(monkeypatch, cancel_on_kill
     requested = []
 
     class Client:
-        async def post(self, path, ids):
+        async def post(self, path, ids, body=None):
             requested.append(ids["export_id"])
             if ids["export_id"] == "e0":
                 raise PortkeyBadRequestError("It has finished.", status_code=400)
