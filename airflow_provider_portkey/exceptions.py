@@ -18,10 +18,12 @@ The exceptions of this provider, one class for each cause.
     - PortkeyServerError
     - PortkeyUnreachableError
   - PortkeyPaginationError
-  + PortkeyRemoteJobFailedError (fail)
-    - PortkeyRunFailedError (fail)
-    - PortkeyRunsFailedError (fail)
-    - PortkeyActionRequiredError (fail)
+  + PortkeyRemoteJobError
+    + PortkeyRemoteJobFailedError (fail)
+      - PortkeyRunFailedError (fail)
+      - PortkeyRunsFailedError (fail)
+      - PortkeyActionRequiredError (fail)
+    - PortkeyRemoteJobFailedTransientlyError
   - PortkeyToolCallFailedError (fail)
   - PortkeyWaitTimeoutError (timeout)
   - PortkeyPollingGaveUpError
@@ -218,9 +220,9 @@ class PortkeyPaginationError(PortkeyError):
     """A list repeated a cursor or an item: reading on would never end, or yield items twice."""
 
 
-class PortkeyRemoteJobFailedError(PortkeyError, AirflowFailException):
+class PortkeyRemoteJobError(PortkeyError):
     """
-    The remote job failed; base of the exceptions for single kinds of jobs.
+    A remote job has no result; base of the exceptions with the last state of the job.
 
     :param status: The job's last status.
     :param job: The job's last state, without its excluded fields.
@@ -230,6 +232,14 @@ class PortkeyRemoteJobFailedError(PortkeyError, AirflowFailException):
         super().__init__(message)
         self.status = status
         self.job = dict(job or {})
+
+
+class PortkeyRemoteJobFailedError(PortkeyRemoteJobError, AirflowFailException):
+    """The remote job failed for good; base of the exceptions for single kinds of jobs."""
+
+
+class PortkeyRemoteJobFailedTransientlyError(PortkeyRemoteJobError):
+    """The remote job failed with a code of ``retryable_error_codes``: the same job may succeed when submitted again."""
 
 
 class PortkeyRunFailedError(PortkeyRemoteJobFailedError):

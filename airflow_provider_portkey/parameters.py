@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_portkey.validation import Rule, boolean, one_of, real_number, whole_number
+from airflow_provider_portkey.validation import Rule, boolean, one_of, read_ids, real_number, whole_number
 
 #: The rule of each parameter. A parameter that is not here is checked where its value is used.
 PARAMETERS: Mapping[str, Rule] = {
+    "check_input": boolean,
     "compression": one_of("gzip", "zstd", optional=True),
     "created_within": real_number(0, unit="seconds", above=True),
     "file_format": one_of("jsonl", "json", "csv", "parquet"),
     "include_input": boolean,
     "include_messages": boolean,
+    "input_mode": one_of("auto", "file", "inline"),
     "lookback": real_number(0, unit="seconds"),
     "max_bytes": whole_number(1),
     "max_concurrent_requests": whole_number(1, 32),
@@ -36,7 +38,8 @@ PARAMETERS: Mapping[str, Rule] = {
     "poll_interval": real_number(0.1, unit="seconds"),
     "reconcile": boolean,
     "resubmit_unknown": boolean,
-    "source": one_of("file", "portkey"),
+    "retryable_error_codes": read_ids,
+    "source": one_of("auto", "file", "portkey"),
     "wait_for": one_of("all", "any"),
     "window_by": one_of("created", "ended"),
 }

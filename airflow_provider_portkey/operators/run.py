@@ -14,8 +14,8 @@ from airflow_provider_portkey.exceptions import (
     PortkeyError,
     PortkeyInvalidArgumentError,
     PortkeyPaginationError,
+    PortkeyRemoteJobError,
     PortkeyRequestError,
-    PortkeyRunFailedError,
     PortkeyToolCallFailedError,
 )
 from airflow_provider_portkey.lazy import lazy_attribute
@@ -339,7 +339,7 @@ class PortkeyCancelRunOperator(BasePortkeyWaitOperator):
     def _conclude(self, context: Context, event: Any) -> dict[str, Any]:
         try:
             return super()._conclude(context, event)
-        except PortkeyRunFailedError as finished:
+        except PortkeyRemoteJobError as finished:
             return finished.job
 
     def _new_trigger(self, **arguments: Any) -> BasePortkeyTrigger:
@@ -412,7 +412,7 @@ class PortkeySubmitToolOutputsOperator(PortkeyTaskMixin, BaseOperator):
         if run.get("status") in RUN.failure_statuses:
             reason = RUN.error_message(run) or "the run gave no reason"
             message = f"{RUN.describe(ids)} finished as {run['status']}: {reason}"
-            raise RUN.failure_exception(message[:1].upper() + message[1:], status=run["status"], job=RUN.summary(run))
+            raise RUN.failure(message[:1].upper() + message[1:], status=run["status"], job=RUN.summary(run))
         return RUN.summary(run)
 
 

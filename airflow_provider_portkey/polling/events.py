@@ -67,6 +67,7 @@ def conclude(job: JobSpec, event: object) -> dict[str, Any]:
 
     :raises PortkeyEventInvalidError: for ``None`` and for everything that :func:`make_event` does not make.
     :raises PortkeyRemoteJobFailedError: the declaration's own subclass, where the job failed.
+    :raises PortkeyRemoteJobFailedTransientlyError: where the job failed with a code of ``retryable_error_codes``.
     :raises PortkeyActionRequiredError: where the job requires action and the task should fail then.
     :raises PortkeyWaitTimeoutError: where the job had not finished by the deadline.
     :raises PortkeyPollingGaveUpError: where too many consecutive polls failed.
@@ -78,7 +79,7 @@ def conclude(job: JobSpec, event: object) -> dict[str, Any]:
     if reason in (SUCCEEDED, RETURNED):
         return dict(checked["job"])
     if reason == FAILED:
-        raise job.failure_exception(message, status=status, job=checked["job"])
+        raise job.failure(message, status=status, job=checked["job"])
     if reason == ACTION_REQUIRED:
         raise PortkeyActionRequiredError(message, status=status, job=checked["job"])
     if reason == TIMED_OUT:

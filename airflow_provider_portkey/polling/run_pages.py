@@ -20,6 +20,7 @@ from airflow_provider_portkey.exceptions import (
     PortkeyUnexpectedResponseError,
 )
 from airflow_provider_portkey.jobs.run import RUNS_PATH
+from airflow_provider_portkey.jobs.values import epoch_seconds
 from airflow_provider_portkey.polling.drivers import Get, Plan
 
 #: Runs that a page must return: for a single run, the request for the run itself costs as much.
@@ -207,6 +208,6 @@ def _created(item: Item) -> float:
     created = item.get("created_at")
     if created is None:
         return math.inf
-    if isinstance(created, bool) or not isinstance(created, int | float):
+    if (seconds := epoch_seconds(created)) is None:
         raise PortkeyUnexpectedResponseError(f"Run {item['id']!r} has created_at={created!r}; a number was expected.")
-    return created
+    return seconds

@@ -55,12 +55,13 @@ def find_own(
     :param is_own: Whether a job is the one.
     :param since: When the task first tried to submit the job, epoch seconds.
     """
+    from airflow_provider_portkey.jobs.values import epoch_seconds
+
     since, last, old = since - _CLOCK_SKEW, float("inf"), 0
     for job in jobs:
         if is_own(job):
             return job
-        created = job.get("created_at")
-        created = created if isinstance(created, int | float) else last
+        created = created_at if (created_at := epoch_seconds(job.get("created_at"))) is not None else last
         old = old + 1 if created < since and created <= last else 0
         last = created
         if old >= _MAX_CONSECUTIVE_OLD:
