@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
@@ -137,9 +138,12 @@ class BatchExport:
             raise _with_advice(error, advice) from None
 
     def _output_rows(self, batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        file_id = _file_id(batch, "output")
         if self._has_output_file(batch):
             try:
-                yield from self._file_rows("output", batch)
+                if file_id:
+                    lines = split_lines(self.hook.iter_file_content(file_id))
+                    yield from iter_objects(lines, f"output file {file_id!r}")
             except PortkeyNotFoundError as error:
                 if batch["status"] not in BATCH.success_statuses and _is_folder(batch):
                     log.warning("Batch %r has no output: %s", self.batch_id, error)
@@ -151,7 +155,7 @@ class BatchExport:
             try:
                 yield from iter_objects(split_lines(self.hook.iter_batch_output(self.batch_id)), name)
             except PortkeyNotFoundError:
-                if _file_id(batch, "output") or batch["status"] in BATCH.success_statuses:
+                if file_id or batch["status"] in BATCH.success_statuses:
                     raise
 
     def _has_output_file(self, batch: Mapping[str, Any]) -> bool:
@@ -170,24 +174,21 @@ class BatchExport:
 
     def _error_rows(self, batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield the rows of the error file; of Vertex it is a folder, which costs a warning and not the output."""
-        rows = self._file_rows("error", batch)
+        if not (file_id := _file_id(batch, "error")):
+            return
+        left_out = "The error file %r of batch %r is left out: %s"
         try:
-            first = next(rows, None)
+            lines = split_lines(self.hook.iter_file_content(file_id))
+            first = next(lines, b"")
         except PortkeyError as error:
             if getattr(error, "transient", False):
                 raise
-            log.warning(
-                "The error file of batch %r is no file with outcomes, and is left out: %s", self.batch_id, error
-            )
+            log.warning(left_out, file_id, self.batch_id, error)
             return
-        if first is not None:
-            yield first
-            yield from rows
-
-    def _file_rows(self, kind: str, batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yield the rows of the output or error file, none where the batch has no such file."""
-        if file_id := _file_id(batch, kind):
-            yield from iter_objects(split_lines(self.hook.iter_file_content(file_id)), f"{kind} file {file_id!r}")
+        if first.lstrip().startswith(b"<"):
+            log.warning(left_out, file_id, self.batch_id, "it is a page or the listing of a folder.")
+            return
+        yield from iter_objects(chain([first], lines), f"error file {file_id!r}")
 
     def _open(self, path: ObjectStoragePath) -> AbstractContextManager[RowWriter]:
         return open_writer(

@@ -141,9 +141,10 @@ def check_batch_input(
             f"{name} has {number} lines, more than max_requests={max_requests}. Nothing was sent.", bad_lines=bad
         )
     if bad:
+        kind = f"request for {endpoint}" if endpoint else "inline request"
         more = f" And {bad - _PROBLEMS_SHOWN} more." if bad > _PROBLEMS_SHOWN else ""
         raise PortkeyBatchInputInvalidError(
-            f"{name}: {bad} of {number} lines {'is' if bad == 1 else 'are'} no {'request for ' + endpoint if endpoint else 'inline request'}. "
+            f"{name}: {bad} of {number} lines {'is' if bad == 1 else 'are'} no {kind}. "
             f"Nothing was sent. {' '.join(problems)}{more}",
             problems=problems,
             bad_lines=bad,

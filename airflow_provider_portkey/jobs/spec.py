@@ -130,15 +130,16 @@ class JobSpec:
         :param job: The response.
         :raises PortkeyUnexpectedResponseError: for another id or none, and for a status that is no string.
         """
-        own = {self.id_field: self.id_names[-1]} if self.id_field else {}
-        for field, name in {**{name: name for name in self.echoed_ids}, **own}.items():
-            if not same_id(job.get(field), ids[name]):
-                what = f"The response is not about {self.describe(ids)}: its {field} is {job.get(field)!r}."
-                raise PortkeyUnexpectedResponseError(what)
         status = job.get("status")
         if not isinstance(status, str) or not status:
-            what = f"The response is no {self.kind}: its status is {status!r}, a string was expected."
+            described = self.describe(ids)
+            what = f"The response for {described} is no {self.kind}: its status is {status!r}, a string was expected."
             raise PortkeyUnexpectedResponseError(what)
+        own = {self.id_field: self.id_names[-1]} if self.id_field else {}
+        for field, name in {**own, **dict.fromkeys(self.echoed_ids)}.items():
+            if not same_id(job.get(field), ids[name or field]):
+                what = f"The response is not about {self.describe(ids)}: its {field} is {job.get(field)!r}."
+                raise PortkeyUnexpectedResponseError(what)
         return status
 
     def failure(self, message: str, *, status: str | None, job: Mapping[str, Any]) -> PortkeyRemoteJobError:

@@ -46,9 +46,9 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
     Wait until a job has finished. A subclass names the kind of job.
 
     Poked, rescheduled and deferred alike the task fails with the job's own reason where the job failed (no retry but
-    for failures that pass), with a time-out at ``timeout`` (no retry), and with an error that Airflow retries where too many consecutive polls
-    failed. With ``soft_fail`` or ``never_fail`` each of these skips the task, in every mode. With ``silent_fail``
-    failed polls never end the wait.
+    for failures that pass), with a time-out at ``timeout`` (no retry), and with an error that Airflow retries where too
+    many consecutive polls failed. With ``soft_fail`` or ``never_fail`` each of these skips the task, in every mode. With
+    ``silent_fail`` failed polls never end the wait.
 
     :param portkey_conn_id: The Airflow connection (templated).
     :param deferrable: Wait on the triggerer after one poll, without a worker.
@@ -179,7 +179,7 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
             known = state.read()
         if not known or known.get("try_number") != state.try_number:
             return self._new_poller(wait_state, {})
-        carried = {name: known.get(name) for name in _CARRIED}
+        carried: dict[str, Any] = {name: known[name] for name in _CARRIED if name in known}
         return self._new_poller(replace(wait_state, **carried), known)
 
     def _new_wait_state(self, started_at: float) -> WaitState:

@@ -27,7 +27,14 @@ def poller(**changes) -> Poller:
 
 
 def run(status: object, **fields: object) -> dict:
-    return {"id": "run_1", "status": status, "instructions": "x" * 1000, "tools": [1], **fields}
+    return {
+        "id": "run_1",
+        "thread_id": "thread_1",
+        "status": status,
+        "instructions": "x" * 1000,
+        "tools": [1],
+        **fields,
+    }
 
 
 @pytest.mark.parametrize("status", ["queued", "in_progress", "cancelling", "thinking_about_it"])
@@ -39,7 +46,7 @@ def test_continues(status):
 def test_succeeds_with_the_run_without_its_excluded_fields():
     event = poller().on_response(run("completed", usage={"total_tokens": 3}), now=1.0).event
     assert (event["reason"], event["status"]) == ("succeeded", "completed")
-    assert event["job"] == {"id": "run_1", "status": "completed", "usage": {"total_tokens": 3}}
+    assert event["job"] == {"id": "run_1", "thread_id": "thread_1", "status": "completed", "usage": {"total_tokens": 3}}
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,14 @@ def group(run_ids: list[str] | None = (A, B, C), **changes: Any) -> RunGroupPoll
 
 def run(run_id: str, status: object, **fields: object) -> dict[str, Any]:
     usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3} if status != "in_progress" else None
-    return {"id": run_id, "status": status, "usage": usage, "instructions": "x" * 1000, **fields}
+    return {
+        "id": run_id,
+        "thread_id": "thread_1",
+        "status": status,
+        "usage": usage,
+        "instructions": "x" * 1000,
+        **fields,
+    }
 
 
 def poll(one: RunGroupPoller, statuses: dict[str, object], failed: dict | None = None, now: float = 1.0) -> PollOutcome:
@@ -255,12 +262,11 @@ def test_a_run_with_a_wrong_status_among_the_active_runs_is_a_failed_poll(make_t
     assert "run_a" in outcome.report
 
 
-def test_a_run_whose_own_response_lacks_its_id_can_finish_first(make_thread):
-    one = group([A, B], wait_for="any")
-    nameless = run(A, "completed")
-    del nameless["id"]
-    found = conclude(RUNS, observe(one, {A: nameless}).event)
-    assert found["first_completed_run_id"] == A
+@pytest.mark.parametrize("other", [{"id": None}, {"id": B}, {"thread_id": "thread_2"}, {"thread_id": None}])
+def test_a_response_about_another_run_is_a_failed_poll(other):
+    outcome = observe(group([A, B], wait_for="any"), {A: {**run(A, "completed"), **other}})
+    assert (outcome.event, outcome.warn) == (None, True)
+    assert "The response is not about run 'run_a' (thread_id 'thread_1')" in outcome.report
 
 
 def test_a_list_that_repeats_itself_fails_the_task_with_its_own_error(make_thread):

@@ -17,6 +17,7 @@ STATE = WaitState(
     status="queued",
     failures=2,
     progress="completed 1",
+    warned_at=3.5,
 )
 
 
@@ -42,6 +43,7 @@ def test_defaults_poll_at_once_and_tolerate_five_failures() -> None:
         "status": None,
         "failures": 0,
         "progress": "",
+        "warned_at": None,
     }
 
 
