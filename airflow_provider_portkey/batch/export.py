@@ -111,7 +111,7 @@ class BatchExport:
 
     def _terminal_batch(self) -> dict[str, Any]:
         batch = self.hook.get_batch(self.batch_id)
-        status = batch["status"]
+        status = batch.get("status")
         if status not in BATCH.terminal_statuses:
             raise PortkeyRemoteJobNotFinishedError(
                 f"Batch {self.batch_id!r} is still {status}: wait for it with PortkeyBatchSensor before its output."
@@ -179,7 +179,7 @@ class BatchExport:
         left_out = "The error file %r of batch %r is left out: %s"
         try:
             lines = split_lines(self.hook.iter_file_content(file_id))
-            first = next(lines, b"")
+            first = next(filter(bytes.strip, lines), b"")
         except PortkeyError as error:
             if getattr(error, "transient", False):
                 raise

@@ -122,25 +122,35 @@ class JobSpec:
         context = ", ".join(f"{name} {ids[name]!r}" for name in parents)
         return f"{self.kind} {ids[own]!r}" + (f" ({context})" if context else "")
 
-    def check_response(self, ids: Mapping[str, str], job: Mapping[str, Any]) -> str:
+    def check_response(self, ids: Mapping[str, str], job: Mapping[str, Any]) -> None:
         """
-        Return the status of a job, once it is certain that the response is about the job that was requested.
+        Check that a response is about the job that was requested.
 
         :param ids: The ids of the request by name.
         :param job: The response.
         :raises PortkeyUnexpectedResponseError: for another id or none, and for a status that is no string.
         """
         status = job.get("status")
-        if not isinstance(status, str) or not status:
-            described = self.describe(ids)
-            what = f"The response for {described} is no {self.kind}: its status is {status!r}, a string was expected."
-            raise PortkeyUnexpectedResponseError(what)
+        if status is not None and not isinstance(status, str):
+            raise self._no_status(ids, status)
         own = {self.id_field: self.id_names[-1]} if self.id_field else {}
         for field, name in {**own, **dict.fromkeys(self.echoed_ids)}.items():
             if not same_id(job.get(field), ids[name or field]):
                 what = f"The response is not about {self.describe(ids)}: its {field} is {job.get(field)!r}."
                 raise PortkeyUnexpectedResponseError(what)
+
+    def status_of(self, ids: Mapping[str, str], job: Mapping[str, Any]) -> str:
+        """Return the status of the job that was requested; as :meth:`check_response`, and a status is needed."""
+        status = job.get("status")
+        if not isinstance(status, str) or not status:
+            raise self._no_status(ids, status)
+        self.check_response(ids, job)
         return status
+
+    def _no_status(self, ids: Mapping[str, str], status: object) -> PortkeyUnexpectedResponseError:
+        described = self.describe(ids)
+        what = f"The response for {described} is no {self.kind}: its status is {status!r}, a string was expected."
+        return PortkeyUnexpectedResponseError(what)
 
     def failure(self, message: str, *, status: str | None, job: Mapping[str, Any]) -> PortkeyRemoteJobError:
         """Return the exception for a failed job: another one where all its error codes are of failures that pass."""

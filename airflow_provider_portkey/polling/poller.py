@@ -72,7 +72,7 @@ class Poller:
     def on_response(self, response: Mapping[str, Any], now: float) -> PollOutcome:
         """Decide after a poll whose response is the job."""
         try:
-            status = self.job.check_response(self.ids, response)
+            status = self.job.status_of(self.ids, response)
         except PortkeyUnexpectedResponseError as error:
             return self.on_failure(error, now)
         before, progress = self.state, self.job.progress(response)

@@ -132,7 +132,7 @@ class RunGroupPoller(Poller):
                 continue
             run = polled.found[run_id]
             try:
-                status = RUN.check_response({**self.ids, "run_id": run_id}, run)
+                status = RUN.status_of({**self.ids, "run_id": run_id}, run)
             except PortkeyUnexpectedResponseError as error:
                 errors.append(error)
                 continue

@@ -47,8 +47,8 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
 
     Poked, rescheduled and deferred alike the task fails with the job's own reason where the job failed (no retry but
     for failures that pass), with a time-out at ``timeout`` (no retry), and with an error that Airflow retries where too
-    many consecutive polls failed. With ``soft_fail`` or ``never_fail`` each of these skips the task, in every mode. With
-    ``silent_fail`` failed polls never end the wait.
+    many consecutive polls failed. With ``soft_fail`` or ``never_fail`` each of these skips the task, in every mode.
+    With ``silent_fail`` failed polls never end the wait.
 
     :param portkey_conn_id: The Airflow connection (templated).
     :param deferrable: Wait on the triggerer after one poll, without a worker.

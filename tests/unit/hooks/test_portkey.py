@@ -306,7 +306,7 @@ def test_a_missing_connection_is_an_error_within_a_running_event_loop() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"id": "other"}, {"id": None}, {"thread_id": "other"}, {"thread_id": None}, {"status": []}, {"status": None}],
+    [{"id": "other"}, {"id": None}, {"thread_id": "other"}, {"thread_id": None}, {"status": []}, {"status": {"a": 1}}],
 )
 def test_a_response_about_another_run_is_unexpected(
     portkey_connection: Any, requests_mock: Any, changes: dict[str, Any]

@@ -176,10 +176,10 @@ IDS = {"store_id": "s", "batch_id": "b"}
 def test_a_response_about_the_job_has_its_status() -> None:
     declared = spec(echoed_ids=["store_id"])
 
-    assert declared.check_response(IDS, {"id": "b", "store_id": "s", "status": "unheard of"}) == "unheard of"
-    assert spec().check_response(IDS, {"id": "b", "status": "completed"}) == "completed"
-    assert spec(id_field="name").check_response(IDS, {"name": "b", "status": "completed"}) == "completed"
-    assert spec(id_field=None).check_response(IDS, {"status": "completed"}) == "completed"
+    assert declared.status_of(IDS, {"id": "b", "store_id": "s", "status": "unheard of"}) == "unheard of"
+    assert spec().status_of(IDS, {"id": "b", "status": "completed"}) == "completed"
+    assert spec(id_field="name").status_of(IDS, {"name": "b", "status": "completed"}) == "completed"
+    assert spec(id_field=None).status_of(IDS, {"status": "completed"}) == "completed"
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_a_response_about_the_job_has_its_status() -> None:
     ],
 )
 def test_ids_are_compared_decoded(asked: str, sent: str) -> None:
-    assert BATCH.check_response({"batch_id": asked}, {"id": sent, "status": "submitted"}) == "submitted"
+    assert BATCH.status_of({"batch_id": asked}, {"id": sent, "status": "submitted"}) == "submitted"
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_ids_are_compared_decoded(asked: str, sent: str) -> None:
 def test_a_response_about_another_job_is_unexpected(changes: dict[str, Any], message: str) -> None:
     job = {"id": "b", "store_id": "s", "status": "completed", **changes}
     with pytest.raises(PortkeyUnexpectedResponseError, match=message):
-        spec(echoed_ids=["store_id"]).check_response(
+        spec(echoed_ids=["store_id"]).status_of(
             IDS, {name: value for name, value in job.items() if value is not None}
         )
 
