@@ -238,10 +238,6 @@ class PortkeyRemoteJobFailedError(PortkeyRemoteJobError, AirflowFailException):
     """The remote job failed for good; base of the exceptions for single kinds of jobs."""
 
 
-class PortkeyRemoteJobFailedTransientlyError(PortkeyRemoteJobError):
-    """The remote job failed with a code of ``retryable_error_codes``: the same job may succeed when submitted again."""
-
-
 class PortkeyRunFailedError(PortkeyRemoteJobFailedError):
     """The run's terminal status is ``failed``, ``cancelled``, ``expired`` or ``incomplete``."""
 
@@ -252,6 +248,10 @@ class PortkeyRunsFailedError(PortkeyRemoteJobFailedError):
 
 class PortkeyActionRequiredError(PortkeyRemoteJobFailedError):
     """The job requires action, and ``on_requires_action`` is ``"fail"``."""
+
+
+class PortkeyRemoteJobFailedTransientlyError(PortkeyRemoteJobError):
+    """The remote job failed with a code of ``retryable_error_codes``: the same job may succeed when submitted again."""
 
 
 class PortkeyToolCallFailedError(PortkeyError, AirflowFailException):

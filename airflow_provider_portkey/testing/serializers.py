@@ -94,7 +94,7 @@ def run_object(run: Run) -> dict[str, Any]:
     status = run.status
     final = status in FINAL_RUN_STATUSES
     started = [seconds for reached, seconds in run.timeline.reached.items() if reached != "queued"]
-    last_error = run.last_error or {"code": "server_error", "message": "The mock server was told to fail this run."}
+    last_error = run.last_error or {"code": "invalid_prompt", "message": "The mock server was told to fail this run."}
     action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": run.pending_tool_calls[0]}}
     return {
         **_RUN,

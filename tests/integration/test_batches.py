@@ -17,7 +17,7 @@ from airflow_provider_portkey.client.sync import PortkeyClient
 from airflow_provider_portkey.exceptions import (
     PortkeyBatchInputInvalidError,
     PortkeyBatchRequestsFailedError,
-    PortkeyRemoteJobFailedError,
+    PortkeyRemoteJobFailedTransientlyError,
     PortkeyServerError,
     PortkeyUnreachableError,
 )
@@ -131,7 +131,7 @@ def test_bad_lines_never_reach_the_provider(mock_server, input_path, context):
 def test_a_batch_that_fails_says_why(mock_server, input_path, context):
     error = {"code": "token_limit_exceeded", "message": "Too many tokens are enqueued.", "line": None}
     mock_server.plan("batches", statuses=["validating", "failed"], advance="per_poll", errors=[error])
-    with pytest.raises(PortkeyRemoteJobFailedError, match=r"token_limit_exceeded: Too many tokens are enqueued\."):
+    with pytest.raises(PortkeyRemoteJobFailedTransientlyError, match=r"token_limit_exceeded: Too many tokens"):
         create(input_path, context)
 
 

@@ -81,7 +81,7 @@ class Responses(JobResource[Response]):
     def serialize(self, job: Response) -> dict[str, Any]:
         status = job.status
         has_output = status in ("completed", "incomplete")
-        error = job.error or {"code": "server_error", "message": "The mock server was told to fail this response."}
+        error = job.error or {"code": "invalid_prompt", "message": "The mock server was told to fail this response."}
         tokens = 5 * len(job.output_items)
         usage: dict[str, Any] = {"input_tokens": 20, "output_tokens": tokens, "total_tokens": 20 + tokens}
         usage |= {"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}

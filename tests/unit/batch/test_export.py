@@ -460,7 +460,7 @@ def test_an_anthropic_batch_needs_no_file(serve: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "asked"),
+    ("fields", "requested"),
     [
         ({"output_file_id": "file_out"}, "/files/file_out/content"),
         ({"output_file_id": "s3%3A%2F%2Fb%2Fout%2F"}, "/batches/batch_1/output"),
@@ -471,7 +471,7 @@ def test_an_anthropic_batch_needs_no_file(serve: Any, tmp_path: Path) -> None:
     ],
 )
 def test_by_default_the_output_is_read_where_the_batch_has_it(
-    portkey_connection: object, requests_mock: Any, tmp_path: Path, fields: dict[str, Any], asked: str | None
+    portkey_connection: object, requests_mock: Any, tmp_path: Path, fields: dict[str, Any], requested: str | None
 ) -> None:
     batch = {"id": "batch_1", "status": "completed", "input_file_id": "file_in", **fields}
     requests_mock.get(f"{BASE}/batches/batch_1", json=batch)
@@ -481,7 +481,7 @@ def test_by_default_the_output_is_read_where_the_batch_has_it(
     manifest = operator(tmp_path / "out.jsonl", reconcile=False).execute({})
 
     paths = [one.url.removeprefix(BASE) for one in requests_mock.request_history[1:]]
-    assert paths == ([asked] if asked else [])
+    assert paths == ([requested] if requested else [])
     assert manifest["rows"] == len(paths)
 
 

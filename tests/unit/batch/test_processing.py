@@ -69,9 +69,7 @@ def test_the_file_is_polled_until_it_is_processed(
 
 def test_a_file_that_failed_says_why_and_is_not_retried(hook: PortkeyHook, requests_mock: Any) -> None:
     requests_mock.get(FILE, json={**PENDING, "status": "error", "status_details": "Line 3 is no JSON."})
-    with pytest.raises(
-        PortkeyRemoteJobFailedError, match=r"finished as error.*Line 3 is no JSON"
-    ) as it:
+    with pytest.raises(PortkeyRemoteJobFailedError, match=r"finished as error.*Line 3 is no JSON") as it:
         await_processed(hook, PENDING)
     assert isinstance(it.value, AirflowFailException)
 

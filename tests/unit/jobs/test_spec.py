@@ -183,15 +183,15 @@ def test_a_response_about_the_job_has_its_status() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "sent"),
+    ("requested", "sent"),
     [
         ("arn%3Aaws%3Ax%2Fb", "arn%3Aaws%3Ax%2Fb"),
         ("arn%3Aaws%3Ax%2Fb", "arn:aws:x/b"),
         ("arn:aws:x/b", "arn%3aaws%3ax%2fb"),
     ],
 )
-def test_ids_are_compared_decoded(asked: str, sent: str) -> None:
-    assert BATCH.status_of({"batch_id": asked}, {"id": sent, "status": "submitted"}) == "submitted"
+def test_ids_are_compared_decoded(requested: str, sent: str) -> None:
+    assert BATCH.status_of({"batch_id": requested}, {"id": sent, "status": "submitted"}) == "submitted"
 
 
 @pytest.mark.parametrize(
@@ -209,9 +209,7 @@ def test_ids_are_compared_decoded(asked: str, sent: str) -> None:
 def test_a_response_about_another_job_is_unexpected(changes: dict[str, Any], message: str) -> None:
     job = {"id": "b", "store_id": "s", "status": "completed", **changes}
     with pytest.raises(PortkeyUnexpectedResponseError, match=message):
-        spec(echoed_ids=["store_id"]).status_of(
-            IDS, {name: value for name, value in job.items() if value is not None}
-        )
+        spec(echoed_ids=["store_id"]).status_of(IDS, {name: value for name, value in job.items() if value is not None})
 
 
 @pytest.mark.parametrize(

@@ -285,3 +285,32 @@ def test_a_search_that_failed_is_made_again():
     assert one.to_dict() == {}
     with pytest.raises(PortkeyWaitTimeoutError, match="The active runs"):
         conclude(RUNS, one.on_failure(BROKEN, 1000.0).event)
+
+
+def test_an_unknown_status_is_warned_about_again_after_an_hour_also_by_another_process():
+    one = group([A], deadline=1e6)
+    assert poll(one, {A: "pondering"}, now=100.0).warn
+    assert poll(one, {A: "pondering"}, now=3600.0).report is None
+    moved = group(None, deadline=1e6, known=json.loads(json.dumps(one.to_dict())), progress=one.state.progress)
+    assert poll(moved, {A: "pondering"}, now=3650.0).report is None
+    outcome = poll(moved, {A: "pondering"}, now=3700.0)
+    assert outcome.warn
+    assert "does not know pondering" in outcome.report
+
+
+def test_usage_sums_every_number_with_cost_and_details_across_processes():
+    usage = {"prompt_tokens": "5", "total_tokens": "6", "cost": 0.00025, "details": {"cached_tokens": 1}}
+    one = group([A, B])
+    observe(one, {A: run(A, "completed", usage=usage)})
+    moved = group(None, known=json.loads(json.dumps(one.to_dict())))
+    found = conclude(RUNS, observe(moved, {B: run(B, "completed", usage=usage)}).event)
+    expected = {"prompt_tokens": 10, "completion_tokens": 0, "total_tokens": 12}
+    assert found["usage"] == {**expected, "cost": 0.0005, "details": {"cached_tokens": 2}}
+    assert found["tokens_by_status"] == {"completed": 12}
+
+
+def test_the_first_run_is_found_by_times_in_milliseconds_too():
+    early, late = run(A, "completed", completed_at=1_764_000_000_900), run(B, "completed", completed_at=1_764_000_001)
+    assert (
+        conclude(RUNS, observe(group([A, B], wait_for="any"), {A: early, B: late}).event)["first_completed_run_id"] == A
+    )

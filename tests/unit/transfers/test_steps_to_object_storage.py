@@ -58,7 +58,14 @@ def serve_run(portkey_connection: Any, requests_mock: Any, serve_list: Callable[
     """Serve run ``run_1`` and its steps."""
 
     def serve(count: int, **run: Any) -> Any:
-        served = {"id": "run_1", "thread_id": "thread_1", "status": "completed", "usage": USAGE, "instructions": "be brief", **run}
+        served = {
+            "id": "run_1",
+            "thread_id": "thread_1",
+            "status": "completed",
+            "usage": USAGE,
+            "instructions": "be brief",
+            **run,
+        }
         requests_mock.get(f"{BASE}{RUN}", json=served)
         return serve_list(f"{RUN}/steps", [step(number) for number in range(1, count + 1)])
 
