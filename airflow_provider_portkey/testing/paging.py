@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
+from urllib.parse import quote
 
 from airflow_provider_portkey.testing.errors import bad_request, not_found
 
@@ -111,8 +112,8 @@ class Items(Generic[T]):
         return self._items[self._positions[item_id]] if item_id in self._positions else None
 
     def find(self, kind: str, item_id: str) -> T:
-        """Find an item by its id, or raise a 404 that names its kind."""
-        item = self.get(item_id)
+        """Find an item by its id, which may be stored percent-encoded, or raise a 404 that names its kind."""
+        item = self.get(item_id) or self.get(quote(item_id, safe="!*'()"))
         if item is None:
             raise not_found(kind, item_id)
         return item
