@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from dev import environments  # noqa: E402
 from dev.environments import AIRFLOW_VERSIONS, CURRENT_VERSION, NPM, Environment  # noqa: E402
-from dev.paths import NODE_PROJECT, REQUIREMENTS  # noqa: E402
+from dev.paths import NODE_PROJECT, PRISM_PROJECT, REQUIREMENTS  # noqa: E402
 
 nox.options.default_venv_backend = "uv"
 nox.options.reuse_existing_virtualenvs = True
@@ -81,7 +81,7 @@ def build(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def lock(session: nox.Session) -> None:
-    """Resolve ``requirements/*.in`` and ``dev/node/package.json`` again."""
+    """Resolve ``requirements/*.in`` and the ``package.json`` of ``dev/`` again."""
     # A lock is for everyone: the settings of this machine's uv stay out of it.
     env = {name: None for name in os.environ if name.startswith(("UV_EXCLUDE", "UV_CONSTRAINT"))}
     with tempfile.TemporaryDirectory() as folder:
@@ -91,16 +91,18 @@ def lock(session: nox.Session) -> None:
                 session.run("uv", "pip", "compile", f"{name}.in", *_COMPILE, *options, "-o", str(made), env=env)
             header = f"# Made from {name}.in by `python3 -m dev lock`; do not edit.\n"
             (REQUIREMENTS / made.name).write_text(header + made.read_text())
-        shutil.copy(NODE_PROJECT / "package.json", folder)
-        npm_options = ("--package-lock-only", "--omit-lockfile-registry-resolved")
-        with session.chdir(folder):
-            session.run(*NPM, "install", *npm_options, env=environments.node_environ())
-        resolved = json.loads(Path(folder, "package-lock.json").read_text())
-    for package in resolved["packages"].values():
-        # Where a package was found and who pays for it: neither is needed to check its hash.
-        package.pop("resolved", None)
-        package.pop("funding", None)
-    (NODE_PROJECT / "package-lock.json").write_text(json.dumps(resolved, indent=2) + "\n")
+    for project in (NODE_PROJECT, PRISM_PROJECT):
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copy(project / "package.json", folder)
+            npm_options = ("--package-lock-only", "--omit-lockfile-registry-resolved")
+            with session.chdir(folder):
+                session.run(*NPM, "install", *npm_options, env=environments.node_environ())
+            resolved = json.loads(Path(folder, "package-lock.json").read_text())
+        for package in resolved["packages"].values():
+            # Where a package was found and who pays for it: neither is needed to check its hash.
+            package.pop("resolved", None)
+            package.pop("funding", None)
+        (project / "package-lock.json").write_text(json.dumps(resolved, indent=2) + "\n")
 
 
 def _install(session: nox.Session, environment: Environment) -> None:

@@ -17,6 +17,7 @@ The exceptions of this provider, one class for each cause.
     - PortkeyRequestTimeoutError
     - PortkeyServerError
     - PortkeyUnreachableError
+    - PortkeyConnectionLookupError
   - PortkeyPaginationError
   + PortkeyRemoteJobError
     + PortkeyRemoteJobFailedError (fail)
@@ -33,6 +34,7 @@ The exceptions of this provider, one class for each cause.
   - PortkeyRowsMismatchError
   - PortkeyXComTooLargeError (fail)
   - PortkeyDestinationExistsError (fail)
+  - PortkeyPathError
   - PortkeyBatchInputInvalidError (fail)
   - PortkeyLineInvalidError (fail)
   - PortkeyRemoteJobNotFinishedError
@@ -119,7 +121,8 @@ class PortkeyRequestError(PortkeyError):
     @property
     def safe_to_retry(self) -> bool:
         """Whether a POST that failed so cannot have taken effect: the server refused it."""
-        return self.status_code is not None and 300 <= self.status_code < 500 and self.status_code != 408
+        # Not after a redirect: the server behind the one that redirects may have carried the request out.
+        return self.status_code is not None and 400 <= self.status_code < 500 and self.status_code != 408
 
 
 class PortkeyBadRequestError(PortkeyRequestError):
@@ -191,6 +194,17 @@ class PortkeyUnreachableError(PortkeyRequestError):
     def safe_to_retry(self) -> bool:
         """Whether the request cannot have reached the server."""
         return not self.request_sent
+
+
+class PortkeyConnectionLookupError(PortkeyRequestError):
+    """The Airflow connection could not be read at this time, so that no request was sent."""
+
+    transient = True
+
+    @property
+    def safe_to_retry(self) -> bool:
+        """Always: nothing was sent."""
+        return True
 
 
 _ERROR_OF_STATUS: dict[int, type[PortkeyRequestError]] = {
@@ -298,6 +312,18 @@ class PortkeyXComTooLargeError(PortkeyError, AirflowFailException):
 
 class PortkeyDestinationExistsError(PortkeyError, AirflowFailException):
     """The destination exists and ``overwrite`` is off."""
+
+
+class PortkeyPathError(PortkeyError):
+    """
+    A file cannot be read or written; the message names the path, the reason, and what to do.
+
+    :param path: The path.
+    """
+
+    def __init__(self, message: str, *, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class PortkeyBatchInputInvalidError(PortkeyError, AirflowFailException):

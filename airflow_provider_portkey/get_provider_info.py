@@ -7,6 +7,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 _STRING = ["string", "null"]
+#: JSON as text, which client/settings.py checks: Airflow's editor for objects reformats JSON while it is typed, so
+#: that ``{"a":"b"}`` ends as ``{"a": ""}b"}``.
+_JSON = {"type": _STRING, "format": "multiline"}
 
 #: The form's own fields. Airflow ignores keys with underscores in place of hyphens without a warning.
 _CONNECTION_FIELDS = {
@@ -38,20 +41,26 @@ _CONNECTION_FIELDS = {
     },
     "metadata": {
         "label": "Metadata",
-        "description": 'Sent with every request, to filter logs and costs by, such as {"team": "data"}. '
+        "description": 'JSON, sent with every request, to filter logs and costs by, such as {"team": "data"}. '
         "Values are strings of at most 128 characters.",
-        "schema": {"type": ["object", "null"]},
+        "schema": _JSON,
     },
     "headers": {
         "label": "Headers",
-        "description": 'More headers for every request, such as {"x-portkey-azure-resource-name": "prod"}. '
-        "They replace headers of the same name from the other fields.",
-        "schema": {"type": ["object", "null"]},
+        "description": 'More headers for every request, as JSON: {"x-portkey-azure-resource-name": "prod"}. '
+        "They replace headers of the same name from the other fields. Secrets belong in Secret Headers.",
+        "schema": _JSON,
+    },
+    "secret_headers": {
+        "label": "Secret Headers",
+        "description": 'Headers whose values are secrets, as JSON on one line: {"x-api-key": "..."}. '
+        "They replace headers of the same name.",
+        "schema": {"type": _STRING, "format": "password"},
     },
     "query": {
         "label": "Query Parameters",
-        "description": 'Added to every request, such as {"api-version": "2025-05-15-preview"}.',
-        "schema": {"type": ["object", "null"]},
+        "description": 'Added to every request, as JSON: {"api-version": "2025-05-15-preview"}.',
+        "schema": _JSON,
     },
     "connect_timeout": {
         "label": "Connect Timeout",
@@ -72,6 +81,11 @@ _CONNECTION_FIELDS = {
         "label": "Verify TLS",
         "description": "true (default), false, or the path of a CA bundle.",
         "schema": {"type": _STRING},
+    },
+    "log_polls": {
+        "label": "Log Bodies of Polls",
+        "description": "Keep the bodies of polls and lists in Portkey's logs. Off by default (x-portkey-debug: false).",
+        "schema": {"type": ["boolean", "null"]},
     },
 }
 
@@ -114,14 +128,14 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "hooks": [_modules("hooks.portkey")],
         "sensors": [_modules("sensors.run", "sensors.job")],
-        "operators": [_modules("operators.steps", "operators.run", "operators.response", "operators.batch")],
+        "operators": [_modules("operators.lists", "operators.run", "operators.response", "operators.batch")],
         "transfers": [
             {
                 "source-integration-name": _INTEGRATION,
                 "target-integration-name": _STORAGE,
                 "python-module": f"{_PACKAGE}.transfers.{rows}_to_object_storage",
             }
-            for rows in ("steps", "response_items", "batch_output", "logs", "fine_tuning")
+            for rows in ("lists", "steps", "batch_output", "logs")
         ],
         "extra-links": [f"{_PACKAGE}.links.PortkeyTraceLink"],
         "config": {

@@ -2,7 +2,7 @@
 The values that each parameter may have: one rule for a name, whichever class has the parameter.
 
 Literal values are checked where a DAG constructs the operator, templated ones after rendering, which makes strings of
-numbers and booleans.
+numbers and booleans; with ``render_template_as_native_obj=True`` rendering makes numbers of digits.
 """
 
 from __future__ import annotations
@@ -10,38 +10,82 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_portkey.validation import Rule, boolean, one_of, read_ids, real_number, whole_number
+from airflow_provider_portkey.validation import (
+    Rule,
+    boolean,
+    field_names,
+    identifier,
+    one_of,
+    path_text,
+    prompt,
+    read_ids,
+    real_number,
+    text,
+    texts_by_name,
+    whole_number,
+)
 
+#: Items on one page at most; servers respond with 400 to a larger limit (measured).
+MAX_LIMIT = 100
 #: The rule of each parameter. A parameter that is not here is checked where its value is used.
 PARAMETERS: Mapping[str, Rule] = {
+    "additional_instructions": text,
+    "additional_messages": prompt,
+    "assistant_id": identifier,
+    "batch_id": identifier,
     "check_input": boolean,
+    "completion_window": text,
     "compression": one_of("gzip", "zstd", optional=True),
     "created_within": real_number(0, unit="seconds", above=True),
+    "csv_formulas": one_of("keep", "escape"),
+    "endpoint": text,
+    "error_path": path_text,
+    "export_id": identifier,
     "file_format": one_of("jsonl", "json", "csv", "parquet"),
+    "fine_tuning_job_id": identifier,
+    "ids": texts_by_name,
+    "include": field_names,
     "include_input": boolean,
     "include_messages": boolean,
+    "input": prompt,
     "input_mode": one_of("auto", "file", "inline"),
+    "input_path": path_text,
+    "instructions": text,
+    "limit": whole_number(1, MAX_LIMIT, optional=True),
     "lookback": real_number(0, unit="seconds"),
     "max_bytes": whole_number(1),
     "max_concurrent_requests": whole_number(1, 32),
     "max_consecutive_failures": whole_number(1),
     "max_failed_runs": whole_number(0, optional=True),
     "max_failure_ratio": real_number(0, 1, optional=True),
+    "max_items": whole_number(0, optional=True),
     "max_requests": whole_number(1, optional=True),
     "max_run_seconds": real_number(0, unit="seconds"),
+    "metadata": texts_by_name,
+    "model": text,
+    "object_storage_conn_id": text,
     "on_mismatch": one_of("fail", "warn"),
     "on_requires_action": one_of("fail", "wait", "return"),
     "on_unfinished": one_of("skip", "include", "fail"),
-    "order": one_of("asc", "desc"),
+    "order": one_of("asc", "desc", optional=True),
     "overwrite": boolean,
+    "page_size": whole_number(1, MAX_LIMIT),
+    "path": path_text,
     "poke_interval": real_number(0, unit="seconds"),
     "poll_interval": real_number(0.1, unit="seconds"),
+    "portkey_conn_id": text,
     "reconcile": boolean,
+    "response_id": identifier,
     "resubmit_unknown": boolean,
     "retryable_error_codes": read_ids,
+    "run_id": identifier,
     "source": one_of("auto", "file", "portkey"),
+    "thread": prompt,
+    "thread_id": identifier,
+    "thread_ids_path": path_text,
     "wait_for": one_of("all", "any"),
     "window_by": one_of("created", "ended"),
+    "workspace_id": text,
 }
 
 

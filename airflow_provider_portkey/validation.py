@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
+from airflow_provider_portkey.json_values import storable
 
 #: Takes a parameter's name and value; returns the value to use, or raises ``PortkeyInvalidArgumentError``.
 Rule = Callable[[str, Any], Any]
@@ -91,13 +93,72 @@ def json_array(field: str, value: object) -> list[Any] | None:
     raise PortkeyInvalidArgumentError(field, value, "a list, a JSON string with an array, or None")
 
 
+def text(field: str, value: Any) -> str | None:
+    """
+    Return a string; a number is what ``render_template_as_native_obj`` made of one, and becomes a string again.
+
+    ``None`` stays: whether it is allowed is checked where the value is used.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int | float):
+        return str(value)
+    raise PortkeyInvalidArgumentError(field, value, f"a string{_NATIVE}")
+
+
+def path_text(field: str, value: Any) -> str | None:
+    """Return a path as a string, also where it is a path object."""
+    if isinstance(value, os.PathLike) or hasattr(value, "protocol"):
+        return str(value)
+    return text(field, value)
+
+
+def identifier(field: str, value: Any) -> str | None:
+    """Return an id as a string, also where native rendering made an integer of its digits."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise PortkeyInvalidArgumentError(field, value, f"an id{_NATIVE}")
+
+
+def texts_by_name(field: str, value: Any) -> Any:
+    """Return a mapping with strings in place of numbers, or a JSON string or ``None`` as it is."""
+    if value is None or isinstance(value, str):
+        return value
+    if not isinstance(value, Mapping):
+        raise PortkeyInvalidArgumentError(field, value, "a dict, a JSON string with an object, or None")
+    if not any(isinstance(part, int | float) for pair in value.items() for part in pair):
+        return value
+    return {_text_of(name): _text_of(entry) for name, entry in value.items()}
+
+
+def prompt(field: str, value: Any) -> Any:
+    """Return a string or messages; a content that native rendering made a number of becomes a string again."""
+    if isinstance(value, Mapping):
+        return {**value, "messages": prompt(field, value["messages"])} if "messages" in value else value
+    if not isinstance(value, list):
+        return text(field, value)
+    return [
+        {**one, "content": _text_of(one["content"])} if isinstance(one, Mapping) and "content" in one else one
+        for one in value
+    ]
+
+
+def field_names(field: str, value: Any) -> Any:
+    """Return a list of names, ``None`` for ``None``."""
+    if value is None or (isinstance(value, list | tuple) and all(isinstance(name, str) and name for name in value)):
+        return value
+    raise PortkeyInvalidArgumentError(field, value, "a list of field names or None")
+
+
 def validate_id(field: str, value: object) -> str:
     """
     Return an id as it is.
 
     :raises PortkeyInvalidArgumentError: for one that is no string, empty, ``.`` or ``..``.
     """
-    if not isinstance(value, str) or not value.strip() or value in _DOT_SEGMENTS or not _is_utf8(value):
+    if not isinstance(value, str) or not value.strip() or value in _DOT_SEGMENTS or not _is_storable(value):
         raise PortkeyInvalidArgumentError(field, value, "a Portkey id, a string that is not empty, '.' or '..'")
     return value
 
@@ -111,10 +172,11 @@ def iter_ids(field: str, value: object) -> Iterable[str]:
     :raises PortkeyInvalidArgumentError: for anything else, and for a string without an id: an empty list may be meant,
         a template that rendered to nothing is a mistake.
     """
-    ids = _ids_in(field, value) if isinstance(value, str) else value
+    ids = _ids_in(field, value) if isinstance(value, str) else [value] if type(value) is int else value
     if isinstance(ids, bytes | Mapping) or not isinstance(ids, Iterable):
         raise PortkeyInvalidArgumentError(field, value, _IDS)
-    return (validate_id(f"{field}[{number}]", one) for number, one in enumerate(ids))
+    named = ((f"{field}[{number}]", one) for number, one in enumerate(ids))
+    return (validate_id(name, identifier(name, one)) for name, one in named)
 
 
 def read_ids(field: str, value: object) -> list[str] | None:
@@ -122,6 +184,8 @@ def read_ids(field: str, value: object) -> list[str] | None:
     return None if value is None else list(dict.fromkeys(iter_ids(field, value)))
 
 
+#: Ends the sentence about a value that is no string.
+_NATIVE = "; with render_template_as_native_obj=True, '{{ ... | tojson }}' keeps a string as it is"
 _IDS = "a list of ids, or a string with them: JSON, or ids separated by commas or white space"
 
 
@@ -137,6 +201,10 @@ def _ids_in(field: str, value: str) -> Any:
         return [part for part in re.split(r"[,\s]+", stripped) if part]
     expected = _IDS if stripped not in ("", "None") else f"{_IDS}; the template seems to have rendered to nothing"
     raise PortkeyInvalidArgumentError(field, value[:100], expected)
+
+
+def _text_of(value: Any) -> Any:
+    return str(value) if isinstance(value, int | float) else value
 
 
 def _parsed(value: object) -> Any:
@@ -168,7 +236,13 @@ def _bounds(minimum: float, maximum: float | None) -> str:
     return f"of at least {minimum:g}" if maximum is None else f"from {minimum:g} to {maximum:g}"
 
 
-def _is_utf8(text: str) -> bool:
+def _is_storable(value: str) -> bool:
+    """Return whether Airflow can store a string, and a URL can hold it: U+0000 and half of a surrogate pair cannot."""
+    return bool(storable(value) == value)
+
+
+def is_utf8(text: str) -> bool:
+    """Return whether a string can be encoded."""
     try:
         text.encode()
     except UnicodeEncodeError:  # half of a surrogate pair

@@ -24,7 +24,7 @@ from dev.steps import StepFailedError, run_logged, step
 #: The versions of Airflow that there is a lock for; the last one is what the demo and a plain ``test`` use.
 AIRFLOW_VERSIONS = ("2.11", "3.0", "3.1", "3.2", "3.3")
 CURRENT_VERSION = AIRFLOW_VERSIONS[-1]
-#: A link to the environment of the tests on the current version, where IDEs look for one.
+#: A link to the environment of the tests on the current version, where IDEs expect one.
 MAIN = ROOT / ".venv"
 
 _TOOLS_LOCK = REQUIREMENTS / "dev.txt"

@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import psutil
 
-from dev.environments import NODE, NPM, install_tools, locked, node_environ
-from dev.paths import CACHE, LOGS, NODE_PROJECT, digest
+from dev.environments import NODE, node_environ
+from dev.node_packages import NodePackages
+from dev.paths import NODE_PROJECT
 from dev.processes import Child, free_ports
-from dev.steps import StepFailedError, run_logged
+from dev.steps import StepFailedError
 from dev.waiting import DEFAULT_TIMEOUT
 
-_PACKAGE_FILES = (NODE_PROJECT / "package.json", NODE_PROJECT / "package-lock.json")
-_FOLDER = CACHE / f"gateway-{digest(*_PACKAGE_FILES)}"
-_PROGRAM = _FOLDER / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-server.js"
+_PACKAGES = NodePackages("gateway", NODE_PROJECT)
+_PROGRAM = _PACKAGES.folder / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-server.js"
 _READY = "Ready for connections"
 
 
 def install() -> None:
     """Make the gateway's packages ready, once for each lock."""
-    if _FOLDER.exists() and NODE.exists():
-        return
-    with locked():
-        install_tools()
-        if _FOLDER.exists():
-            return
-        # Renamed only when whole, so that an interrupted install is never taken for a finished one.
-        making = CACHE / "gateway-unfinished"
-        shutil.rmtree(making, ignore_errors=True)
-        making.mkdir()
-        for file in _PACKAGE_FILES:
-            shutil.copy(file, making)
-        run_logged([*NPM, "ci"], log=LOGS / "gateway-install.log", env=node_environ(), cwd=making)
-        making.rename(_FOLDER)
+    _PACKAGES.install()
 
 
 class Gateway(Child):
@@ -52,7 +38,7 @@ class Gateway(Child):
         preload = (NODE_PROJECT / "loopback.mjs").as_uri()
         command: list[str | Path] = [NODE, "--import", preload, _PROGRAM, f"--port={port}", "--headless"]
         name = "the Portkey gateway"
-        super().__init__(name, command, log=log, env=node_environ(), cwd=_FOLDER, timeout=timeout, grace=5)
+        super().__init__(name, command, log=log, env=node_environ(), cwd=_PACKAGES.folder, timeout=timeout, grace=5)
 
     def start(self) -> None:
         """Install it where it is not yet, start it, and wait until it takes connections on loopback alone."""

@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements"
 EXAMPLE_DAGS = ROOT / "example_dags"
 NODE_PROJECT = ROOT / "dev" / "node"
+PRISM_PROJECT = ROOT / "dev" / "prism"
 #: Everything that a command fetches or builds, except the environments that nox makes; ignored by git.
 CACHE = ROOT / ".cache"
 LOGS = CACHE / "logs"

@@ -32,7 +32,7 @@ class WaitTimeoutError(Exception):
 
 class Progress:
     """
-    Whether a wait should go on. It is given the time and the evidence, and reads neither a clock nor a process.
+    Whether a wait should continue. It is given the time and the evidence, and reads neither a clock nor a process.
 
     :param timeout: Seconds for the whole; a fifth of them may pass without a change of the evidence.
     :param now: When the wait begins.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, Param
+from datetime import timedelta
+
+from airflow.providers.common.compat.sdk import DAG, Param
 
 from airflow_provider_portkey.jobs import JobSpec
 from airflow_provider_portkey.sensors.job import PortkeyCustomJobSensor
@@ -20,6 +22,8 @@ FILE_BATCH = JobSpec(
 with DAG(
     dag_id="portkey_any_job",
     schedule=None,
+    # A killed worker fails a task without retries.
+    default_args={"retries": 2, "retry_delay": timedelta(minutes=1)},
     doc_md=__doc__,
     tags=["portkey", "example"],
     params={

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, Param
+from airflow.providers.common.compat.sdk import DAG, Param
 
 from airflow_provider_portkey.operators.batch import PortkeyCreateBatchOperator
 from airflow_provider_portkey.transfers.batch_output_to_object_storage import PortkeyBatchOutputToObjectStorageOperator
@@ -14,6 +14,8 @@ _ANY_PATH = "Any path of ObjectStoragePath"
 with DAG(
     dag_id="portkey_batch",
     schedule=None,
+    # A killed worker fails a task without retries.
+    default_args={"retries": 2, "retry_delay": timedelta(minutes=1)},
     doc_md=__doc__,
     tags=["portkey", "example"],
     params={
@@ -30,7 +32,6 @@ with DAG(
         deferrable=True,
         poke_interval=60,
         timeout=timedelta(hours=25),
-        retries=2,
     )
     export = PortkeyBatchOutputToObjectStorageOperator(
         task_id="export",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from datetime import datetime, timedelta
 
-from airflow.sdk import DAG, CronTriggerTimetable, task
+from airflow.providers.common.compat.sdk import DAG, task
+from airflow.timetables.trigger import CronTriggerTimetable
 
 from airflow_provider_portkey.transfers.logs_to_object_storage import PortkeyLogsToObjectStorageOperator
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from datetime import datetime, timedelta
 
-from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, task
+from airflow.providers.common.compat.sdk import DAG, Asset, task
+from airflow.timetables.interval import CronDataIntervalTimetable
 
 from airflow_provider_portkey.transfers.steps_to_object_storage import PortkeyThreadStepsToObjectStorageOperator
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, Param
+from airflow.providers.common.compat.sdk import DAG, Param
 
 from airflow_provider_portkey.operators.response import PortkeyCreateResponseOperator, PortkeyResponseItemsOperator
-from airflow_provider_portkey.transfers.response_items_to_object_storage import (
+from airflow_provider_portkey.transfers.lists_to_object_storage import (
     PortkeyResponseItemsToObjectStorageOperator,
 )
 
 with DAG(
     dag_id="portkey_response",
     schedule=None,
+    # A killed worker fails a task without retries.
+    default_args={"retries": 2, "retry_delay": timedelta(minutes=1)},
     doc_md=__doc__,
     tags=["portkey", "example"],
     params={

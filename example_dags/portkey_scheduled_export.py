@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import datetime, timedelta
 
-from airflow.sdk import DAG, task
+from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
 from airflow_provider_portkey.sensors.run import PortkeyRunSensor

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, Param, task
+from datetime import timedelta
 
-from airflow_provider_portkey.operators.steps import PortkeyRunStepsOperator
+from airflow.providers.common.compat.sdk import DAG, Param, task
+
+from airflow_provider_portkey.operators.lists import PortkeyRunStepsOperator
 from airflow_provider_portkey.sensors.run import PortkeyRunSensor
 
 with DAG(
     dag_id="portkey_steps_to_xcom",
     schedule=None,
+    # A killed worker fails a task without retries.
+    default_args={"retries": 2, "retry_delay": timedelta(minutes=1)},
     doc_md=__doc__,
     tags=["portkey", "example"],
     params={

@@ -65,7 +65,7 @@ def serve_list(requests_mock: Any) -> Callable[..., Any]:
     def serve(path: str, items: list[dict[str, Any]]) -> Any:
         def respond(request: Any, context: Any) -> dict[str, Any]:
             query = parse_qs(urlsplit(request.url).query)
-            ordered = items if query["order"] == ["asc"] else items[::-1]
+            ordered = items if query.get("order") == ["asc"] else items[::-1]
             ids = [item["id"] for item in ordered]
             start = ids.index(query["after"][0]) + 1 if "after" in query else 0
             page = ordered[start : start + int(query["limit"][0])]

@@ -21,9 +21,10 @@ from airflow_provider_portkey.exceptions import (
     PortkeyRemoteJobNotFinishedError,
     PortkeyUnexpectedResponseError,
 )
-from airflow_provider_portkey.export.atomic import file_path, refuse_existing, uri_of
+from airflow_provider_portkey.export.atomic import check_destination, file_path, uri_of
 from airflow_provider_portkey.export.formats import check_installed
 from airflow_provider_portkey.export.jsonl import iter_objects, split_lines
+from airflow_provider_portkey.export.local_files import path_errors
 from airflow_provider_portkey.export.manifest import build_manifest, timestamp_now
 from airflow_provider_portkey.export.writer import RowWriter, open_writer
 from airflow_provider_portkey.jobs.batch import BATCH
@@ -58,6 +59,7 @@ class BatchExport:
     source: str
     file_format: str
     compression: str | None
+    csv_formulas: str
     overwrite: bool
 
     def __post_init__(self) -> None:
@@ -71,7 +73,7 @@ class BatchExport:
             raise PortkeyInvalidArgumentError("error_path", self.error_path, "another file than path, or None")
         check_installed(self.file_format, self.compression)
         for destination in filter(None, (self._output, self._errors)):
-            refuse_existing(destination, overwrite=self.overwrite)
+            check_destination(destination, overwrite=self.overwrite)
 
     @property
     def inputs(self) -> list[str]:
@@ -97,8 +99,10 @@ class BatchExport:
             for row in self._error_rows(batch):
                 if reconciler.add(row, error_file=True):
                     (errors or output).write(row)
+        summary = output.summary()
+        summary["non_finite_values"] += errors.non_finite_values if errors else 0
         return build_manifest(
-            **output.summary(),
+            **summary,
             started_at=started_at,
             error_uri=errors.uri if errors else None,
             error_rows=errors.rows if errors else None,
@@ -196,6 +200,7 @@ class BatchExport:
             columns=BATCH_OUTPUT_COLUMNS,
             file_format=self.file_format,
             compression=self.compression,
+            csv_formulas=self.csv_formulas,
             overwrite=self.overwrite,
         )
 
@@ -244,5 +249,5 @@ def _with_advice(error: PortkeyNotFoundError, advice: str) -> PortkeyNotFoundErr
 
 
 def _content_of(path: ObjectStoragePath) -> Iterator[bytes]:
-    with cast("Any", path).open("rb") as file:
+    with path_errors(path, "read"), cast("Any", path).open("rb") as file:
         yield from read_chunks(file)

@@ -6,14 +6,16 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from airflow_provider_portkey.exceptions import PortkeyBatchInputInvalidError
 from airflow_provider_portkey.export.atomic import uri_of
 from airflow_provider_portkey.export.jsonl import iter_objects, read_object, split_lines
+from airflow_provider_portkey.export.local_files import path_errors
 from airflow_provider_portkey.export.openlineage import report_lineage
 
 if TYPE_CHECKING:
@@ -72,9 +74,13 @@ def open_batch_input(
     :param mode: ``"file"``, ``"inline"``, or ``"auto"``: inline where the first line has ``params`` and no ``url``.
     :param check: Whether to check the lines, rather than only count them.
     :raises PortkeyBatchInputInvalidError: naming the bad lines.
+    :raises PortkeyPathError: where the file cannot be opened.
     """
     uri = uri_of(path)
-    with open(path.path, "rb") if uri.startswith("file://") else _copied(path) as file:
+    with ExitStack() as opened:
+        with path_errors(path, "read"):
+            opening = Path(path.path).open("rb") if uri.startswith("file://") else _copied(path)  # noqa: SIM115
+            file = opened.enter_context(opening)
         content_hash = hashlib.sha256()
         size = 0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.batch.input import BatchInput, open_batch_input
@@ -52,6 +52,8 @@ def submit_batch(
     max_requests: int | None,
     mode: str,
     check: bool,
+    before_creation: Callable[[], None],
+    repeat: Callable[[Callable[[], dict[str, Any] | None]], dict[str, Any] | None],
 ) -> Mapping[str, Any]:
     """
     Check the input, upload the input unless an earlier try did, create the batch and return it.
@@ -65,6 +67,8 @@ def submit_batch(
     :param max_requests: Limit of requests, ``None`` for no limit.
     :param mode: The operator's ``input_mode``.
     :param check: Whether to check the lines.
+    :param before_creation: Called right before the batch is created; an exception prevents that.
+    :param repeat: Repeats a request until it has a result, for a list that may lag.
     :raises PortkeyBatchInputInvalidError: naming the bad lines; nothing was sent then.
     :raises PortkeyRemoteJobFailedError: where the provider could not process the uploaded file.
     """
@@ -83,6 +87,7 @@ def submit_batch(
                 task_state.write(state)  # the next try uploads again
                 raise
         task_state.write({**state, "upload": upload, "posted": True})
+        before_creation()
         return hook.create_batch({**body, "input_file_id": upload["file_id"]})
 
     with open_batch_input(
@@ -92,8 +97,9 @@ def submit_batch(
         if batch_input.inline:
             requests = _inline_requests(batch_input)
             task_state.write({**state, "posted": True})
+            before_creation()
             return hook.create_batch({**inline_body, "requests": requests})
-        if upload := _earlier_upload(hook, earlier, batch_input):
+        if upload := _earlier_upload(hook, earlier, batch_input, repeat):
             status = "pending" if earlier.get("processing") else None
             try:
                 return create(upload, {"id": upload["file_id"], "status": status})
@@ -119,7 +125,12 @@ def posted_upload(task_state: TaskState) -> tuple[str | None, float] | None:
     return (earlier.get("upload", {}).get("file_id"), earlier["since"]) if earlier.get("posted") else None
 
 
-def _earlier_upload(hook: PortkeyHook, earlier: Mapping[str, Any], batch_input: BatchInput) -> Mapping[str, Any] | None:
+def _earlier_upload(
+    hook: PortkeyHook,
+    earlier: Mapping[str, Any],
+    batch_input: BatchInput,
+    repeat: Callable[[Callable[[], dict[str, Any] | None]], dict[str, Any] | None],
+) -> Mapping[str, Any] | None:
     """Return the upload of an earlier try, if it has the same content."""
     if upload := earlier.get("upload"):
         if upload == _upload_of(upload["file_id"], batch_input):
@@ -128,10 +139,9 @@ def _earlier_upload(hook: PortkeyHook, earlier: Mapping[str, Any], batch_input: 
         log.warning("%s has changed since an earlier try uploaded the file; uploading it again.", batch_input.uri)
     elif (name := earlier.get("uploading")) and batch_input.sha256[:12] in name:
         try:
-            for file in hook.iter_batch_files(max_items=_FILES_SEARCHED):
-                if file.get("filename") == name and read_number(file.get("bytes")) == batch_input.bytes:
-                    log.info("An earlier try uploaded the input as %s.", file["id"])
-                    return _upload_of(file["id"], batch_input)
+            if upload := repeat(lambda: _find_upload(hook, name, batch_input)):
+                log.info("An earlier try uploaded the input as %s.", upload["file_id"])
+                return upload
         except PortkeyError as error:
             log.warning("The files cannot be listed to find an earlier upload; uploading the input again: %s", error)
     return None
@@ -144,6 +154,13 @@ def _inline_requests(batch_input: BatchInput) -> list[dict[str, Any]]:
             "requests. Nothing was sent."
         )
     return list(batch_input.iter_requests())
+
+
+def _find_upload(hook: PortkeyHook, name: str, batch_input: BatchInput) -> dict[str, Any] | None:
+    for file in hook.iter_batch_files(max_items=_FILES_SEARCHED):
+        if file.get("filename") == name and read_number(file.get("bytes")) == batch_input.bytes:
+            return _upload_of(file["id"], batch_input)
+    return None
 
 
 def _upload_of(file_id: str, batch_input: BatchInput) -> dict[str, Any]:

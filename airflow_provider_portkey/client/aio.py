@@ -12,32 +12,35 @@ worker's transport, ``sync.py``.
 from __future__ import annotations
 
 import asyncio
+import importlib
+import json
 import logging
-import os
 import weakref
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_portkey.client.attempts import Attempt
 from airflow_provider_portkey.client.paths import expand_path
-from airflow_provider_portkey.client.responses import Response, check_body_size, read_response, unreachable_error
+from airflow_provider_portkey.client.responses import (
+    Response,
+    check_body_size,
+    check_encoding,
+    read_response,
+    unreachable_error,
+)
 from airflow_provider_portkey.client.retries import retry_arguments
 from airflow_provider_portkey.client.settings import TRACE_HEADER
-from airflow_provider_portkey.exceptions import PortkeyConnectionInvalidError
+from airflow_provider_portkey.exceptions import PortkeyError
 
 if TYPE_CHECKING:
-    import ssl
-
     import aiohttp
 
     from airflow_provider_portkey.client.pagination import Query
     from airflow_provider_portkey.client.settings import ConnectionSettings
 
 log = logging.getLogger(__name__)
-
-#: TCP connections of a session, for all waits of a triggerer on one Airflow connection.
-_MAX_CONNECTIONS = 100
 
 
 @dataclass
@@ -80,46 +83,64 @@ class AsyncPortkeyClient:
         """
         return read_response(await self._send("GET", expand_path(path, ids), None, query), self.settings)
 
-    async def post(self, path: str, ids: Mapping[str, str]) -> dict[str, Any]:
+    async def post(self, path: str, ids: Mapping[str, str], body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """
-        POST an empty JSON object; retried only where it cannot have taken effect.
+        POST a JSON object and return that of the response; retried only where it cannot have taken effect.
 
+        :param body: As of :meth:`PortkeyClient.post`.
         :raises PortkeyRequestError: the subclass for the failure.
         """
         from tenacity import AsyncRetrying
 
         expanded = expand_path(path, ids)
+        content = None if body is None else json.dumps(body).encode()
 
         async def attempt() -> dict[str, Any]:
-            return read_response(await self._send("POST", expanded, b"{}"), self.settings)
+            return read_response(await self._send("POST", expanded, content), self.settings)
 
         retrying = AsyncRetrying(**retry_arguments(max_retries=self.settings.max_retries, idempotent=False, log=log))
         return await retrying(attempt)
 
     async def _send(self, method: str, path: str, body: bytes | None, query: Query | None = None) -> Response:
-        import aiohttp
         from yarl import URL
 
+        settings = self.settings
         # Encoded already: quoting or resolving the URL once more could move an id out of its segment.
-        url = URL(self.settings.url(path, query or ()), encoded=True)
+        url = URL(settings.url(path, query or ()), encoded=True)
+        attempt = Attempt(settings)
+        attempt.request_sent = False  # until the session has a connection
         try:
-            async with self._session.request(
-                method,
-                url,
-                data=body,
-                headers=self._headers | ({"Content-Type": "application/json"} if body is not None else {}),
-                allow_redirects=False,
-            ) as response:
-                content = bytearray()
-                async for chunk in response.content.iter_any():
-                    content += chunk
-                    check_body_size(len(content), method, path, self.settings)
-                return Response(method, path, response.status, response.headers, bytes(content))
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            sent = not isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError))
-            reason = f"{type(error).__name__}: {error}".removesuffix(": ")
-            # Without the cause: its message would show the query, which may hold secrets.
-            raise unreachable_error(method, path, reason, self.settings, request_sent=sent) from None
+            with attempt:
+                async with self._session.request(
+                    method,
+                    url,
+                    data=body,
+                    headers=self._headers | settings.request_headers(method, body is not None),
+                    skip_auto_headers=("Content-Type",),
+                    allow_redirects=False,
+                ) as response:
+                    if response.status < 100:
+                        raise ValueError(f"{response.status} is no status of HTTP")
+                    content = bytearray()
+                    check_encoding(response.headers, method, path, settings)
+                    async for chunk in response.content.iter_any():
+                        content += chunk
+                        check_body_size(len(content), method, path, settings)
+                    return Response(method, path, response.status, response.headers, bytes(content))
+        except PortkeyError:
+            raise
+        except Exception as error:  # each library has exceptions of its own, and some of them no common base
+            failure = unreachable_error(method, path, _reason(error), settings, attempt)
+        # Outside of the block: the library's exception would be the context, and shows the query with its secrets.
+        raise failure
+
+
+def _reason(error: Exception) -> str:
+    import aiohttp
+
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy refused the connection: {error.status} {error.message}"
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 @asynccontextmanager
@@ -148,45 +169,7 @@ async def open_client(
 
 
 async def _open_session(settings: ConnectionSettings) -> aiohttp.ClientSession:
-    tls, proxy = await asyncio.to_thread(lambda: (_tls_context(settings), _proxy(settings.base_url)))
-
-    import aiohttp
-
-    return aiohttp.ClientSession(
-        headers=list(settings.headers),
-        connector=aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, ssl=tls),
-        proxy=proxy,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(
-            total=settings.attempt_timeout,
-            sock_connect=settings.connect_timeout,
-            sock_read=settings.read_timeout,
-        ),
-    )
-
-
-def _tls_context(settings: ConnectionSettings) -> ssl.SSLContext | bool:
-    """Return the CA bundle that ``requests`` would take, so that workers and the triggerer agree."""
-    import ssl
-
-    import aiohttp  # noqa: F401  # in this thread, not on the event loop
-    import certifi
-
-    verify = settings.verify
-    if verify is False or not settings.base_url.startswith("https:"):
-        return False
-    bundle = verify if isinstance(verify, str) else None
-    bundle = bundle or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where()
-    is_folder = os.path.isdir(bundle)
-    try:
-        return ssl.create_default_context(cafile=None if is_folder else bundle, capath=bundle if is_folder else None)
-    except OSError as error:
-        raise PortkeyConnectionInvalidError(f"The CA bundle {bundle!r} cannot be used: {error}.") from error
-
-
-def _proxy(base_url: str) -> str | None:
-    """Return the proxy that ``requests`` would take; aiohttp's ``trust_env`` would read ``.netrc``, too."""
-    from requests.utils import get_environ_proxies, select_proxy
-
-    proxy: str | None = select_proxy(base_url, get_environ_proxies(base_url))
-    return proxy
+    # In a thread, not on the event loop: aiohttp takes tenths of a second to import.
+    module = await asyncio.to_thread(importlib.import_module, "airflow_provider_portkey.client.aiohttp_session")
+    session: aiohttp.ClientSession = await module.new_session(settings)
+    return session

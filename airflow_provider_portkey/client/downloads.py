@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from airflow_provider_portkey.client.attempts import Attempt
 from airflow_provider_portkey.client.responses import Response, error_from_response, unreachable_error
 from airflow_provider_portkey.client.retries import may_retry, wait_before_retry
-from airflow_provider_portkey.exceptions import PortkeyRequestError, PortkeyUnexpectedResponseError
+from airflow_provider_portkey.exceptions import PortkeyError, PortkeyRequestError, PortkeyUnexpectedResponseError
 
 if TYPE_CHECKING:
     import requests
@@ -51,10 +52,11 @@ def iter_download(
     renewed = False
     deadline = time.monotonic() + DOWNLOAD_BUDGET
     while True:
+        attempt = Attempt(settings)
         try:
-            with _open(session, url, done, name, settings) as response:
+            with _open(session, url, done, name, settings, attempt) as response:
                 total = _total(response, done, total, name)
-                for chunk in _chunks(response, skip=0 if response.status_code == 206 else done):
+                for chunk in _chunks(response, attempt, skip=0 if response.status_code == 206 else done):
                     done += len(chunk)
                     failures, renewed = 0, False
                     yield chunk
@@ -63,10 +65,12 @@ def iter_download(
             if total is None or done == total:
                 return
             raise unreachable_error("GET", name, f"ended after {done} of {total} bytes", settings)
-        except _transport_errors() as error:
-            caught: PortkeyRequestError = unreachable_error("GET", name, type(error).__name__, settings)
         except PortkeyRequestError as error:
             caught = error
+        except PortkeyError:
+            raise
+        except _transport_errors() as error:
+            caught = unreachable_error("GET", name, type(error).__name__, settings, attempt)
         if renew and not renewed and caught.status_code in _EXPIRED:
             log.info("The URL has expired after %d bytes, requesting a new one.", done)
             (url, settings), renewed = renew(), True
@@ -92,17 +96,19 @@ def _open(
     done: int,
     name: str,
     settings: ConnectionSettings,
+    attempt: Attempt,
 ) -> requests.Response:
     # In a compressed response a byte's position would not be its position in the file.
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={done}-"} if done else {})}
-    response = session.get(
-        url,
-        headers=headers,
-        timeout=(settings.connect_timeout, settings.read_timeout),
-        allow_redirects=False,
-        verify=settings.verify,
-        stream=True,
-    )
+    with attempt:
+        response = session.get(
+            url,
+            headers=headers,
+            timeout=(settings.connect_timeout, settings.read_timeout),
+            allow_redirects=False,
+            verify=settings.verify,
+            stream=True,
+        )
     if response.status_code in (200, 206):
         return response
     with response:
@@ -131,8 +137,9 @@ def _total(response: requests.Response, done: int, known: int | None, name: str)
     return length
 
 
-def _chunks(response: requests.Response, skip: int) -> Iterator[bytes]:
+def _chunks(response: requests.Response, attempt: Attempt, *, skip: int) -> Iterator[bytes]:
     while chunk := response.raw.read1(_CHUNK, decode_content=True):
+        attempt.restart()  # the deadline of an attempt is that of its next chunk
         if skip >= len(chunk):
             skip -= len(chunk)
             continue

@@ -1,125 +1,189 @@
-"""Lists: the query of one page, the position of the next page, and the only guard against pagination loops."""
+"""Lists: their items, the walk over their pages, and the only guards against pagination loops."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from airflow_provider_portkey.exceptions import (
-    PortkeyInvalidArgumentError,
-    PortkeyPaginationError,
-    PortkeyUnexpectedResponseError,
-)
+from airflow_provider_portkey.exceptions import PortkeyPaginationError, PortkeyUnexpectedResponseError
 from airflow_provider_portkey.parameters import PARAMETERS
-from airflow_provider_portkey.validation import validate_id, whole_number
 
 Item = dict[str, Any]
 Query = list[tuple[str, str]]
 
-#: Items on one page at most; servers respond with 400 to a larger limit (measured).
-MAX_LIMIT = 100
 #: Latest items that are compared with new ones. Cursors are all kept: one for each page.
 _RECENT_ITEMS = 10_000
 
-_check_limit = whole_number(1, MAX_LIMIT)
-_check_max_items = whole_number(0, optional=True)
 
-
-def page_query(
-    *,
-    limit: int = 20,
-    order: str = "desc",
-    ordered: bool = True,
-    after: str | None = None,
-    before: str | None = None,
-    include: Sequence[str] | None = None,
-) -> Query:
-    """
-    Check the parameters of a list call and return them as query parameters.
-
-    :param limit: Items on a page, 1 to 100.
-    :param order: ``"asc"`` or ``"desc"``, by the time of creation.
-    :param ordered: ``False`` for a list without the parameter ``order``.
-    :param after: Id of the item before the page's first one.
-    :param before: Id of the item after the page's last one.
-    :param include: Names of additional fields.
-    :raises PortkeyInvalidArgumentError: naming the wrong parameter.
-    """
-    query = [("limit", str(_check_limit("limit", limit)))]
-    order = PARAMETERS["order"]("order", order)
-    query += [("order", order)] if ordered else []
-    query += [(name, validate_id(name, id_)) for name, id_ in (("after", after), ("before", before)) if id_ is not None]
-    if include is not None and (
-        isinstance(include, str)
-        or not isinstance(include, Sequence)
-        or not all(isinstance(name, str) and name for name in include)
-    ):
-        raise PortkeyInvalidArgumentError("include", include, "a list of field names")
-    return query + [("include[]", name) for name in include or ()]
-
-
-def items_of(page: Mapping[str, Any]) -> list[Item]:
+def items_of(page: Mapping[str, Any], *, field: str = "data", has_ids: bool = True) -> list[Item]:
     """
     Return the items of a page.
 
-    :raises PortkeyUnexpectedResponseError: where the page is no list of objects with an id each.
+    :param field: The field of the page with the items.
+    :param has_ids: Whether every item must have an id.
+    :raises PortkeyUnexpectedResponseError: where the page is no list of objects, with an id each if they have ids.
     """
-    items = page.get("data")
+    items = page.get(field)
     if not isinstance(items, list):
-        raise PortkeyUnexpectedResponseError(f"The response is no list: it has no array 'data', only {sorted(page)}.")
+        found = sorted(page)
+        raise PortkeyUnexpectedResponseError(f"The response is no list: it has no array {field!r}, only {found}.")
     for item in items:
-        if not isinstance(item, dict) or not isinstance(item.get("id"), str) or not item["id"]:
-            found = f"an object with {sorted(item)}" if isinstance(item, dict) else type(item).__name__
-            raise PortkeyUnexpectedResponseError(f"The list has an item without an id: {found}.")
+        if not isinstance(item, dict):
+            raise PortkeyUnexpectedResponseError(f"The list has an item that is no object: {type(item).__name__}.")
+        if has_ids:
+            _require_id(item)
     return items
 
 
+class Pager(Protocol):
+    """Where a walk over the pages of a list stands."""
+
+    def position(self, remaining: int | None) -> Mapping[str, Any]:
+        """
+        Return the parameters of the next request.
+
+        :param remaining: The number of items that are still wanted.
+        """
+
+    def check(self, items: Sequence[Item]) -> None:
+        """
+        Check the items of a page.
+
+        :raises PortkeyPaginationError: where the page shows that the list is a loop.
+        """
+
+    def advance(self, page: Mapping[str, Any], items: Sequence[Item]) -> bool:
+        """Move behind a page; return whether there may be another one."""
+
+
 def iter_items(
-    fetch: Callable[[Query], Mapping[str, Any]],
+    fetch: Callable[..., Mapping[str, Any]],
+    pager: Pager,
     *,
-    page_size: int = MAX_LIMIT,
-    order: str = "desc",
-    ordered: bool = True,
-    after: str | None = None,
-    include: Sequence[str] | None = None,
+    read: Callable[[Mapping[str, Any]], list[Item]] = items_of,
     max_items: int | None = None,
     on_page: Callable[[int], None] | None = None,
 ) -> Iterator[Item]:
     """
     Return a lazy iterator over every item of every page; one page at a time is in memory.
 
-    :param fetch: Returns one page for query parameters.
-    :param page_size: Items for each request, 1 to 100.
-    :param order: ``"asc"`` or ``"desc"``, by the time of creation.
-    :param ordered: ``False`` for a list without the parameter ``order``.
-    :param after: Start after the item with this id.
-    :param include: Names of additional fields.
+    :param fetch: Returns one page for the parameters of a pager's position.
+    :param pager: At the first page.
+    :param read: Returns the items of a page.
     :param max_items: Stop after this number of items.
     :param on_page: Called with the number of items of each page.
     :raises PortkeyInvalidArgumentError: at the call, before any request.
-    :raises PortkeyPaginationError: while iterating, where the server repeats a cursor or an item.
+    :raises PortkeyUnexpectedResponseError: while iterating, where a page is no page of the list.
+    :raises PortkeyPaginationError: while iterating, where the server repeats a cursor, an item or a page.
     """
-    page_query(limit=page_size, order=order, ordered=ordered, after=after, include=include)
-    max_items = _check_max_items("max_items", max_items)
+    remaining = PARAMETERS["max_items"]("max_items", max_items)
 
-    def walk(after: str | None, remaining: int | None) -> Iterator[Item]:
-        guard = LoopGuard(after)
+    def walk(remaining: int | None) -> Iterator[Item]:
         while remaining is None or remaining > 0:
-            limit = page_size if remaining is None else min(page_size, remaining)
-            page = fetch(page_query(limit=limit, order=order, ordered=ordered, after=after, include=include))
-            items = items_of(page)[:remaining]
-            guard.check(items)
+            page = fetch(**pager.position(remaining))
+            items = read(page)
+            pager.check(items)
+            wanted = items[:remaining]
             if on_page:
-                on_page(len(items))
-            yield from items
-            if not items or page.get("has_more") is False:
+                on_page(len(wanted))
+            yield from wanted
+            remaining = None if remaining is None else remaining - len(wanted)
+            if remaining == 0 or not pager.advance(page, items):
                 return
-            # Not the page's last_id: in Portkey's own example it differs from the id of the last item.
-            after = items[-1]["id"]
-            remaining = remaining and remaining - len(items)
 
-    return walk(after, max_items)
+    return walk(remaining)
+
+
+class CursorPager:
+    """
+    Each page begins after the last item of the page before.
+
+    :param page_size: Items for each request.
+    :param after: Id after which the first page begins.
+    """
+
+    def __init__(self, *, page_size: int, after: str | None = None) -> None:
+        self._page_size = page_size
+        self._after = after
+        self.check = LoopGuard(after).check
+
+    def position(self, remaining: int | None) -> Mapping[str, Any]:
+        """Return the number of items, and the cursor."""
+        limit = self._page_size if remaining is None else min(self._page_size, remaining)
+        return {"limit": limit, "after": self._after}
+
+    def advance(self, page: Mapping[str, Any], items: Sequence[Item]) -> bool:
+        """
+        Move the cursor to the last item.
+
+        :raises PortkeyUnexpectedResponseError: where that item has no id.
+        """
+        if not items or page.get("has_more") is False:
+            return False
+        # Not the page's last_id: in Portkey's own example it differs from the id of the last item.
+        self._after = _require_id(items[-1])
+        return True
+
+
+class PageNumberPager:
+    """
+    Pages have numbers; the list ends at an empty page, at ``has_more: false``, or after ``total`` items.
+
+    :param page_size: Items for each request.
+    :param page: The number of the first page.
+    """
+
+    def __init__(self, *, page_size: int, page: int) -> None:
+        self._page_size = page_size
+        self._page = page
+        self._seen = 0
+        self._previous = b""
+
+    def position(self, remaining: int | None) -> Mapping[str, Any]:
+        """Return the number of the page and of its items, which must not change on the way."""
+        return {"limit": self._page_size, "page": self._page}
+
+    def check(self, items: Sequence[Item]) -> None:
+        """Compare the page with the one before: items may have no ids, and may move to the next page meanwhile."""
+        digest = hashlib.sha256(json.dumps(items, sort_keys=True).encode()).digest()
+        if items and digest == self._previous:
+            raise PortkeyPaginationError(
+                f"Pagination loop: the server sent the same page as number {self._page - 1} and {self._page}. "
+                "The server seems to ignore the number of the page."
+            )
+        self._previous = digest
+
+    def advance(self, page: Mapping[str, Any], items: Sequence[Item]) -> bool:
+        """Move to the next number."""
+        self._page += 1
+        self._seen += len(items)
+        total = page.get("total")
+        all_seen = type(total) is int and self._seen >= total
+        return bool(items) and not all_seen and page.get("has_more") is not False
+
+
+class SinglePage:
+    """The list is one page."""
+
+    def position(self, remaining: int | None) -> Mapping[str, Any]:
+        """Return no parameters."""
+        return {}
+
+    def check(self, items: Sequence[Item]) -> None:
+        """Check nothing: there is no second request."""
+
+    def advance(self, page: Mapping[str, Any], items: Sequence[Item]) -> bool:
+        """
+        End the walk.
+
+        :raises PortkeyPaginationError: where the server says that there is more: items would be missing.
+        """
+        if page.get("has_more") is True:
+            raise PortkeyPaginationError("The list has more than one page, but is declared with paging='none'.")
+        return False
 
 
 class LoopGuard:
@@ -136,23 +200,35 @@ class LoopGuard:
 
     def check(self, items: Sequence[Item]) -> None:
         """
-        Check the next page's items.
+        Check the next page's items; an item without an id cannot be compared.
 
         :raises PortkeyPaginationError: where an item or the last item's id as a cursor is repeated.
         """
-        for item in items:
-            if item["id"] in self._recent:
+        ids = [item_id for item in items if (item_id := _id_of(item))]
+        for item_id in ids:
+            if item_id in self._recent:
                 raise PortkeyPaginationError(
-                    f"Pagination loop: the server sent item {item['id']!r} twice. "
+                    f"Pagination loop: the server sent item {item_id!r} twice. "
                     "The server seems to ignore the parameter 'after'."
                 )
-            self._recent.add(item["id"])
-            self._in_order.append(item["id"])
+            self._recent.add(item_id)
+            self._in_order.append(item_id)
             if len(self._in_order) > _RECENT_ITEMS:
                 self._recent.discard(self._in_order.popleft())
-        if items:
-            if (cursor := items[-1]["id"]) in self._cursors:
+        if items and (cursor := _id_of(items[-1])):
+            if cursor in self._cursors:
                 raise PortkeyPaginationError(
                     f"Pagination loop: the server returned to cursor {cursor!r}, after which a page was read before."
                 )
             self._cursors.add(cursor)
+
+
+def _id_of(item: Item) -> str | None:
+    item_id = item.get("id")
+    return item_id if isinstance(item_id, str) and item_id else None
+
+
+def _require_id(item: Item) -> str:
+    if item_id := _id_of(item):
+        return item_id
+    raise PortkeyUnexpectedResponseError(f"The list has an item without an id: an object with {sorted(item)}.")

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
-from airflow_provider_portkey.validation import validate_id
+from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
+from airflow_provider_portkey.validation import json_object, validate_id
 
 _PLACEHOLDER = re.compile(r"{(\w+)}")
 #: What ``encodeURIComponent`` writes: its unreserved characters, and complete escapes.
@@ -14,6 +15,24 @@ _ENCODED = re.compile(r"(?:[A-Za-z0-9\-._~!*'()]|%[0-9A-Fa-f]{2})+")
 #: A decoded ARN, ``s3://`` or ``gs://`` address: it holds a reserved character, which an id is quoted for.
 _ADDRESS = re.compile(r"[A-Za-z0-9][^\x00-\x1f\x7f]*[:/?#\[\]@$&+,;=][^\x00-\x1f\x7f]*")
 _SEGMENT_ENDS = re.compile(r"[/\\]")
+
+
+def id_names(template: str) -> tuple[str, ...]:
+    """Return the names of the ids in a path template, in their order."""
+    return tuple(_PLACEHOLDER.findall(template))
+
+
+def path_ids(template: str, ids: object) -> dict[str, str]:
+    """
+    Return the ids of a path template, given as a mapping or as its JSON.
+
+    :raises PortkeyInvalidArgumentError: where an id is missing, or not in the template.
+    """
+    given = json_object("ids", ids) or {}
+    if given.keys() != (names := dict.fromkeys(id_names(template))).keys():
+        expected = f"one value for each of {', '.join(names)}" if names else f"none: {template} has no id"
+        raise PortkeyInvalidArgumentError("ids", sorted(given), expected)
+    return given
 
 
 def expand_path(template: str, ids: Mapping[str, object]) -> str:

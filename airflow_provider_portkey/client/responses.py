@@ -12,11 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_portkey.client.redaction import escape_unprintable
 from airflow_provider_portkey.client.retries import read_retry_after
 from airflow_provider_portkey.client.settings import TRACE_HEADER
 from airflow_provider_portkey.exceptions import PortkeyRequestError, PortkeyUnreachableError, error_for_status
 
 if TYPE_CHECKING:
+    from airflow_provider_portkey.client.attempts import Attempt
     from airflow_provider_portkey.client.settings import ConnectionSettings
 
 #: Longest body in bytes. A page of a hundred steps with code interpreter output has some 5 MB.
@@ -25,6 +27,13 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 _MAX_BODY_SHOWN = 300
 #: Characters of a server's message that an error shows.
 _MAX_MESSAGE_SHOWN = 1_000
+#: Characters of a server's string that are searched for secrets.
+_MAX_REDACTED = 64 * 1024
+#: Characters of the longest secret in its longest spelling.
+_MAX_SECRET = 16 * 1024
+
+#: What ``settings.request_headers`` accepts; without further libraries neither transport decodes more.
+_ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
 
 _PORTKEY = "portkey"
 _PROVIDER = "provider"
@@ -79,6 +88,17 @@ def read_response(response: Response, settings: ConnectionSettings) -> dict[str,
     raise error_from_response(response, settings)
 
 
+def check_encoding(headers: Mapping[str, str], method: str, path: str, settings: ConnectionSettings) -> None:
+    """
+    Check that both transports decode the body.
+
+    :raises PortkeyUnreachableError: for an encoding that was not requested.
+    """
+    encoding = headers.get("content-encoding", "").strip().lower()
+    if encoding not in _ENCODINGS:
+        raise unreachable_error(method, path, f"the body has the encoding {encoding!r}, not requested", settings)
+
+
 def check_body_size(size: int, method: str, path: str, settings: ConnectionSettings) -> None:
     """
     Check the bytes of a body that are read so far.
@@ -90,22 +110,25 @@ def check_body_size(size: int, method: str, path: str, settings: ConnectionSetti
 
 
 def unreachable_error(
-    method: str, path: str, reason: object, settings: ConnectionSettings, *, request_sent: bool = True
+    method: str, path: str, reason: str, settings: ConnectionSettings, attempt: Attempt | None = None
 ) -> PortkeyUnreachableError:
     """
     Return the error for a request without a complete response.
 
     :param reason: Why there is none.
-    :param request_sent: ``False`` where the request cannot have reached the server.
+    :param attempt: Says whether the deadline is the reason, and whether the request cannot have reached the server.
     """
+    if attempt is not None and attempt.is_over:
+        reason = attempt.overdue
+    reason = _shown(reason, settings)
     message = (
         f"{method} {path} got no complete response from {settings.base_url}: {reason}. "
         "Check the connection's host and port, and that the gateway is up."
     )
     return PortkeyUnreachableError(
         settings.redact(message),
-        server_message=settings.redact(str(reason)),
-        request_sent=request_sent,
+        server_message=reason,
+        request_sent=attempt is None or attempt.request_sent,
         trace_id=settings.trace_id,
     )
 
@@ -121,19 +144,19 @@ def error_from_response(response: Response, settings: ConnectionSettings) -> Por
     """Return the error for a response that is not the expected one."""
     parsed = _parse(response.body)
     refused_by = _refused_by(response, parsed)
-    trace_id = response.headers.get(TRACE_HEADER) or settings.trace_id
-    request_id = response.headers.get("x-request-id") or None
+    trace_id = _header(response, TRACE_HEADER, settings) or settings.trace_id
+    request_id = _header(response, "x-request-id", settings)
     traces = [
         f"{name} {value}"
         for name, value in (
             ("trace id", trace_id),
             ("request id", request_id),
-            ("gateway retries", response.headers.get("x-portkey-retry-attempt-count")),
+            ("gateway retries", _header(response, "x-portkey-retry-attempt-count", settings)),
         )
         if value and value != "0"
     ]
-    server_message = settings.redact(_server_message(response, parsed, settings))[:_MAX_MESSAGE_SHOWN].rstrip(".")
-    summary = f"{response.method} {response.path}: {_summary(response, server_message, refused_by)}"
+    server_message = _server_message(response, parsed, settings).rstrip(".")
+    summary = f"{response.method} {response.path}: {_summary(response, server_message, refused_by, settings)}"
     message = f"{summary} ({', '.join(traces)})." if traces else f"{summary}."
     if advice := _advice(response, refused_by):
         message = f"{message} {advice}"
@@ -169,12 +192,14 @@ def _is_fetch_failure(response: Response) -> bool:
     return response.status == 500 and response.body.startswith(b"Message: ")
 
 
-def _summary(response: Response, server_message: str, refused_by: str | None) -> str:
+def _summary(response: Response, server_message: str, refused_by: str | None, settings: ConnectionSettings) -> str:
     who = {_PORTKEY: "Portkey", _PROVIDER: "the provider behind Portkey"}.get(refused_by or "", "the server")
-    if 200 <= response.status < 300:
-        kind = response.headers.get("content-type") or "no content type"
+    if response.status < 200:
+        return f"the server returned {response.status}, an informational response without a final one"
+    if response.status < 300:
+        kind = _header(response, "content-type", settings) or "no content type"
         return f"the server returned {response.status} with a body that is no JSON object ({kind}): {server_message}"
-    if 300 <= response.status < 400:
+    if response.status < 400:
         return f"the server returned {response.status}, {server_message}"
     if _is_fetch_failure(response):
         return f"the gateway could not reach the provider ({response.status}): {server_message}"
@@ -184,9 +209,21 @@ def _summary(response: Response, server_message: str, refused_by: str | None) ->
 
 def _server_message(response: Response, parsed: Any, settings: ConnectionSettings) -> str:
     if 300 <= response.status < 400:
-        target = (response.headers.get("location") or "").split("?")[0]
-        return f"a redirect to {target!r}, which is not followed: the API keys would be sent along"
-    return _message_in(parsed) or _beginning(response.body, settings)
+        target = _header(response, "location", settings) or ""
+        return f"a redirect to '{target.partition('?')[0]}', which is not followed: the API keys would be sent along"
+    return _shown(_message_in(parsed), settings) or _beginning(response.body, settings)
+
+
+def _header(response: Response, name: str, settings: ConnectionSettings) -> str | None:
+    return _shown(response.headers.get(name) or "", settings) or None
+
+
+def _shown(message: str, settings: ConnectionSettings, limit: int = _MAX_MESSAGE_SHOWN) -> str:
+    """Return a server's string as errors and logs show it: the only way in. Redacted before it is cut."""
+    redacted = settings.redact(message[:_MAX_REDACTED])
+    if len(message) > _MAX_REDACTED:
+        redacted = redacted[:-_MAX_SECRET]  # half a secret could not be recognised
+    return escape_unprintable(redacted[:limit])
 
 
 def _message_in(parsed: Any) -> str:
@@ -202,14 +239,14 @@ def _message_in(parsed: Any) -> str:
 
 
 def _beginning(body: bytes, settings: ConnectionSettings) -> str:
-    # Redacted before it is cut: half a secret could not be recognised.
-    beginning = " ".join(settings.redact(body.decode("utf-8", "replace")).split())
-    return repr(beginning[:_MAX_BODY_SHOWN]) if beginning else "an empty body"
+    decoded = body[: 4 * _MAX_REDACTED].decode("utf-8", "replace")
+    beginning = _shown(" ".join(decoded.split()), settings, _MAX_BODY_SHOWN)
+    return f"'{beginning}'" if beginning else "an empty body"
 
 
 def _advice(response: Response, refused_by: str | None) -> str:
     if response.status in (404, 410) and response.path.startswith("/threads"):
         return _RETIRED
-    if 200 <= response.status < 400:
+    if response.status < 400:
         return "Check the connection's host: it should be a Portkey gateway, ending in /v1."
     return _ADVICE.get((response.status, refused_by)) or _ADVICE.get((response.status, None)) or ""

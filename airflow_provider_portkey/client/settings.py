@@ -1,22 +1,23 @@
 """
 The settings of a connection, checked once and frozen: base URL, headers, query, time-outs, TLS, secrets.
 
-Proxies and CA bundles of the environment are those of ``requests``: ``sync.py`` leaves them to ``requests``, and
-``aio.py`` follows it in ``_proxy`` and ``_tls_context``.
+Secrets are found and redacted in ``redaction.py``; proxies and CA bundles of the environment are read in
+``environment.py``.
 """
 
 from __future__ import annotations
 
-import contextlib
+import difflib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote_plus, urlencode, urlsplit
 
-from airflow_provider_portkey.client.base_url import DEFAULT_BASE_URL, normalise_base_url
+from airflow_provider_portkey.client.base_url import DEFAULT_BASE_URL, check_url, is_loopback, normalise_base_url
+from airflow_provider_portkey.client.redaction import find_secrets, longest_first, redact
 from airflow_provider_portkey.exceptions import PortkeyConnectionInvalidError
 
 #: Seconds to wait for a connection: enough for lost SYN packets, sent again after 1 s, 3 s and 7 s (RFC 6298).
@@ -28,6 +29,8 @@ MAX_RETRIES = 4
 
 #: Groups requests in Portkey's logs.
 TRACE_HEADER = "x-portkey-trace-id"
+#: With ``false`` Portkey's logs keep the record of a request and drop the bodies (measured).
+_DEBUG_HEADER = "x-portkey-debug"
 
 #: Every Assistants call needs this header; Portkey's reference sends it with each call.
 _ASSISTANTS_BETA = {"OpenAI-Beta": "assistants=v2"}
@@ -35,9 +38,8 @@ _ASSISTANTS_BETA = {"OpenAI-Beta": "assistants=v2"}
 _METADATA_MAX_CHARACTERS = 128
 #: RFC 9110, section 5.6.2.
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_SECRET_NAME = re.compile(r"(?<!port)key|token|secret|passw|auth|credential|cookie|signature|virtual", re.IGNORECASE)
-#: Shorter strings are common words of logs; Airflow's own masking has the same limit.
-_SHORTEST_SECRET = 5
+#: Characters of an unknown name that a warning shows.
+_MAX_NAME = 100
 #: Shorter parameters of a signed URL are no secrets, and may be words of a message.
 _SHORTEST_URL_SECRET = 8
 
@@ -47,6 +49,8 @@ _HEADER_OF_FIELD = {
     "virtual_key": "x-portkey-virtual-key",
     "custom_host": "x-portkey-custom-host",
 }
+#: Prefix of the form's fields in ``extra`` before Airflow 2.3.
+_OLD_PREFIX = "extra__portkey__"
 
 
 @dataclass(frozen=True, repr=False)
@@ -62,6 +66,8 @@ class ConnectionSettings:
     :param max_retries: Attempts after the first one.
     :param verify: ``True``, ``False``, or the path of a CA bundle.
     :param secrets: Values that no log and no error may show.
+    :param log_polls: Whether Portkey's logs keep the bodies of GETs.
+    :param warnings: What is allowed and probably not meant, one sentence each.
     """
 
     base_url: str
@@ -72,6 +78,8 @@ class ConnectionSettings:
     max_retries: int = MAX_RETRIES
     verify: bool | str = True
     secrets: tuple[str, ...] = ()
+    log_polls: bool = False
+    warnings: tuple[str, ...] = field(default=(), compare=False)
 
     def __repr__(self) -> str:
         return f"ConnectionSettings(base_url={self.base_url!r})"
@@ -97,12 +105,19 @@ class ConnectionSettings:
         pairs = (*self.query, *query)
         return f"{self.base_url}{path}" + (f"?{urlencode(pairs)}" if pairs else "")
 
+    def request_headers(self, method: str, has_body: bool) -> dict[str, str]:
+        """Return the headers of one request in addition to the connection's."""
+        headers = {"Accept-Encoding": "gzip, deflate"}
+        if has_body:
+            headers["Content-Type"] = "application/json"
+        # Each GET would be stored with its whole body. The connection's own header wins.
+        if method == "GET" and not self.log_polls and _DEBUG_HEADER not in {name.lower() for name, _ in self.headers}:
+            headers[_DEBUG_HEADER] = "false"
+        return headers
+
     def redact(self, message: str) -> str:
-        """Return the message with every secret replaced, also in its JSON form."""
-        for secret in self.secrets:
-            for form in (secret, json.dumps(secret)[1:-1]):
-                message = message.replace(form, "***")
-        return message
+        """Return the message with every secret replaced, in every spelling."""
+        return redact(message, self.secrets)
 
     def for_signed_url(self, url: str) -> ConnectionSettings:
         """Return settings for a store: without headers and query, and with the secrets of the signed URL added."""
@@ -114,7 +129,7 @@ class ConnectionSettings:
             form for value in values for form in (value, unquote_plus(value)) if len(form) >= _SHORTEST_URL_SECRET
         }
         secrets = {*self.secrets, *signed, *filter(None, (parts.query, parts.password))}
-        return replace(self, base_url=origin, headers=(), query=(), secrets=_longest_first(secrets))
+        return replace(self, base_url=origin, headers=(), query=(), secrets=longest_first(secrets))
 
 
 def read_settings(
@@ -137,7 +152,10 @@ def read_settings(
         value unless it may be secret.
     """
     fields = _Fields(extra or {})
-    base_url = fields.take("host", host or DEFAULT_BASE_URL, lambda value: normalise_base_url(value, port, path))
+    checked_port = fields.take("port", port, _port)
+    base_url = fields.take(
+        "host", host or DEFAULT_BASE_URL, lambda value: normalise_base_url(value, checked_port, path)
+    )
     headers = dict(_ASSISTANTS_BETA)
     if key := fields.take("password", api_key, _header_value, secret=True):
         headers["x-portkey-api-key"] = key
@@ -150,21 +168,23 @@ def read_settings(
         headers["x-portkey-config"] = config
     if metadata := fields.take("metadata", read=_metadata):
         headers["x-portkey-metadata"] = json.dumps(metadata, ensure_ascii=True)
-    own_headers = fields.take("headers", read=_headers) or {}
-    overridden = {name.lower() for name in own_headers}
-    headers = {name: value for name, value in headers.items() if name.lower() not in overridden}
+    secret_headers = fields.take("secret_headers", read=_headers, secret=True) or {}
+    own_headers = _overridden(fields.take("headers", read=_headers) or {}, secret_headers)
     settings = ConnectionSettings(
         base_url=base_url or DEFAULT_BASE_URL,
-        headers=(*headers.items(), *own_headers.items()),
+        headers=tuple(_overridden(headers, own_headers).items()),
         query=tuple(fields.take("query", read=_query) or ()),
         connect_timeout=fields.take("connect_timeout", read=_seconds) or CONNECT_TIMEOUT,
         read_timeout=fields.take("read_timeout", read=_seconds) or READ_TIMEOUT,
         max_retries=_or(fields.take("max_retries", read=_count), MAX_RETRIES),
         verify=_or(fields.take("verify", read=_verify), True),
-        secrets=_secrets(fields.secret_values, own_headers, fields.take("query", read=_json_object)),
+        secrets=find_secrets(
+            [*fields.secret_values, *secret_headers.values()], own_headers, fields.take("query", read=_json_object)
+        ),
+        log_polls=fields.take("log_polls", read=_boolean) or False,
     )
     fields.raise_wrong()
-    return settings
+    return replace(settings, warnings=tuple(_warnings(settings, fields.unknown)))
 
 
 class _Fields:
@@ -173,9 +193,11 @@ class _Fields:
     def __init__(self, extra: Mapping[str, Any]) -> None:
         self._extra = extra
         self._wrong: dict[str, str] = {}
+        self._known: list[str] = []
         self.secret_values: list[Any] = []
 
     def take(self, name: str, value: Any = None, read: Callable[[Any], Any] = str, *, secret: bool = False) -> Any:
+        self._known.append(name)
         value = self._extra.get(name) if value is None else value
         if isinstance(value, str):
             value = value.strip()
@@ -190,10 +212,37 @@ class _Fields:
             self._wrong[name] = f"expected {error}" + ("" if may_hold_secret else f" (the value is {value!r})")
             return None
 
+    @property
+    def unknown(self) -> list[str]:
+        """The names in ``extra`` that are no fields, each with the nearest field."""
+        own = [name for name in self._known if name not in ("host", "port", "password")]
+        described = []
+        for name in self._extra:
+            if name not in own:
+                near = difflib.get_close_matches(str(name).removeprefix(_OLD_PREFIX).lower(), own, 1)
+                described.append(f"{str(name)[:_MAX_NAME]!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+        return described
+
     def raise_wrong(self) -> None:
         if self._wrong:
             wrong = "; ".join(f"{name}: {reason}" for name, reason in self._wrong.items())
             raise PortkeyConnectionInvalidError(f"The Portkey connection cannot be used. {wrong}.")
+
+
+def _overridden(headers: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """Return headers with others in place of those of the same name, whatever its case."""
+    names = {name.lower() for name in own}
+    return {**{name: value for name, value in headers.items() if name.lower() not in names}, **own}
+
+
+def _warnings(settings: ConnectionSettings, unknown: Sequence[str]) -> Iterator[str]:
+    if unknown:
+        plural = "s" if len(unknown) > 1 else ""
+        yield f"Unknown field{plural} in extra, not used: {', '.join(unknown)}."
+    if settings.base_url.startswith("http:") and not is_loopback(settings.base_url):
+        yield f"{settings.base_url} has no TLS: the API keys are sent in clear."
+    if settings.verify is False and settings.base_url.startswith("https:"):
+        yield "verify is false: the gateway's certificate is not checked, so the API keys may reach another server."
 
 
 def _or(value: Any, default: Any) -> Any:
@@ -211,6 +260,7 @@ def _custom_host(value: Any) -> str:
     string = _header_value(value)
     if not string.startswith(("http://", "https://")):
         raise ValueError("an http or https URL such as http://localhost:1234/v1")
+    check_url(string)
     return string.rstrip("/")  # the gateway would add a second slash
 
 
@@ -279,39 +329,23 @@ def _count(value: Any) -> int:
     return int(string)
 
 
+def _port(value: Any) -> int | None:
+    if isinstance(value, bool) or not re.fullmatch("[0-9]{1,5}", str(value)) or int(value) > 65535:
+        raise ValueError("a port from 1 to 65535")
+    return int(value) or None  # Airflow stores an empty port as 0 here and there
+
+
+def _boolean(value: Any) -> bool:
+    string = str(value).lower()
+    if string not in ("true", "false"):
+        raise ValueError("true or false")
+    return string == "true"
+
+
 def _verify(value: Any) -> bool | str:
-    if isinstance(value, bool):
-        return value
     string = str(value)
     if string.lower() in ("true", "false"):
-        return string.lower() == "true"
+        return _boolean(value)
     if not os.path.exists(string):
         raise ValueError("true, false, or the path of a CA bundle that exists")
     return string
-
-
-def _secrets(credentials: list[Any], *named: Mapping[str, Any] | None) -> tuple[str, ...]:
-    found = {*_secrets_in(credentials, is_secret=True), *_secrets_in(list(named))}
-    return _longest_first(secret for secret in found if len(secret) >= _SHORTEST_SECRET)
-
-
-def _longest_first(secrets: Iterable[str]) -> tuple[str, ...]:
-    """Return the secrets in the order in which to redact them: one may be a part of another."""
-    return tuple(sorted(secrets, key=len, reverse=True))
-
-
-def _secrets_in(value: Any, *, is_secret: bool = False) -> Iterator[str]:
-    """Yield the strings that are secret themselves or by a name above them."""
-    if isinstance(value, str) and value.startswith(("{", "[")):
-        with contextlib.suppress(ValueError):  # not every string that begins so is JSON
-            value = json.loads(value)
-    if isinstance(value, Mapping):
-        for name, entry in value.items():
-            yield from _secrets_in(entry, is_secret=bool(_SECRET_NAME.search(name)))
-    elif isinstance(value, list):
-        for entry in value:
-            yield from _secrets_in(entry, is_secret=is_secret)
-    elif is_secret and isinstance(value, (str, int, float)):
-        secret = str(value).strip()
-        yield secret
-        yield secret.removeprefix("Bearer ")

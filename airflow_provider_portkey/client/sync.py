@@ -11,15 +11,22 @@ from __future__ import annotations
 import json
 import logging
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from airflow_provider_portkey.client.attempts import Attempt
 from airflow_provider_portkey.client.downloads import iter_download
 from airflow_provider_portkey.client.paths import expand_path
-from airflow_provider_portkey.client.responses import Response, check_body_size, read_response, unreachable_error
+from airflow_provider_portkey.client.responses import (
+    Response,
+    check_body_size,
+    check_encoding,
+    read_response,
+    unreachable_error,
+)
 from airflow_provider_portkey.client.retries import retry_arguments
 from airflow_provider_portkey.client.uploads import MultipartFile, with_upload_timeouts
+from airflow_provider_portkey.exceptions import PortkeyError
 
 if TYPE_CHECKING:
     import requests
@@ -29,7 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Bytes read at once: the deadline of an attempt is checked after each chunk.
+#: Bytes read at once.
 _CHUNK = 64 * 1024
 
 
@@ -63,10 +70,12 @@ class PortkeyClient:
         """
         POST a JSON object and return that of the response; retried only where it cannot have taken effect.
 
-        :param body: ``{}`` by default: the gateway fails on an empty body.
+        :param body: ``None`` for a request without a body, and then without a content type: with one, the gateway
+            fails on an empty body.
         :raises PortkeyRequestError: the subclass for the failure.
         """
-        return self._call("POST", expand_path(path, ids), None, json.dumps(body or {}).encode(), None)
+        content = None if body is None else json.dumps(body).encode()
+        return self._call("POST", expand_path(path, ids), None, content, None)
 
     def put(self, path: str, ids: Mapping[str, str], body: Mapping[str, Any]) -> dict[str, Any]:
         """
@@ -93,13 +102,8 @@ class PortkeyClient:
         :param fields: The form's other fields.
         :raises PortkeyRequestError: the subclass for the failure.
         """
-        expanded = expand_path(path, ids)
-        # A session of its own: a session has one time-out for the head of every response.
-        client = PortkeyClient(with_upload_timeouts(self.settings))
-        try:
-            return client._call("POST", expanded, None, MultipartFile(file, filename=filename, fields=fields), None)
-        finally:
-            client.close()
+        body = MultipartFile(file, filename=filename, fields=fields)
+        return self._call("POST", expand_path(path, ids), None, body, None)
 
     def download(self, path: str, ids: Mapping[str, str]) -> Iterator[bytes]:
         """
@@ -123,8 +127,7 @@ class PortkeyClient:
 
         with self._lock:
             if self._opened is None:
-                settings = self.settings
-                self._opened = new_session(settings.headers, head_timeout=settings.attempt_timeout)
+                self._opened = new_session(self.settings.headers)
             return self._opened
 
     def _call(
@@ -142,42 +145,38 @@ class PortkeyClient:
         return retrying(lambda: read_response(self._send(method, path, query, body), self.settings))
 
     def _send(self, method: str, path: str, query: Query | None, body: bytes | MultipartFile | None) -> Response:
-        import requests
-        import urllib3
-
-        settings = self.settings
-        deadline = time.monotonic() + settings.attempt_timeout
+        is_upload = isinstance(body, MultipartFile)
+        settings = with_upload_timeouts(self.settings) if is_upload else self.settings
+        headers = settings.request_headers(method, body is not None)
+        if isinstance(body, MultipartFile):
+            headers["Content-Type"] = body.content_type
+        attempt, session = Attempt(settings, restarts=is_upload), self._session
         try:
-            with self._session.request(
-                method,
-                settings.url(path, query or ()),
-                data=body,
-                headers=_content_type(body),
-                timeout=(settings.connect_timeout, settings.read_timeout),
-                allow_redirects=False,
-                verify=settings.verify,
-                stream=True,
-            ) as response:
-                if isinstance(body, MultipartFile):  # the time to send the file does not count
-                    deadline = time.monotonic() + settings.attempt_timeout
+            with (
+                attempt,
+                session.request(
+                    method,
+                    settings.url(path, query or ()),
+                    data=body,
+                    headers=headers,
+                    timeout=(settings.connect_timeout, settings.read_timeout),
+                    allow_redirects=False,
+                    verify=settings.verify,
+                    stream=True,
+                ) as response,
+            ):
                 content = bytearray()
+                check_encoding(response.headers, method, path, settings)
                 while chunk := response.raw.read1(_CHUNK, decode_content=True):
                     content += chunk
                     check_body_size(len(content), method, path, settings)
-                    if time.monotonic() > deadline:
-                        reason = f"not complete after {settings.attempt_timeout:g} s"
-                        raise unreachable_error(method, path, reason, settings)
                 return Response(method, path, response.status_code, response.headers, bytes(content))
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            # Without the cause: its message would show the query, which may hold secrets.
-            sent = not _is_connect_failure(error)
-            raise unreachable_error(method, path, _reason(error), settings, request_sent=sent) from None
-
-
-def _content_type(body: bytes | MultipartFile | None) -> dict[str, str] | None:
-    if body is None:
-        return None
-    return {"Content-Type": body.content_type if isinstance(body, MultipartFile) else "application/json"}
+        except PortkeyError:
+            raise
+        except Exception as error:  # each library has exceptions of its own, and some of them no common base
+            failure = unreachable_error(method, path, _reason(error), settings, attempt)
+        # Outside of the block: the library's exception would be the context, and shows the query with its secrets.
+        raise failure
 
 
 def _reason(error: BaseException) -> str:
@@ -187,13 +186,9 @@ def _reason(error: BaseException) -> str:
         deeper, BaseException
     ):
         inner = deeper
-    message = str(inner).rpartition(": ")[2] if type(inner).__module__.startswith("urllib3") else str(inner)
-    return f"{type(inner).__name__}: {message}"
-
-
-def _is_connect_failure(error: BaseException) -> bool:
-    import requests
-    import urllib3
-
-    reason = getattr(error.args[0] if error.args else None, "reason", None)
-    return isinstance(error, requests.ConnectTimeout) or isinstance(reason, urllib3.exceptions.NewConnectionError)
+    message = str(inner)
+    if message.startswith("Tunnel connection failed: "):
+        return f"the proxy refused the connection: {message.partition(': ')[2]}"
+    if type(inner).__module__.startswith("urllib3"):
+        message = message.rpartition(": ")[2]
+    return f"{type(inner).__name__}: {message}".removesuffix(": ")

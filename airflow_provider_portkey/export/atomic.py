@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from airflow_provider_portkey.exceptions import PortkeyDestinationExistsError, PortkeyError, PortkeyInvalidArgumentError
+from airflow_provider_portkey.exceptions import PortkeyDestinationExistsError, PortkeyInvalidArgumentError
+from airflow_provider_portkey.export.local_files import part_file, path_errors, remove_parts
+from airflow_provider_portkey.export.object_store import object_stream, remove_local_copies
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -19,6 +22,10 @@ if TYPE_CHECKING:
 
 #: The protocols of paths on a file system of this machine.
 LOCAL_PROTOCOLS = frozenset({"", "file", "local"})
+#: Bytes that a check writes to find a full disk: one block of common file systems.
+_PROBE_BYTES = 4096
+#: Control characters: a name with one is a mistake of a template, and misleads in every listing and log.
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
 
 
 @dataclass
@@ -46,9 +53,26 @@ def file_path(value: str, conn_id: str | None, *, field: str = "path") -> Object
     """
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-    if not str(value).strip() or str(value).endswith("/"):
+    text = check_path_text(value, field=field)
+    if not text.strip() or text.endswith("/"):
         raise PortkeyInvalidArgumentError(field, value, "the path of a file, such as s3://bucket/rows.jsonl")
-    return ObjectStoragePath(value, conn_id=conn_id)
+    return ObjectStoragePath(text, conn_id=conn_id)
+
+
+def check_path_text(value: object, *, field: str) -> str:
+    """
+    Return a path as a string.
+
+    :raises PortkeyInvalidArgumentError: for a path with a control character or half of a surrogate pair.
+    """
+    text = str(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PortkeyInvalidArgumentError(field, value, "a path without halves of surrogate pairs") from None
+    if _CONTROL.search(text):
+        raise PortkeyInvalidArgumentError(field, value, "a path without line breaks and other control characters")
+    return text
 
 
 def uri_of(path: ObjectStoragePath) -> str:
@@ -64,57 +88,86 @@ def refuse_existing(path: ObjectStoragePath, *, overwrite: bool) -> None:
 
     :raises PortkeyDestinationExistsError: where the file exists and ``overwrite`` is off.
     """
-    if not overwrite and path.exists():
+    if overwrite:
+        return
+    with path_errors(path):
+        exists = path.exists()
+    if exists:
         raise PortkeyDestinationExistsError(f"{path} exists. Set overwrite=True, or choose another path.")
+
+
+def check_destination(path: ObjectStoragePath, *, overwrite: bool) -> None:
+    """
+    Check, before anything is fetched, that a file may and can be written, and remove what killed processes left of it.
+
+    Of a local path every error shows here but a disk that fills up later; a store tells at the end only.
+
+    :raises PortkeyDestinationExistsError: where the file exists and ``overwrite`` is off.
+    :raises PortkeyPathError: where the file cannot be written.
+    """
+    refuse_existing(path, overwrite=overwrite)
+    if path.protocol not in LOCAL_PROTOCOLS:
+        remove_local_copies(path)
+        return
+    final = Path(path.path)
+    with path_errors(path):
+        if final.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        check_folder(final.parent)
+        remove_parts(final.parent, final.name)
+
+
+def check_folder(folder: Path) -> None:
+    """
+    Create a local folder, and check that files can be written to it.
+
+    :raises OSError: where they cannot.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with part_file(folder / "probe") as (file, _):
+        file.write(bytes(_PROBE_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextmanager
 def atomic_write(path: ObjectStoragePath, *, overwrite: bool = True) -> Iterator[WrittenFile]:
     """
-    Write a temporary file, and move it to its path at the end of the block, unless the block raised.
+    Write a file that is at its path after the block, unless the block raised.
 
-    On a local file system the temporary file lies beside its destination, under a hidden name, and is renamed. For an
-    object store it lies on this machine and is uploaded in one operation: a stream into an object store would become
-    a visible object when it is closed, also by an error.
+    On a local file system a temporary file lies beside its destination, under a hidden name, and is renamed. An object
+    is committed in one operation: a plain stream into an object store would become a visible object when it is
+    closed, also by an error.
 
     :raises PortkeyDestinationExistsError: where a file was created at the path meanwhile and ``overwrite`` is off.
+    :raises PortkeyPathError: where the file cannot be written.
     """
-    final = Path(path.path) if path.protocol in LOCAL_PROTOCOLS else None
-    if final:
-        final.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(
-        dir=final.parent if final else None, prefix=f".{path.name}.", suffix=".part"
-    )
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            counted = _Counted(file)
-            written = WrittenFile(stream=cast("IO[bytes]", counted))
-            yield written
+
+    def check() -> None:
+        refuse_existing(path, overwrite=overwrite)
+
+    is_local = path.protocol in LOCAL_PROTOCOLS
+    with _local_stream(path, check) if is_local else object_stream(path, check) as stream:
+        counted = _Counted(stream, path)
+        written = WrittenFile(stream=cast("IO[bytes]", counted))
+        yield written
+        written.bytes, written.sha256 = counted.size, counted.hash.hexdigest()
+
+
+@contextmanager
+def _local_stream(path: ObjectStoragePath, check: Callable[[], None]) -> Iterator[IO[bytes]]:
+    final = Path(path.path)
+    with ExitStack() as opened:
+        with path_errors(path):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            file, part = opened.enter_context(part_file(final))
+        yield file
+        with path_errors(path):
             file.flush()
             os.fsync(file.fileno())
-        written.bytes, written.sha256 = counted.size, counted.hash.hexdigest()
-        refuse_existing(path, overwrite=overwrite)
-        if final:
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, final)
-        else:
-            _upload(temporary, path, written.bytes)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-
-
-def _upload(temporary: str, path: ObjectStoragePath, size: int) -> None:
-    path.fs.put_file(temporary, path.path)
-    path.fs.invalidate_cache()
-    if (uploaded := path.fs.info(path.path)["size"]) != size:
-        raise PortkeyError(f"{path} has {uploaded} bytes after an upload of {size} bytes: another process wrote it.")
-
-
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
+        check()
+        with path_errors(path):
+            os.replace(part, final)
 
 
 @dataclass
@@ -122,6 +175,7 @@ class _Counted:
     """A file that counts and hashes its bytes."""
 
     file: IO[bytes]
+    path: ObjectStoragePath
     size: int = 0
     hash: Any = field(default_factory=hashlib.sha256)
     closed: bool = False
@@ -130,13 +184,15 @@ class _Counted:
         view = memoryview(data)
         self.size += view.nbytes
         self.hash.update(view)
-        return self.file.write(view)
+        with path_errors(self.path):
+            return self.file.write(view)
 
     def tell(self) -> int:
         return self.size
 
     def flush(self) -> None:
-        self.file.flush()
+        with path_errors(self.path):
+            self.file.flush()
 
     def writable(self) -> bool:
         return True

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
+
+from airflow_provider_portkey.json_values import storable
 
 SCHEMA_VERSION = 1
 
@@ -17,31 +19,37 @@ def build_manifest(
     rows: int,
     bytes: int,
     sha256: str,
+    non_finite_values: int,
     started_at: str,
     **parts: Any,
 ) -> dict[str, Any]:
     """
-    Return a manifest, finished now. ``RowWriter.summary()`` has the fields of a file.
+    Return a manifest, finished now, as Airflow's database can store it.
+
+    ``RowWriter.summary()`` has the fields of a file.
 
     :param uri: The file, or the folder of several files.
     :param bytes: The size as stored.
     :param sha256: The hash of the stored bytes, in hexadecimal.
+    :param non_finite_values: Numbers that JSON does not have, and that were written as null.
     :param started_at: From :func:`timestamp_now`, when the export began.
     :param parts: Fields that not every export has: ids and status of what was exported, ``first_id``, ``last_id``,
         ``pages``, ``usage``, counts.
     """
-    return {
+    manifest = {
         "uri": uri,
         "format": file_format,
         "compression": compression,
         "rows": rows,
         "bytes": bytes,
         "sha256": sha256,
+        "non_finite_values": non_finite_values,
         **parts,
         "started_at": started_at,
         "finished_at": timestamp_now(),
         "schema_version": SCHEMA_VERSION,
     }
+    return cast("dict[str, Any]", storable(manifest))
 
 
 class ExportStats:
@@ -58,9 +66,10 @@ class ExportStats:
         self.pages += 1
 
     def add_row(self, row: Mapping[str, Any]) -> None:
-        """Note the id of a row that was written."""
-        self.first_id = self.first_id or row["id"]
-        self.last_id = row["id"]
+        """Note the id of a row that was written; not every list has ids."""
+        if row_id := row.get("id"):
+            self.first_id = self.first_id or row_id
+            self.last_id = row_id
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of the manifest."""

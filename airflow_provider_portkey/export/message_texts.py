@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_portkey.client.pagination import MAX_LIMIT
 from airflow_provider_portkey.exceptions import PortkeyNotFoundError
-from airflow_provider_portkey.jobs.run import STEP_COLUMNS
+from airflow_provider_portkey.jobs.lists import MESSAGES, RUN_STEPS
+from airflow_provider_portkey.parameters import MAX_LIMIT
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.export.formats import Columns, Row
@@ -24,7 +24,7 @@ _MAX_BUFFERED = 2 * MAX_LIMIT
 
 def step_columns(include_messages: bool) -> Columns:
     """Return the columns of a table of steps."""
-    return STEP_COLUMNS | ({MESSAGE_TEXT: "text"} if include_messages else {})
+    return dict(RUN_STEPS.columns) | ({MESSAGE_TEXT: "text"} if include_messages else {})
 
 
 def iter_step_rows(
@@ -32,13 +32,19 @@ def iter_step_rows(
     thread_id: str,
     run_id: str,
     *,
-    order: str,
+    order: str | None,
     include: Sequence[str] | None,
     include_messages: bool,
     on_page: Callable[[int], None],
+    **paging: Any,
 ) -> Iterator[Row]:
-    """Return an iterator over a run's steps, each with its ``message_text`` where messages are included."""
-    steps = hook.iter_run_steps(thread_id, run_id, order=order, include=include, on_page=on_page)
+    """
+    Return an iterator over a run's steps, each with its ``message_text`` where messages are included.
+
+    :param paging: ``after``, ``max_items``, ``page_size``.
+    """
+    ids = {"thread_id": thread_id, "run_id": run_id}
+    steps = hook.list(RUN_STEPS, ids, order=order, include=include, on_page=on_page, **paging)
     if not include_messages:
         return steps
     texts = MessageTexts(hook, thread_id, run_id, order)
@@ -52,10 +58,10 @@ class MessageTexts:
     :param order: The order of the steps.
     """
 
-    def __init__(self, hook: PortkeyHook, thread_id: str, run_id: str, order: str) -> None:
+    def __init__(self, hook: PortkeyHook, thread_id: str, run_id: str, order: str | None) -> None:
         self._hook = hook
         self._thread_id = thread_id
-        self._messages = hook.iter_messages(thread_id, run_id=run_id, order=order)
+        self._messages = hook.list(MESSAGES, {"thread_id": thread_id}, run_id=run_id, order=order)
         self._buffered: OrderedDict[str, str | None] = OrderedDict()
 
     def of(self, step: dict[str, Any]) -> str | None:

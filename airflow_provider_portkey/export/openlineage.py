@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow_provider_portkey.export.formats import OTHER_FIELDS
+from airflow_provider_portkey.jobs.list_spec import OTHER_FIELDS
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.export.formats import Columns
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 #: Schemes that OpenLineage's naming page spells in another way.
 _SCHEMES = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
 #: The types of declared columns in OpenLineage; ``"json"`` depends on the format.
-_TYPES = {"text": "string", "integer": "int64"}
+_TYPES = {"text": "string", "integer": "int64", "number": "float64", "boolean": "boolean"}
 
 
 def report_lineage(context: Any, *, inputs: Iterable[str] = (), outputs: Iterable[str] = ()) -> None:

@@ -7,11 +7,13 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
-from airflow_provider_portkey.export.atomic import LOCAL_PROTOCOLS
+from airflow_provider_portkey.export.atomic import LOCAL_PROTOCOLS, check_folder, check_path_text
+from airflow_provider_portkey.export.local_files import path_errors, remove_parts
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -35,7 +37,7 @@ def folder_path(value: str, conn_id: str | None, *, field: str = "path") -> Obje
     """
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-    folder = str(value).strip().rstrip("/")
+    folder = check_path_text(value, field=field).strip().rstrip("/")
     if not folder or folder.endswith(":"):
         raise PortkeyInvalidArgumentError(field, value, "a folder, such as s3://bucket/steps")
     return ObjectStoragePath(folder, conn_id=conn_id)
@@ -61,13 +63,25 @@ def file_name(name: str, file_format: str, compression: str | None) -> str:
     return f"{quoted}.{file_format}{suffix}"
 
 
-def sweep(folder: ObjectStoragePath, *, prefix: str = "") -> None:
-    """Remove the temporary files of killed processes, which only a local file system has beside the destination."""
-    if folder.protocol not in LOCAL_PROTOCOLS:
-        return
-    for path in _entries(folder):
-        if path.name.startswith(f".{prefix}") and path.name.endswith(".part"):
-            _remove(path)
+def sweep(folder: ObjectStoragePath, *, name: str | None = None) -> None:
+    """
+    Remove the temporary files of killed processes, which only a local file system has beside the destination.
+
+    :param name: Only those of the file with this name.
+    """
+    if folder.protocol in LOCAL_PROTOCOLS:
+        remove_parts(Path(folder.path), name)
+
+
+def check_folder_writable(folder: ObjectStoragePath) -> None:
+    """
+    Check, before anything is fetched, that files can be written to a folder; a store tells at the end only.
+
+    :raises PortkeyPathError: where they cannot.
+    """
+    if folder.protocol in LOCAL_PROTOCOLS:
+        with path_errors(folder):
+            check_folder(Path(folder.path))
 
 
 def keep_only(folder: ObjectStoragePath, wanted: Callable[[str], bool]) -> None:

@@ -31,6 +31,7 @@ class RowWriter:
     file_format: str
     compression: str | None
     overwrite: bool
+    csv_formulas: str = "keep"
     rows: int = 0
     _file: WrittenFile | None = None
     _encoder: Encoder | None = None
@@ -60,6 +61,11 @@ class RowWriter:
         return self._file.bytes if self._file else 0
 
     @property
+    def non_finite_values(self) -> int:
+        """The numbers so far that JSON does not have, and that were written as null."""
+        return self._encoder.non_finite_values if self._encoder else 0
+
+    @property
     def sha256(self) -> str | None:
         """The hash of the stored bytes in hexadecimal, known after the block; ``None`` without a file."""
         return self._file.sha256 if self._file else None
@@ -73,6 +79,7 @@ class RowWriter:
             "rows": self.rows,
             "bytes": self.bytes,
             "sha256": self.sha256,
+            "non_finite_values": self.non_finite_values,
         }
 
     def open(self) -> Encoder:
@@ -80,7 +87,11 @@ class RowWriter:
         if self._encoder is None:
             self._file = self.opened.enter_context(atomic_write(self.path, overwrite=self.overwrite))
             encoder = encode(
-                self._file.stream, columns=self.columns, file_format=self.file_format, compression=self.compression
+                self._file.stream,
+                columns=self.columns,
+                file_format=self.file_format,
+                compression=self.compression,
+                csv_formulas=self.csv_formulas,
             )
             self._encoder = self.opened.enter_context(encoder)
         return self._encoder
@@ -93,6 +104,7 @@ def open_writer(
     columns: Columns,
     file_format: str = "jsonl",
     compression: str | None = None,
+    csv_formulas: str = "keep",
     overwrite: bool = True,
     skip_empty: bool = False,
 ) -> Iterator[RowWriter]:
@@ -102,12 +114,13 @@ def open_writer(
     :param columns: The columns of csv and parquet; the other formats write each row as it is.
     :param file_format: ``"jsonl"``, ``"json"``, ``"csv"`` or ``"parquet"``.
     :param compression: ``None``, ``"gzip"`` or ``"zstd"``.
+    :param csv_formulas: ``"keep"`` or ``"escape"``.
     :param overwrite: Replace a file that was created at the path meanwhile.
     :param skip_empty: Write no file where there is no row.
     :raises PortkeyDestinationExistsError: where a file was created at the path meanwhile and ``overwrite`` is off.
     """
     with ExitStack() as opened:
-        writer = RowWriter(path, opened, columns, file_format, compression, overwrite)
+        writer = RowWriter(path, opened, columns, file_format, compression, overwrite, csv_formulas)
         if not skip_empty:
             writer.open()
         yield writer

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
-from airflow_provider_portkey.client.pagination import MAX_LIMIT, Item
+from airflow_provider_portkey.client.pagination import Item
 from airflow_provider_portkey.hooks.base import BasePortkeyHook
 from airflow_provider_portkey.jobs.batch import BATCH
+from airflow_provider_portkey.jobs.lists import BATCHES, FILES
+from airflow_provider_portkey.parameters import MAX_LIMIT
 
-_FILES = "/files"
-_FILE = _FILES + "/{file_id}"
+_FILE = FILES.path + "/{file_id}"
 
 
 class BatchesMixin(BasePortkeyHook):
@@ -37,9 +38,7 @@ class BatchesMixin(BasePortkeyHook):
         on_page: Callable[[int], None] | None = None,
     ) -> Iterator[Item]:
         """Return an iterator over the batches, newest first: the list has no parameter ``order``."""
-        return self.iter_list(
-            "/batches", {}, page_size=page_size, ordered=False, after=after, max_items=max_items, on_page=on_page
-        )
+        return self.list(BATCHES, page_size=page_size, after=after, max_items=max_items, on_page=on_page)
 
     def upload_batch_file(self, file: BinaryIO, *, filename: str) -> dict[str, Any]:
         """
@@ -49,7 +48,7 @@ class BatchesMixin(BasePortkeyHook):
         :param filename: The provider's name for the file.
         :raises PortkeyRequestError: the subclass for the failure.
         """
-        return self.get_conn().upload(_FILES, {}, file, filename=filename, fields={"purpose": "batch"})
+        return self.get_conn().upload(FILES.path, {}, file, filename=filename, fields={"purpose": "batch"})
 
     def get_file(self, file_id: str) -> dict[str, Any]:
         """Return one file object: name, size and purpose."""
@@ -57,7 +56,7 @@ class BatchesMixin(BasePortkeyHook):
 
     def iter_batch_files(self, *, max_items: int | None = None) -> Iterator[Item]:
         """Return an iterator over the files that were uploaded for batches, newest first."""
-        return self.iter_list(_FILES, {}, max_items=max_items, query=[("purpose", "batch")])
+        return self.list(FILES, order="desc", max_items=max_items, purpose="batch")
 
     def iter_file_content(self, file_id: str) -> Iterator[bytes]:
         """

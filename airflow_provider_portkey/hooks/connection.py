@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_portkey.client.redaction import spellings
 from airflow_provider_portkey.client.settings import ConnectionSettings, read_settings
 from airflow_provider_portkey.exceptions import PortkeyConnectionInvalidError
 from airflow_provider_portkey.get_provider_info import get_provider_info
@@ -12,14 +13,23 @@ from airflow_provider_portkey.get_provider_info import get_provider_info
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
+_CONNECTION_TYPE = "portkey"
+#: Tasks of this process, with the connections that they were warned about.
+_warned: set[tuple[str | None, str, str]] = set()
+
 
 def to_settings(connection: Connection) -> ConnectionSettings:
     """
-    Return the settings of a connection, with every credential masked in Airflow's logs.
+    Return the settings of a connection, with every spelling of every credential masked in Airflow's logs.
 
-    :raises PortkeyConnectionInvalidError: naming every field that is wrong.
+    :raises PortkeyConnectionInvalidError: naming every field that is wrong, or the type that is not ``portkey``.
     """
     from airflow.providers.common.compat.sdk import mask_secret
+
+    if connection.conn_type and connection.conn_type != _CONNECTION_TYPE:
+        raise PortkeyConnectionInvalidError(
+            f"The connection {connection.conn_id!r} is of type {connection.conn_type!r}, expected {_CONNECTION_TYPE!r}."
+        )
 
     settings = read_settings(
         host=connection.host,
@@ -29,18 +39,37 @@ def to_settings(connection: Connection) -> ConnectionSettings:
         extra=_extra(connection),
     )
     for secret in settings.secrets:
-        mask_secret(secret)
+        for spelling in sorted(spellings(secret)):
+            mask_secret(spelling)
     return settings
+
+
+def warn_once(settings: ConnectionSettings, conn_id: str, task: str | None, log: Any) -> None:
+    """
+    Log the warnings of a connection, once for each task.
+
+    :param conn_id: The connection.
+    :param task: What identifies the try of the task, such as its trace id.
+    """
+    for warning in settings.warnings:
+        if (key := (task, conn_id, warning)) not in _warned:
+            _warned.add(key)
+            log.warning("Connection %r: %s", conn_id, warning)
 
 
 def _extra(connection: Connection) -> dict[str, Any]:
     # Not extra_dejson, which reads a string that is no JSON as an empty form.
+    extra: Any = connection.extra
     try:
-        extra = json.loads(connection.extra) if connection.extra else {}
+        if not isinstance(extra, dict):  # some secrets backends give the object itself
+            extra = json.loads(extra) if extra else {}
     except ValueError as error:
-        raise PortkeyConnectionInvalidError(f"The Portkey connection's field 'extra' is no JSON: {error}.") from None
+        extra, problem = None, f"The Portkey connection's field 'extra' is no JSON: {error}."
+    else:
+        problem = "The Portkey connection's field 'extra' is no JSON object."
     if not isinstance(extra, dict):
-        raise PortkeyConnectionInvalidError("The Portkey connection's field 'extra' is no JSON object.")
+        # Outside of the block: the parser's exception would be the context, and has the whole of extra.
+        raise PortkeyConnectionInvalidError(problem)
     return extra
 
 
@@ -56,16 +85,18 @@ def form_behaviour() -> dict[str, Any]:
 
 def form_widgets() -> dict[str, Any]:
     """Return the form's own fields as the widgets of Airflow before 3.2."""
-    from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
+    from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextAreaFieldWidget, BS3TextFieldWidget
     from flask_babel import lazy_gettext
-    from wtforms import PasswordField, StringField
+    from wtforms import PasswordField, StringField, TextAreaField
     from wtforms.validators import Optional
 
+    classes = {
+        "password": (PasswordField, BS3PasswordFieldWidget),
+        "multiline": (TextAreaField, BS3TextAreaFieldWidget),
+    }
+
     def widget(field: dict[str, Any]) -> Any:
-        secret = field["schema"].get("format") == "password"
-        field_class, widget_class = (
-            (PasswordField, BS3PasswordFieldWidget) if secret else (StringField, BS3TextFieldWidget)
-        )
+        field_class, widget_class = classes.get(field["schema"].get("format"), (StringField, BS3TextFieldWidget))
         label, hint = lazy_gettext(field["label"]), field["description"]
         return field_class(label, widget=widget_class(), description=hint, validators=[Optional()])
 

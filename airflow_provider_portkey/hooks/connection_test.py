@@ -1,4 +1,4 @@
-"""The connection test: one request, no retries, one sentence."""
+"""The connection test: one request, no retries, one sentence, and the warnings about the connection."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LIST_OWN_MODELS = ("x-portkey-fetch-integrated-models", "true")
 
 def check_connection(settings: Callable[[], ConnectionSettings]) -> tuple[bool, str]:
     """
-    Request the list of models; return whether the connection works, and one sentence about the result.
+    Request the list of models; return whether the connection works, one sentence about the result, and the warnings.
 
     :param settings: Returns the settings; an exception is a result as well.
     """
@@ -36,6 +36,11 @@ def check_connection(settings: Callable[[], ConnectionSettings]) -> tuple[bool, 
         checked = settings()
     except Exception as error:  # any reason why the connection cannot be read
         return False, str(error)
+    works, sentence = _request_models(checked)
+    return works, " ".join((sentence, *checked.warnings))
+
+
+def _request_models(checked: ConnectionSettings) -> tuple[bool, str]:
     client = PortkeyClient(replace(checked, headers=(*checked.headers, _LIST_OWN_MODELS), max_retries=0))
     try:
         models = client.get("/models", {})

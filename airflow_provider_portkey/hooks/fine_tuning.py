@@ -8,6 +8,7 @@ from typing import Any
 from airflow_provider_portkey.client.pagination import Item
 from airflow_provider_portkey.hooks.base import BasePortkeyHook
 from airflow_provider_portkey.jobs.fine_tuning import FINE_TUNING
+from airflow_provider_portkey.jobs.lists import FINE_TUNING_CHECKPOINTS, FINE_TUNING_EVENTS
 
 
 class FineTuningMixin(BasePortkeyHook):
@@ -21,16 +22,12 @@ class FineTuningMixin(BasePortkeyHook):
         self, fine_tuning_job_id: str, *, max_items: int | None = None, on_page: Callable[[int], None] | None = None
     ) -> Iterator[Item]:
         """Return an iterator over a fine-tuning job's events, newest first: the list has no parameter ``order``."""
-        return self._iter_rows("/events", fine_tuning_job_id, max_items, on_page)
+        ids = {"fine_tuning_job_id": fine_tuning_job_id}
+        return self.list(FINE_TUNING_EVENTS, ids, max_items=max_items, on_page=on_page)
 
     def iter_fine_tuning_checkpoints(
         self, fine_tuning_job_id: str, *, max_items: int | None = None, on_page: Callable[[int], None] | None = None
     ) -> Iterator[Item]:
         """Return an iterator over a fine-tuning job's checkpoints, as in :meth:`iter_fine_tuning_events`."""
-        return self._iter_rows("/checkpoints", fine_tuning_job_id, max_items, on_page)
-
-    def _iter_rows(
-        self, suffix: str, fine_tuning_job_id: str, max_items: int | None, on_page: Callable[[int], None] | None
-    ) -> Iterator[Item]:
         ids = {"fine_tuning_job_id": fine_tuning_job_id}
-        return self.iter_list(FINE_TUNING.path + suffix, ids, ordered=False, max_items=max_items, on_page=on_page)
+        return self.list(FINE_TUNING_CHECKPOINTS, ids, max_items=max_items, on_page=on_page)

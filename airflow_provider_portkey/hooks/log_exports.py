@@ -97,7 +97,7 @@ class LogExportsMixin(BasePortkeyHook):
             return url, self.settings.for_signed_url(url)
 
         url, settings = prepare(url)
-        with new_session((), head_timeout=settings.attempt_timeout) as session:
+        with new_session(()) as session:
             yield from iter_download(
                 session,
                 url,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from airflow_provider_portkey.client.pagination import MAX_LIMIT, Item
+from airflow_provider_portkey.client.pagination import Item
 from airflow_provider_portkey.hooks.base import BasePortkeyHook
+from airflow_provider_portkey.jobs.lists import RESPONSE_INPUT_ITEMS
 from airflow_provider_portkey.jobs.response import RESPONSE
+from airflow_provider_portkey.parameters import MAX_LIMIT
 
 
 class ResponsesMixin(BasePortkeyHook):
@@ -31,13 +33,6 @@ class ResponsesMixin(BasePortkeyHook):
         max_items: int | None = None,
         on_page: Callable[[int], None] | None = None,
     ) -> Iterator[Item]:
-        """Return an iterator over a response's input items; parameters as in :meth:`iter_list`."""
-        return self.iter_list(
-            RESPONSE.path + "/input_items",
-            {"response_id": response_id},
-            page_size=page_size,
-            order=order,
-            after=after,
-            max_items=max_items,
-            on_page=on_page,
-        )
+        """Return an iterator over a response's input items; parameters as in :meth:`list`."""
+        paging: dict[str, Any] = {"page_size": page_size, "after": after, "max_items": max_items, "on_page": on_page}
+        return self.list(RESPONSE_INPUT_ITEMS, {"response_id": response_id}, order=order, **paging)

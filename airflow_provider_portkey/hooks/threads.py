@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from airflow_provider_portkey.client.pagination import MAX_LIMIT, Item, page_query
+from airflow_provider_portkey.client.pagination import Item
 from airflow_provider_portkey.hooks.base import BasePortkeyHook
-from airflow_provider_portkey.jobs.run import RUN, RUNS_PATH
-from airflow_provider_portkey.validation import validate_id
-
-_STEPS = RUN.path + "/steps"
-_STEP = _STEPS + "/{step_id}"
-_MESSAGES = "/threads/{thread_id}/messages"
-_MESSAGE = _MESSAGES + "/{message_id}"
+from airflow_provider_portkey.jobs.lists import MESSAGES, RUN_STEPS, RUNS
+from airflow_provider_portkey.jobs.run import RUN
+from airflow_provider_portkey.parameters import MAX_LIMIT
 
 
 class ThreadsMixin(BasePortkeyHook):
@@ -25,7 +21,7 @@ class ThreadsMixin(BasePortkeyHook):
 
     def create_run(self, thread_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Create a run on a thread and return it; retried only where the request cannot have taken effect."""
-        return self._client.post(RUNS_PATH, {"thread_id": thread_id}, body)
+        return self._client.post(RUNS.path, {"thread_id": thread_id}, body)
 
     def create_thread_and_run(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Create a thread and a run on it in one call, and return the run; retried as in :meth:`create_run`."""
@@ -65,8 +61,7 @@ class ThreadsMixin(BasePortkeyHook):
         :param before: Id of the run after the page's last one.
         :return: ``{"object": "list", "data": [run, ...], "first_id", "last_id", "has_more"}``
         """
-        query = page_query(limit=limit, order=order, after=after, before=before)
-        return self._client.get(RUNS_PATH, {"thread_id": thread_id}, query)
+        return self.list_page(RUNS, {"thread_id": thread_id}, limit, order=order, after=after, before=before)
 
     def iter_runs(
         self,
@@ -78,16 +73,9 @@ class ThreadsMixin(BasePortkeyHook):
         max_items: int | None = None,
         on_page: Callable[[int], None] | None = None,
     ) -> Iterator[Item]:
-        """Return a lazy iterator over a thread's runs; parameters and exceptions as in :meth:`iter_list`."""
-        return self.iter_list(
-            RUNS_PATH,
-            {"thread_id": thread_id},
-            page_size=page_size,
-            order=order,
-            after=after,
-            max_items=max_items,
-            on_page=on_page,
-        )
+        """Return a lazy iterator over a thread's runs; parameters and exceptions as in :meth:`list`."""
+        paging: dict[str, Any] = {"page_size": page_size, "after": after, "max_items": max_items, "on_page": on_page}
+        return self.list(RUNS, {"thread_id": thread_id}, order=order, **paging)
 
     def list_run_steps_page(
         self,
@@ -105,8 +93,8 @@ class ThreadsMixin(BasePortkeyHook):
         :param include: Names of additional fields, such as
             ``step_details.tool_calls[*].file_search.results[*].content``; the rest as in :meth:`list_runs_page`.
         """
-        query = page_query(limit=limit, order=order, after=after, before=before, include=include)
-        return self._client.get(_STEPS, {"thread_id": thread_id, "run_id": run_id}, query)
+        ids = {"thread_id": thread_id, "run_id": run_id}
+        return self.list_page(RUN_STEPS, ids, limit, order=order, after=after, before=before, include=include)
 
     def iter_run_steps(
         self,
@@ -121,27 +109,19 @@ class ThreadsMixin(BasePortkeyHook):
         on_page: Callable[[int], None] | None = None,
     ) -> Iterator[Item]:
         """
-        Return a lazy iterator over a run's steps; parameters and exceptions as in :meth:`iter_list`.
+        Return a lazy iterator over a run's steps; parameters and exceptions as in :meth:`list`.
 
         :param include: As in :meth:`list_run_steps_page`.
         """
-        return self.iter_list(
-            _STEPS,
-            {"thread_id": thread_id, "run_id": run_id},
-            page_size=page_size,
-            order=order,
-            after=after,
-            include=include,
-            max_items=max_items,
-            on_page=on_page,
-        )
+        paging: dict[str, Any] = {"page_size": page_size, "after": after, "max_items": max_items, "on_page": on_page}
+        return self.list(RUN_STEPS, {"thread_id": thread_id, "run_id": run_id}, order=order, include=include, **paging)
 
     def get_run_step(
         self, thread_id: str, run_id: str, step_id: str, include: Sequence[str] | None = None
     ) -> dict[str, Any]:
         """Return one step of a run; ``include`` as in :meth:`list_run_steps_page`."""
-        query = [pair for pair in page_query(include=include) if pair[0] == "include[]"]
-        return self._client.get(_STEP, {"thread_id": thread_id, "run_id": run_id, "step_id": step_id}, query)
+        ids = {"thread_id": thread_id, "run_id": run_id, "step_id": step_id}
+        return self._client.get(RUN_STEPS.path + "/{step_id}", ids, RUN_STEPS.query(include=include))
 
     def iter_messages(
         self,
@@ -154,20 +134,13 @@ class ThreadsMixin(BasePortkeyHook):
         max_items: int | None = None,
     ) -> Iterator[Item]:
         """
-        Return a lazy iterator over a thread's messages; parameters and exceptions as in :meth:`iter_list`.
+        Return a lazy iterator over a thread's messages; parameters and exceptions as in :meth:`list`.
 
         :param run_id: Only the messages of this run.
         """
-        return self.iter_list(
-            _MESSAGES,
-            {"thread_id": thread_id},
-            page_size=page_size,
-            order=order,
-            after=after,
-            max_items=max_items,
-            query=None if run_id is None else [("run_id", validate_id("run_id", run_id))],
-        )
+        paging: dict[str, Any] = {"page_size": page_size, "after": after, "max_items": max_items}
+        return self.list(MESSAGES, {"thread_id": thread_id}, order=order, run_id=run_id, **paging)
 
     def get_message(self, thread_id: str, message_id: str) -> dict[str, Any]:
         """Return one message of a thread."""
-        return self._client.get(_MESSAGE, {"thread_id": thread_id, "message_id": message_id})
+        return self._client.get(MESSAGES.path + "/{message_id}", {"thread_id": thread_id, "message_id": message_id})

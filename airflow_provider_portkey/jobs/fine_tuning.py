@@ -22,25 +22,3 @@ FINE_TUNING = JobSpec(
     error_fields=("error",),
     cancel_path="/fine_tuning/jobs/{fine_tuning_job_id}/cancel",
 )
-
-#: The columns of a table of events: ``"text"``, ``"integer"`` (epoch seconds) or ``"json"``.
-EVENT_COLUMNS = {
-    "id": "text",
-    "object": "text",
-    "created_at": "integer",
-    "level": "text",
-    "type": "text",
-    "message": "text",
-    "data": "json",
-}
-
-#: The columns of a table of checkpoints.
-CHECKPOINT_COLUMNS = {
-    "id": "text",
-    "object": "text",
-    "created_at": "integer",
-    "fine_tuned_model_checkpoint": "text",
-    "fine_tuning_job_id": "text",
-    "step_number": "integer",
-    "metrics": "json",
-}

@@ -1,4 +1,4 @@
-"""An export of Portkey's own logs. Its guide and its schema spell a bad end differently: both count."""
+"""An export of Portkey's own logs. Its guide and its schema spell the failure status differently: both count."""
 
 from __future__ import annotations
 

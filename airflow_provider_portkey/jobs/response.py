@@ -16,18 +16,5 @@ RESPONSE = JobSpec(
     excluded_fields={"instructions", "tools", "input", "output"},
     create_path="/responses",
     cancel_path="/responses/{response_id}/cancel",
+    cancel_body={},  # the gateway's route for this call reads JSON
 )
-
-#: The columns of a table of response items: ``"text"`` or ``"json"``.
-ITEM_COLUMNS = {
-    "id": "text",
-    "type": "text",
-    "status": "text",
-    "role": "text",
-    "content": "json",
-    "summary": "json",
-    "name": "text",
-    "call_id": "text",
-    "arguments": "text",
-    "output": "json",
-}

@@ -31,33 +31,13 @@ RUN = JobSpec(
     failure_exception=PortkeyRunFailedError,
 )
 
-#: Path of the list of a thread's runs.
-RUNS_PATH = "/threads/{thread_id}/runs"
 #: Several runs of one thread, polled together.
-RUNS = replace(RUN, kind="runs", excluded_fields=(), retryable_error_codes=(), failure_exception=PortkeyRunsFailedError)
+RUN_GROUP = replace(
+    RUN, kind="runs", excluded_fields=(), retryable_error_codes=(), failure_exception=PortkeyRunsFailedError
+)
 
 #: The fields that the ``usage`` of a run always has.
 TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
-
-#: The columns of a table of steps: ``"text"``, ``"integer"`` (epoch seconds for times) or ``"json"``.
-STEP_COLUMNS = {
-    "id": "text",
-    "object": "text",
-    "created_at": "integer",
-    "assistant_id": "text",
-    "thread_id": "text",
-    "run_id": "text",
-    "type": "text",
-    "status": "text",
-    "step_details": "json",
-    "last_error": "json",
-    "expired_at": "integer",
-    "cancelled_at": "integer",
-    "failed_at": "integer",
-    "completed_at": "integer",
-    "metadata": "json",
-    "usage": "json",
-}
 
 
 def created_at_of(run: Mapping[str, Any]) -> float:

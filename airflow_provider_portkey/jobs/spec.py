@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, TypedDict
 
-from airflow_provider_portkey.client.paths import same_id
+from airflow_provider_portkey.client.paths import id_names, same_id
 from airflow_provider_portkey.exceptions import (
     PortkeyRemoteJobError,
     PortkeyRemoteJobFailedError,
@@ -16,6 +15,7 @@ from airflow_provider_portkey.exceptions import (
     PortkeyUnexpectedResponseError,
 )
 from airflow_provider_portkey.jobs.values import read_number
+from airflow_provider_portkey.json_values import storable
 
 #: The fields of a declaration that give statuses a meaning.
 STATUS_SETS = ("active_statuses", "success_statuses", "failure_statuses", "action_required_statuses")
@@ -53,6 +53,7 @@ class JobSpec:
     :param progress_field: Field with counts that change while the job is active.
     :param create_path: Path that creates a job by POST.
     :param cancel_path: Path that cancels the job by POST, with ``{name}`` for each id.
+    :param cancel_body: JSON object that this POST sends, ``None`` for no body.
     :param metric: Airflow metric to which the used tokens are added when the status is terminal.
     :param failure_exception: Exception for a status in ``failure_statuses``, where the failure does not pass.
     """
@@ -72,6 +73,7 @@ class JobSpec:
     progress_field: str | None = None
     create_path: str | None = None
     cancel_path: str | None = None
+    cancel_body: Mapping[str, Any] | None = None
     metric: str | None = None
     failure_exception: type[PortkeyRemoteJobFailedError] = PortkeyRemoteJobFailedError
 
@@ -101,6 +103,10 @@ class JobSpec:
         if unknown := sorted(set(self.echoed_ids).difference(self.id_names[:-1])):
             raise ValueError(f"Job {self.kind!r}: echoed_ids are not in the path: {', '.join(unknown)}.")
 
+    def __repr__(self) -> str:
+        """Return the same text in every process: Airflow compares the texts of a mapped task's arguments."""
+        return f"JobSpec({self.to_dict()})"
+
     @cached_property
     def terminal_statuses(self) -> Collection[str]:
         """Statuses that do not change any more: of success and of failure."""
@@ -109,7 +115,7 @@ class JobSpec:
     @property
     def id_names(self) -> tuple[str, ...]:
         """Names of the ids that identify a job, in the order of the path."""
-        return tuple(re.findall(r"{(\w+)}", self.path))
+        return id_names(self.path)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the declaration as JSON values for ``JobSpec(**values)``, without ``failure_exception``."""
@@ -160,20 +166,26 @@ class JobSpec:
         return self.failure_exception(message, status=status, job=job)
 
     def summary(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the job without its excluded fields."""
-        return {name: value for name, value in job.items() if name not in self.excluded_fields}
+        """Return the job without its excluded fields, as Airflow's database can store it."""
+        kept: dict[str, Any] = storable({name: job[name] for name in job if name not in self.excluded_fields})
+        return kept
 
     def error_message(self, job: Mapping[str, Any]) -> str:
         """Return the job's own error as one line, or an empty string."""
-        return next((message for name in self.error_fields if (message := _message(job.get(name)))), "")
+        from airflow_provider_portkey.client.redaction import escape_unprintable
+
+        return escape_unprintable(next(filter(None, (_message(job.get(name)) for name in self.error_fields)), ""))
 
     def progress(self, job: Mapping[str, Any]) -> str:
         """Return the job's counts: ``completed 120, failed 3, total 200``; without counts an empty string."""
         counts = job.get(self.progress_field) if self.progress_field else None
         if not isinstance(counts, Mapping):
             return ""
+        from airflow_provider_portkey.client.redaction import escape_unprintable
+
         numbers = ((name, read_number(counts[name])) for name in sorted(counts))
-        return ", ".join(f"{name} {number}" for name, number in numbers if number is not None)
+        shown = ", ".join(f"{name} {number}" for name, number in numbers if number is not None)
+        return escape_unprintable(shown)
 
 
 def merge_statuses(*tables: Mapping[str, Collection[str]]) -> StatusSets:

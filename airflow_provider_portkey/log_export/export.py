@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError, PortkeyRowsMismatchError
-from airflow_provider_portkey.export.atomic import file_path, refuse_existing
+from airflow_provider_portkey.export.atomic import check_destination, file_path
 from airflow_provider_portkey.export.formats import check_installed
 from airflow_provider_portkey.export.manifest import build_manifest
 from airflow_provider_portkey.export.window import read_window
@@ -54,6 +54,7 @@ class LogExportFile:
     object_storage_conn_id: str | None
     file_format: str
     compression: str | None
+    csv_formulas: str
     overwrite: bool
     on_mismatch: str
     description: str
@@ -84,7 +85,7 @@ class LogExportFile:
 
         :raises PortkeyDestinationExistsError: where the file exists and ``overwrite`` is off.
         """
-        refuse_existing(self._path, overwrite=self.overwrite)
+        check_destination(self._path, overwrite=self.overwrite)
         end = self.request.window.end
         if end.timestamp() > time.time() - _ARRIVAL:
             log.warning(
@@ -104,6 +105,7 @@ class LogExportFile:
             columns=self.columns,
             file_format=self.file_format,
             compression=self.compression,
+            csv_formulas=self.csv_formulas,
             overwrite=self.overwrite,
         ) as writer:
             joined = join_parts(session.plan, hook.iter_log_export, writer)

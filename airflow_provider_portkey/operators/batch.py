@@ -5,16 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_portkey.exceptions import PortkeyPaginationError, PortkeyRequestError
 from airflow_provider_portkey.lazy import lazy_attribute
-from airflow_provider_portkey.tasks.submit import (
-    IDEMPOTENCY_KEY,
-    BasePortkeySubmitOperator,
-    build_body,
-    find_own,
-    idempotency_key_of,
-    refuse_idempotency_key,
-)
+from airflow_provider_portkey.tasks.submit import BasePortkeySubmitOperator, build_body
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.state.task import TaskState
@@ -104,6 +96,11 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         """
         from airflow_provider_portkey.batch.staging import submit_batch
         from airflow_provider_portkey.export.atomic import file_path
+        from airflow_provider_portkey.tasks.idempotency import (
+            BEFORE_SUBMISSION,
+            IDEMPOTENCY_KEY,
+            refuse_idempotency_key,
+        )
         from airflow_provider_portkey.validation import json_object
 
         metadata = json_object("metadata", self.metadata) or {}
@@ -127,6 +124,8 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
             max_requests=self.max_requests,
             mode=self.input_mode,
             check=self.check_input,
+            before_creation=self._refuse_after_kill,
+            repeat=BEFORE_SUBMISSION.repeat,
         )
 
     def find_by_idempotency_key(self, task_state: TaskState, idempotency_key: str) -> Mapping[str, Any] | None:
@@ -138,6 +137,7 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         """
         from airflow_provider_portkey.batch.staging import posted_upload
         from airflow_provider_portkey.client.paths import same_id
+        from airflow_provider_portkey.tasks.idempotency import idempotency_key_of
 
         if not (posted := posted_upload(task_state)):
             return None
@@ -146,17 +146,5 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         def is_own(batch: Mapping[str, Any]) -> bool:
             return idempotency_key_of(batch) == idempotency_key or same_id(batch.get("input_file_id"), file_id)
 
-        try:
-            batch = find_own(self.hook.iter_batches(), is_own, since=since)
-        except (PortkeyPaginationError, PortkeyRequestError) as error:
-            if getattr(error, "transient", False):
-                raise
-            self.log.warning("The batches cannot be listed: %s", error)
-            return super().find_by_idempotency_key(task_state, idempotency_key)
-        if batch:
-            self.log.info("An earlier try created %s.", self.job.describe({"batch_id": batch["id"]}))
-        elif file_id is None:
-            return super().find_by_idempotency_key(task_state, idempotency_key)
-        else:
-            self.log.info("An earlier try may have created a batch, and there is none; creating the batch now.")
-        return batch
+        batch = self._search(self.hook.iter_batches, is_own, since=since)
+        return super().find_by_idempotency_key(task_state, idempotency_key) if batch is None and not file_id else batch

@@ -111,13 +111,12 @@ class PortkeyResponseItemsOperator(PortkeyTaskMixin, BaseOperator):
 
         :raises PortkeyXComTooLargeError: where the items are too large.
         """
-        from airflow_provider_portkey.client.pagination import items_of
+        from airflow_provider_portkey.jobs.lists import RESPONSE_OUTPUT_ITEMS
         from airflow_provider_portkey.tasks.xcom import fit_for_xcom
 
         self._begin(context)
-        output = self.hook.get_response(self.response_id).get("output")
         return fit_for_xcom(
-            items_of({"data": output}),
+            self.hook.list(RESPONSE_OUTPUT_ITEMS, {"response_id": self.response_id}),
             max_bytes=self.max_bytes,
             what=f"items of response {self.response_id!r}",
             instead="PortkeyResponseItemsToObjectStorageOperator",

@@ -13,21 +13,12 @@ from airflow_provider_portkey.exceptions import (
     PortkeyBadRequestError,
     PortkeyError,
     PortkeyInvalidArgumentError,
-    PortkeyPaginationError,
     PortkeyRemoteJobError,
-    PortkeyRequestError,
     PortkeyToolCallFailedError,
 )
 from airflow_provider_portkey.lazy import lazy_attribute
 from airflow_provider_portkey.tasks.base import PortkeyTaskMixin
-from airflow_provider_portkey.tasks.submit import (
-    IDEMPOTENCY_KEY,
-    BasePortkeySubmitOperator,
-    build_body,
-    find_own,
-    idempotency_key_of,
-    refuse_idempotency_key,
-)
+from airflow_provider_portkey.tasks.submit import BasePortkeySubmitOperator, build_body
 from airflow_provider_portkey.tasks.wait import BasePortkeyWaitOperator
 
 if TYPE_CHECKING:
@@ -141,7 +132,8 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
     def submit(self, task_state: TaskState, idempotency_key: str) -> Mapping[str, Any]:
         """Start the run, with the idempotency key in its metadata."""
         body = self._body(idempotency_key)
-        task_state.write({"requested_at": time.time(), **task_state.read()})
+        task_state.write({"requested_at": time.time(), **task_state.read(), "thread_id": self.thread_id})
+        self._refuse_after_kill()
         if self.thread_id is None:
             return self.hook.create_thread_and_run(body)
         return self.hook.create_run(self.thread_id, body)
@@ -153,26 +145,19 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
         :raises PortkeySubmissionUnknownError: where the thread was to be created in the same request, so that its id
             is unknown, and where its runs cannot be listed.
         """
-        if (since := task_state.read().get("requested_at")) is None:
+        from airflow_provider_portkey.tasks.idempotency import idempotency_key_of
+
+        known = task_state.read()
+        if (since := known.get("requested_at")) is None:
             return None  # that try sent no request
-        if self.thread_id is None:
+        if (thread_id := known["thread_id"]) is None:
             return super().find_by_idempotency_key(task_state, idempotency_key)
 
         def is_own(run: Mapping[str, Any]) -> bool:
             return idempotency_key_of(run) == idempotency_key
 
-        try:
-            run = find_own(self.hook.iter_runs(self.thread_id), is_own, since=since)
-        except (PortkeyPaginationError, PortkeyRequestError) as error:
-            if getattr(error, "transient", False):
-                raise
-            self.log.warning("The runs of thread %r cannot be listed: %s", self.thread_id, error)
-            return super().find_by_idempotency_key(task_state, idempotency_key)
-        if run:
-            self.log.info("An earlier try has started %s.", self.job.describe(self._ids_of(run)))
-        else:
-            self.log.info("An earlier try broke off while it started its run, and there is none; starting it now.")
-        return run
+        run = self._search(lambda: self.hook.iter_runs(thread_id), is_own, since=since)
+        return run and {"thread_id": thread_id, **run}
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Return the run, submit tool outputs and continue to wait, or raise the error of the trigger's event."""
@@ -262,6 +247,7 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
 
     def _body(self, idempotency_key: str) -> dict[str, Any]:
         """Return the body of the request, from rendered arguments."""
+        from airflow_provider_portkey.tasks.idempotency import IDEMPOTENCY_KEY
         from airflow_provider_portkey.validation import json_array, json_object
 
         self._check_thread()
@@ -417,6 +403,8 @@ class PortkeySubmitToolOutputsOperator(PortkeyTaskMixin, BaseOperator):
 
 
 def _validate_metadata(metadata: Mapping[str, Any]) -> Mapping[str, str]:
+    from airflow_provider_portkey.tasks.idempotency import refuse_idempotency_key
+
     refuse_idempotency_key(metadata)
     if len(metadata) >= _MAX_PAIRS:
         expected = f"at most {_MAX_PAIRS - 1} pairs: the operator adds one"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from airflow_provider_portkey.exceptions import (
     PortkeyActionRequiredError,
+    PortkeyConnectionInvalidError,
     PortkeyEventInvalidError,
     PortkeyPaginationError,
     PortkeyPollingGaveUpError,
@@ -15,6 +16,7 @@ from airflow_provider_portkey.exceptions import (
     error_for_status,
 )
 from airflow_provider_portkey.jobs.spec import JobSpec
+from airflow_provider_portkey.json_values import storable
 
 Event = dict[str, Any]
 
@@ -29,13 +31,15 @@ TIMED_OUT = "timed_out"
 GAVE_UP = "gave_up"
 #: A poll failed for good: the next one would fail too.
 REFUSED = "refused"
+#: The Airflow connection has become invalid.
+CONNECTION_INVALID = "connection_invalid"
 
 #: Reasons of events that carry the job.
 _WITH_JOB = frozenset({SUCCEEDED, FAILED, RETURNED, ACTION_REQUIRED})
-_REASONS = _WITH_JOB | {TIMED_OUT, GAVE_UP, REFUSED}
+_REASONS = _WITH_JOB | {TIMED_OUT, GAVE_UP, REFUSED, CONNECTION_INVALID}
 
 #: The errors with which a poll fails.
-PollError = PortkeyRequestError | PortkeyPaginationError
+PollError = PortkeyRequestError | PortkeyPaginationError | PortkeyConnectionInvalidError
 
 _ERROR_ATTRIBUTES = ("status_code", "refused_by", "trace_id", "request_id")
 
@@ -48,10 +52,10 @@ def make_event(
     response: Mapping[str, Any] | None,
     error: PollError | None,
 ) -> Event:
-    """Return the event for one reason; its values are those of JSON."""
+    """Return the event for one reason, as Airflow's database can store it."""
     # Airflow's own exceptions have a 'status_code' too, which says nothing about a request.
     of_request = isinstance(error, PortkeyRequestError)
-    return {
+    event = {
         "kind": job.kind,
         "reason": reason,
         "message": message,
@@ -59,6 +63,7 @@ def make_event(
         "job": job.summary(response) if response is not None else None,
         "error": {name: getattr(error, name) if of_request else None for name in _ERROR_ATTRIBUTES} if error else None,
     }
+    return cast("Event", storable(event))
 
 
 def conclude(job: JobSpec, event: object) -> dict[str, Any]:
@@ -73,6 +78,7 @@ def conclude(job: JobSpec, event: object) -> dict[str, Any]:
     :raises PortkeyPollingGaveUpError: where too many consecutive polls failed.
     :raises PortkeyRequestError: the subclass for a poll that was refused for good.
     :raises PortkeyPaginationError: where a list of jobs repeats itself.
+    :raises PortkeyConnectionInvalidError: where the connection has become invalid.
     """
     checked = _check(job, event)
     reason, message, status = checked["reason"], checked["message"], checked["status"]
@@ -86,6 +92,8 @@ def conclude(job: JobSpec, event: object) -> dict[str, Any]:
         raise PortkeyWaitTimeoutError(message)
     if reason == GAVE_UP:
         raise PortkeyPollingGaveUpError(message)
+    if reason == CONNECTION_INVALID:
+        raise PortkeyConnectionInvalidError(message)
     if checked["error"]["status_code"] is None:
         raise PortkeyPaginationError(message)
     raise error_for_status(checked["error"]["status_code"])(message, **checked["error"])

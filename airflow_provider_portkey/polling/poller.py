@@ -11,7 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from airflow_provider_portkey.exceptions import PortkeyPaginationError, PortkeyUnexpectedResponseError
+from airflow_provider_portkey.client.redaction import escape_unprintable
+from airflow_provider_portkey.exceptions import (
+    PortkeyConnectionInvalidError,
+    PortkeyRequestError,
+    PortkeyUnexpectedResponseError,
+)
 from airflow_provider_portkey.jobs.spec import JobSpec
 from airflow_provider_portkey.polling import events
 from airflow_provider_portkey.polling.drivers import Get, Plan
@@ -23,6 +28,8 @@ WARN_AGAIN_AFTER = 3600.0
 MIN_WAIT = 0.1
 #: The most seconds between a failed poll and the next one, unless ``Retry-After`` is longer.
 MAX_WAIT_AFTER_FAILURE = 60.0
+#: Characters of a status that a message shows; the longest known one has 33.
+_MAX_STATUS_SHOWN = 100
 
 
 @dataclass(frozen=True)
@@ -78,8 +85,8 @@ class Poller:
         before, progress = self.state, self.job.progress(response)
         self.state = replace(before, status=status, progress=progress, failures=0)
         changed = status != before.status
-        transition = f"changed from {before.status} to" if before.status and changed else "is"
-        report = f"{self._described} {transition} {status} after {self._elapsed(now)}"
+        transition = f"changed from {_shown(before.status)} to" if before.status and changed else "is"
+        report = f"{self._described} {transition} {_shown(status)} after {self._elapsed(now)}"
         report = f"{report}: {progress}." if progress else f"{report}."
         news = changed or progress != before.progress
         if event := self._terminal_event(response, status, now):
@@ -95,12 +102,14 @@ class Poller:
         return self._continue(self.state.poll_interval, now, report=report if news or due else None, warn=not known)
 
     def on_failure(self, error: events.PollError, now: float) -> PollOutcome:
-        """Decide after a poll that failed."""
+        """Decide after a poll that failed, or that could not be sent."""
         self.state = replace(self.state, failures=self.state.failures + 1)
         if now >= self.state.deadline:
             return PollOutcome(event=self._timed_out(now, error))
         failures, limit = self.state.failures, self.state.max_consecutive_failures
         if limit is not None:
+            if isinstance(error, PortkeyConnectionInvalidError):
+                return PollOutcome(event=self._event(events.CONNECTION_INVALID, str(error), error=error))
             if is_final(error):
                 return PollOutcome(event=self._event(events.REFUSED, str(error), error=error))
             if failures >= limit:
@@ -122,7 +131,7 @@ class Poller:
 
     @property
     def _left_running(self) -> str:
-        return f"The {self.job.kind} was left running; its last known status is {self.state.status or 'unknown'}."
+        return f"The {self.job.kind} was left running; its last known status is {_shown(self.state.status)}."
 
     def _elapsed(self, now: float) -> str:
         return duration(now - self.state.started_at)
@@ -166,6 +175,10 @@ class Poller:
         return events.make_event(self.job, reason, sentence, self.state.status, response, error)
 
 
+def _shown(status: str | None) -> str:
+    return escape_unprintable(status[:_MAX_STATUS_SHOWN]) if status else "unknown"
+
+
 def failed_poll(failures: int, limit: int | None, wait: float, error: object) -> str:
     """Return the log line of a poll that failed: ``poll failed (1 of 5), next poll in 10 s: ...``."""
     count = f"{failures} of {limit}" if limit else str(failures)
@@ -190,6 +203,6 @@ def wait_after_failure(interval: float, error: Exception) -> float:
 
 def is_final(error: events.PollError) -> bool:
     """Return whether the next poll would fail too: after a redirect, a final 4xx, or a list that repeats itself."""
-    if isinstance(error, PortkeyPaginationError):
+    if not isinstance(error, PortkeyRequestError):
         return True
     return not error.transient and error.status_code is not None and 300 <= error.status_code < 500

@@ -9,8 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_provider_portkey.client.pagination import Item
-from airflow_provider_portkey.exceptions import PortkeyRequestError, PortkeyUnexpectedResponseError
-from airflow_provider_portkey.jobs.run import RUN, RUNS, TOKENS
+from airflow_provider_portkey.exceptions import (
+    PortkeyAuthenticationError,
+    PortkeyRequestError,
+    PortkeyUnexpectedResponseError,
+)
+from airflow_provider_portkey.jobs.run import RUN, RUN_GROUP, TOKENS
 from airflow_provider_portkey.jobs.usage import UsageSum
 from airflow_provider_portkey.jobs.values import epoch_seconds, read_number
 from airflow_provider_portkey.polling import events
@@ -60,7 +64,7 @@ class RunGroupPoller(Poller):
         created_within: float = 3600.0,
         known: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(RUNS, {"thread_id": thread_id}, state)
+        super().__init__(RUN_GROUP, {"thread_id": thread_id}, state)
         known = known or {}
         run_ids = known.get("waiting", run_ids)
         self.wait_for = wait_for
@@ -111,6 +115,8 @@ class RunGroupPoller(Poller):
         if single := [run_id for run_id in self._waiting if run_id not in found]:
             results = yield [Get(RUN.path, {**self.ids, "run_id": run_id}) for run_id in single]
             for run_id, result in zip(single, results, strict=False):  # drive() stops at the first failure
+                if isinstance(result, PortkeyAuthenticationError):
+                    raise result  # of the whole poll: the wait reads its connection again
                 if isinstance(result, PortkeyRequestError):
                     failed[run_id] = result
                 else:

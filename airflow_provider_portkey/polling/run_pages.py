@@ -13,14 +13,15 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
-from airflow_provider_portkey.client.pagination import MAX_LIMIT, Item, LoopGuard, items_of, page_query
+from airflow_provider_portkey.client.pagination import Item, LoopGuard, items_of
 from airflow_provider_portkey.exceptions import (
     PortkeyBadRequestError,
     PortkeyNotFoundError,
     PortkeyUnexpectedResponseError,
 )
-from airflow_provider_portkey.jobs.run import RUNS_PATH
+from airflow_provider_portkey.jobs.lists import RUNS
 from airflow_provider_portkey.jobs.values import epoch_seconds
+from airflow_provider_portkey.parameters import MAX_LIMIT
 from airflow_provider_portkey.polling.drivers import Get, Plan
 
 #: Runs that a page must return: for a single run, the request for the run itself costs as much.
@@ -173,7 +174,7 @@ class RunPagePlanner:
 
     def _read(self, start: str | None, search: _Search) -> Plan[_Page]:
         try:
-            response = yield Get(RUNS_PATH, self._ids, page_query(limit=MAX_LIMIT, after=start))
+            response = yield Get(RUNS.path, self._ids, RUNS.query(limit=MAX_LIMIT, order="desc", after=start))
         except (PortkeyBadRequestError, PortkeyNotFoundError):
             if start is None or search.needs_every_page:
                 raise

@@ -13,12 +13,13 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from airflow_provider_portkey.client.pagination import LoopGuard, items_of, page_query
+from airflow_provider_portkey.client.pagination import LoopGuard, items_of
 from airflow_provider_portkey.exceptions import (
     PortkeyNotFoundError,
     PortkeyUnexpectedResponseError,
 )
-from airflow_provider_portkey.jobs.run import RUN, RUNS_PATH
+from airflow_provider_portkey.jobs.lists import RUNS
+from airflow_provider_portkey.jobs.run import RUN
 from airflow_provider_portkey.jobs.values import epoch_seconds
 from airflow_provider_portkey.polling.drivers import Get, Plan
 
@@ -109,7 +110,7 @@ def _plan_list(thread_id: str, since: float) -> Plan[Snapshot]:
     oldest, limit, after = math.inf, _FIRST_PAGE, None
     guard = LoopGuard()
     while True:
-        page = yield Get(RUNS_PATH, {"thread_id": thread_id}, page_query(limit=limit, after=after))
+        page = yield Get(RUNS.path, {"thread_id": thread_id}, RUNS.query(limit=limit, order="desc", after=after))
         items = items_of(page)
         guard.check(items)
         for item in items:

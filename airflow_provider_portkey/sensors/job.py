@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
 from airflow_provider_portkey.lazy import lazy_attribute
 from airflow_provider_portkey.tasks.wait import BasePortkeyWaitOperator
 
@@ -106,10 +105,6 @@ class PortkeyCustomJobSensor(BasePortkeyWaitOperator):
 
     @property
     def _job_ids(self) -> dict[str, str]:
-        from airflow_provider_portkey.validation import json_object
+        from airflow_provider_portkey.client.paths import path_ids
 
-        ids = json_object("ids", self.ids) or {}
-        if ids.keys() != set(self.job.id_names):
-            expected = f"one value for each of {', '.join(self.job.id_names)}"
-            raise PortkeyInvalidArgumentError("ids", sorted(ids), expected)
-        return ids
+        return path_ids(self.job.path, self.ids)

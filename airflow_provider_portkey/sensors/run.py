@@ -84,7 +84,7 @@ class PortkeyThreadRunsSensor(BasePortkeyWaitOperator):
         "on_requires_action",
     )
     job = lazy_attribute("jobs.run", "RUN")
-    _event_job = lazy_attribute("jobs.run", "RUNS")
+    _event_job = lazy_attribute("jobs.run", "RUN_GROUP")
     _needs_wait_state = True
     _poller: RunGroupPoller
 

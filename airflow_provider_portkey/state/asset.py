@@ -11,6 +11,8 @@ import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from airflow_provider_portkey.json_values import storable
+
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
@@ -76,8 +78,8 @@ class AssetState:
             self._saved = value
 
     async def save(self) -> None:
-        """Save the state if it has changed; where that fails, warn: the next call tries again."""
-        state = self._state.to_dict()
+        """Save the state if it has changed; where that fails, warn: the next call repeats the write."""
+        state = storable(self._state.to_dict())
         if state == self._saved:
             return
         try:
@@ -97,7 +99,7 @@ class AssetState:
         """Save an earlier state while the triggerer stops: no response comes any more, but requests are read."""
         with contextlib.suppress(Exception):
             async with asyncio.timeout(_TAKE_BACK_TIMEOUT):
-                await asyncio.gather(*(self._call(store, "set", state) for store in self._stores))
+                await asyncio.gather(*(self._call(store, "set", storable(state)) for store in self._stores))
 
     async def _call(self, store: Any, name: str, *value: Any) -> Any:
         # Airflow 3.3.0 and 3.3.1 have the blocking methods only.
@@ -145,6 +147,6 @@ class TaskAssetState:
     def write(self, key: str, value: dict[str, Any]) -> None:
         """Write the object of a key in place of the earlier one."""
         if self._store is not None:
-            self._store.set(f"{self._prefix}/{key}", value)
+            self._store.set(f"{self._prefix}/{key}", storable(value))
         else:
             self._fallback.write(key, value)

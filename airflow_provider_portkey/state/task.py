@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from airflow_provider_portkey.json_values import storable
+
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
@@ -28,6 +30,7 @@ class TaskState:
         self._store = cast("Any", context.get("task_state_store"))
         self._ti = cast("Any", context.get("ti"))
         self._key = key
+        self._known: dict[str, Any] | None = None
 
     @property
     def has_store(self) -> bool:
@@ -45,7 +48,12 @@ class TaskState:
         return getattr(self._ti, "try_number", None)
 
     def read(self) -> dict[str, Any]:
-        """Return the object that was written last, or an empty one."""
+        """Return the object that was written last, or an empty one; Airflow is requested for it once."""
+        if self._known is None:
+            self._known = self._load()
+        return dict(self._known)
+
+    def _load(self) -> dict[str, Any]:
         if self._store is not None:
             return dict(self._store.get(self._key) or {})
         if self._ti is not None:
@@ -56,16 +64,21 @@ class TaskState:
 
     def write(self, known: dict[str, Any]) -> None:
         """Replace the object."""
+        known = storable(known)
         if self._store is not None:
             self._store.set(self._key, known)
         elif self._ti is not None:
             from airflow.providers.common.compat.sdk import Variable
 
             Variable.set(self._variable, known, serialize_json=True)
+        self._known = dict(known)
 
     def clear(self) -> None:
         """Delete the Variable, which nothing else cleans up; the task state store ends with its task instance."""
-        if self._store is None and self._ti is not None:
+        if self._store is not None:
+            return
+        self._known = None
+        if self._ti is not None:
             from airflow.providers.common.compat.sdk import Variable
 
             Variable.delete(self._variable)

@@ -10,6 +10,7 @@ from airflow_provider_portkey.exceptions import (
     PortkeyError,
     PortkeyInvalidArgumentError,
     PortkeyNotFoundError,
+    PortkeyPaginationError,
     PortkeyRequestError,
     PortkeySubmissionUnknownError,
     PortkeyUnexpectedResponseError,
@@ -20,53 +21,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_portkey.state.task import TaskState
-
-#: The key of a job's metadata under which an operator finds its own job again.
-IDEMPOTENCY_KEY = "airflow_idempotency_key"
-#: Seconds that the clocks of a worker and of a provider may differ.
-_CLOCK_SKEW = 3600.0
-#: Stop searching after this many consecutive jobs older than the first attempt (lists are newest first).
-_MAX_CONSECUTIVE_OLD = 20
-
-
-def refuse_idempotency_key(metadata: Mapping[str, Any]) -> None:
-    """
-    Keep the place of the idempotency key in a job's metadata free.
-
-    :raises PortkeyInvalidArgumentError: where a caller has taken it.
-    """
-    if IDEMPOTENCY_KEY in metadata:
-        raise PortkeyInvalidArgumentError("metadata", metadata, f"no key {IDEMPOTENCY_KEY!r}: the operator sets it")
-
-
-def idempotency_key_of(job: Mapping[str, Any]) -> object:
-    """Return the idempotency key that a job was submitted with, ``None`` where it has none."""
-    metadata = job.get("metadata")
-    return metadata.get(IDEMPOTENCY_KEY) if isinstance(metadata, Mapping) else None
-
-
-def find_own(
-    jobs: Iterable[Mapping[str, Any]], is_own: Callable[[Mapping[str, Any]], bool], *, since: float
-) -> Mapping[str, Any] | None:
-    """
-    Return a task's own job of a list, ``None`` where the list has none.
-
-    :param jobs: As Portkey lists them; where the newest come first, the search ends at jobs that are too old.
-    :param is_own: Whether a job is the one.
-    :param since: When the task first tried to submit the job, epoch seconds.
-    """
-    from airflow_provider_portkey.jobs.values import epoch_seconds
-
-    since, last, old = since - _CLOCK_SKEW, float("inf"), 0
-    for job in jobs:
-        if is_own(job):
-            return job
-        created = created_at if (created_at := epoch_seconds(job.get("created_at"))) is not None else last
-        old = old + 1 if created < since and created <= last else 0
-        last = created
-        if old >= _MAX_CONSECUTIVE_OLD:
-            break
-    return None
+    from airflow_provider_portkey.tasks.idempotency import Patience
 
 
 def build_body(own: Mapping[str, Any], extra_body: object, *, reserved: Iterable[str] = ()) -> dict[str, Any]:
@@ -95,7 +50,8 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
     submitted again only where a user clears the task after the job has finished, or where the job failed.
 
     :param wait_for_completion: Wait until the job has finished; otherwise return as soon as it is submitted.
-    :param cancel_on_kill: Cancel the job when the task is killed or marked: on, because the task started it.
+    :param cancel_on_kill: Cancel the job when the task is killed or marked: on, because the task started it. A job
+        whose submission is under way is searched for, and cancelled at the latest when its response arrives.
     :param resubmit_unknown: What to do where an earlier try broke off between sending the submission and receiving
         its response, and Portkey does not report the outcome: submit again and perhaps pay twice, or fail
         (templated).
@@ -116,6 +72,10 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
         self.wait_for_completion = wait_for_completion
         self.resubmit_unknown = resubmit_unknown
         self._submitted: dict[str, str] | None = None
+        #: The idempotency key of a submission without a known outcome, and the state for a search.
+        self._open_submission: tuple[TaskState, str] | None = None
+        self._killed = self._cancel_late = False
+        self._patience: Patience | None = None
         self._validate()
 
     def execute(self, context: Context) -> Any:
@@ -128,10 +88,14 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
         from airflow_provider_portkey.state.task import TaskState
 
         self._begin(context)
+        # Read here: a signal handler, as which Airflow calls on_kill, must not use Airflow's API.
+        self._trace_id_in_logs = self.hook.settings.trace_id or self._trace_id
         task_state = TaskState(context)
         if self._is_rescheduled(task_state):
             return super().execute(context)
         job = self._find(task_state) or self._submit(task_state)
+        if self._cancel_late:
+            super().on_kill()
         if not self.wait_for_completion:
             task_state.clear()
             return self.job.summary(job)
@@ -153,19 +117,83 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
 
     def find_by_idempotency_key(self, task_state: TaskState, idempotency_key: str) -> Mapping[str, Any] | None:
         """
-        Return the job that was submitted with an idempotency key, ``None`` where there surely is none.
+        Return the job that was submitted with an idempotency key, ``None`` where there is none for certain.
 
         :param task_state: With what the earlier try has done.
         :param idempotency_key: As in :meth:`submit`.
         :raises PortkeySubmissionUnknownError: where this kind of job cannot be found by an idempotency key.
         """
-        if self.resubmit_unknown:
-            return None
-        raise PortkeySubmissionUnknownError(
-            f"An earlier try of this task sent a {self.job.kind} and broke off before the response arrived, and "
-            "Portkey does not report the outcome. Portkey's logs show whether the request was carried out. To "
-            "submit it again, set resubmit_unknown=True."
+        self._refuse_unknown_outcome()
+        return None
+
+    def _refuse_unknown_outcome(self) -> None:
+        if not self.resubmit_unknown:
+            raise PortkeySubmissionUnknownError(
+                f"An earlier try of this task sent a {self.job.kind} and broke off before the response arrived, and "
+                "Portkey does not report the outcome. Portkey's logs show whether the request was carried out. To "
+                "submit it again, set resubmit_unknown=True."
+            )
+
+    def on_kill(self) -> None:
+        """Cancel the job; a job whose submission is under way is searched for first."""
+        self._killed = True
+        if self.cancel_on_kill and not self._submitted and self._open_submission:
+            self._submitted = self._find_while_killed(*self._open_submission)
+        # Airflow 3 calls this in a signal handler and continues the task, until it ends the process.
+        self._cancel_late = self.cancel_on_kill and not self._submitted
+        super().on_kill()
+
+    def _refuse_after_kill(self) -> None:
+        if self._killed:
+            raise PortkeyError(f"The task was killed before it submitted its {self.job.kind}.")
+
+    def _find_while_killed(self, task_state: TaskState, idempotency_key: str) -> dict[str, str] | None:
+        from airflow_provider_portkey.tasks.idempotency import IDEMPOTENCY_KEY, WHILE_KILLED
+
+        self._patience = WHILE_KILLED
+        try:
+            if job := self.find_by_idempotency_key(task_state, idempotency_key):
+                return self._ids_of(job)
+        except PortkeyError as error:
+            self.log.debug("The search failed.", exc_info=error)
+        self.log.warning(
+            "The task was killed before the response to the submission of its %s arrived, and the %s was not found: it "
+            "may run, and cost. In Portkey's logs the request has the trace id %s and, where metadata was sent, %s=%s.",
+            *(self.job.kind, self.job.kind, self._trace_id_in_logs, IDEMPOTENCY_KEY, idempotency_key),
         )
+        return None
+
+    def _search(
+        self,
+        jobs: Callable[[], Iterable[Mapping[str, Any]]],
+        is_own: Callable[[Mapping[str, Any]], bool],
+        *,
+        since: float,
+    ) -> Mapping[str, Any] | None:
+        """
+        Search a list, which may lag behind, for the job that an earlier try may have submitted.
+
+        :param jobs: Requests the list.
+        :param is_own: Whether a job is the one.
+        :param since: When the task first tried to submit the job, epoch seconds.
+        :raises PortkeySubmissionUnknownError: where the jobs cannot be listed.
+        """
+        from airflow_provider_portkey.tasks.idempotency import BEFORE_SUBMISSION, find_own
+
+        patience = self._patience or BEFORE_SUBMISSION
+        try:
+            job = patience.repeat(lambda: find_own(jobs(), is_own, since=since))
+        except (PortkeyPaginationError, PortkeyRequestError) as error:
+            if getattr(error, "transient", False):
+                raise
+            self.log.warning("The list of jobs of the kind %r cannot be read: %s", self.job.kind, error)
+            self._refuse_unknown_outcome()
+            return None
+        if job:
+            self.log.info("An earlier try submitted %s.", self.job.describe(self._ids_of(job)))
+        else:
+            self.log.info("An earlier try may have submitted a %s; %s found none.", self.job.kind, patience)
+        return job
 
     @property
     def _job_ids(self) -> dict[str, str]:
@@ -192,29 +220,51 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
         """Return the job that an earlier try submitted, where this try should continue with it."""
         known = task_state.read()
         if ids := known.get("ids"):
-            try:
-                job = self.hook.get_job(self.job, ids)
-            except PortkeyNotFoundError:
-                self.log.warning("%s is gone; submitting it again.", self.job.describe(ids))
-                return None
-            cleared = known.get("clear_count") != task_state.clear_count
-            earlier = cleared or known.get("try_number") != task_state.try_number
-            finished = {
-                *(self.job.failure_statuses if earlier else ()),
-                *(self.job.success_statuses if cleared else ()),
-            }
-            if job.get("status") in finished:
-                self.log.info("%s finished as %s before; submitting again.", self.job.describe(ids), job["status"])
-                return None
-            if earlier:
-                self._remember(task_state, ids, clear_count=known.get("clear_count"))
-            self.log.info("Continuing with %s, which an earlier try submitted.", self.job.describe(ids))
-            self._submitted = dict(ids)
+            self._submitted = dict(ids)  # a kill cancels the job from here on
+            job = self._get_submitted(task_state, ids, known)
+            if job is None:
+                self._submitted = None
             return job
-        if (key := known.get("idempotency_key")) and (found := self.find_by_idempotency_key(task_state, key)):
-            self._remember(task_state, self._ids_of(found), clear_count=task_state.clear_count)
-            return found
+        if key := known.get("idempotency_key"):
+            self._open_submission = task_state, key
+            if found := self.find_by_idempotency_key(task_state, key):
+                if found.get("status") in self.job.failure_statuses:
+                    self.log.info("%s has failed before; submitting again.", self.job.describe(self._ids_of(found)))
+                    task_state.write({})
+                    return None
+                self._remember(task_state, self._ids_of(found))
+                return found
         return None
+
+    def _get_submitted(
+        self, task_state: TaskState, ids: Mapping[str, str], known: Mapping[str, Any]
+    ) -> Mapping[str, Any] | None:
+        from airflow_provider_portkey.tasks.idempotency import BEFORE_SUBMISSION
+
+        described = self.job.describe(ids)
+        job = BEFORE_SUBMISSION.repeat(lambda: self._get_unless_gone(ids))
+        if job is None:
+            self.log.warning("%s is gone; submitting it again.", described)
+            return None
+        cleared = known.get("clear_count") != task_state.clear_count
+        earlier = cleared or known.get("try_number") != task_state.try_number
+        finished = {
+            *(self.job.failure_statuses if earlier else ()),
+            *(self.job.success_statuses if cleared else ()),
+        }
+        if job.get("status") in finished:
+            self.log.info("%s finished as %s before; submitting again.", described, job["status"])
+            return None
+        if earlier:
+            self._remember(task_state, ids)
+        self.log.info("Continuing with %s, which an earlier try submitted.", described)
+        return job
+
+    def _get_unless_gone(self, ids: Mapping[str, str]) -> Mapping[str, Any] | None:
+        try:
+            return self.hook.get_job(self.job, ids)
+        except PortkeyNotFoundError:
+            return None
 
     def _submit(self, task_state: TaskState) -> Mapping[str, Any]:
         known = task_state.read()
@@ -222,20 +272,27 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
             known = {}  # of a job that has finished
         key = known.get("idempotency_key") or uuid.uuid4().hex
         task_state.write({**known, "idempotency_key": key})
+        self._open_submission = task_state, key
         try:
+            self._refuse_after_kill()
             job = self.submit(task_state, key)
         except PortkeyError as error:
             if not isinstance(error, PortkeyRequestError) or error.safe_to_retry:
+                self._open_submission = None
                 kept = {name: value for name, value in task_state.read().items() if name != "idempotency_key"}
                 task_state.write(kept)
+            elif self._cancel_late:
+                self.on_kill()  # the job may show by now
             raise
-        self._remember(task_state, self._ids_of(job), clear_count=task_state.clear_count)
-        self.log.info("Submitted %s.", self.job.describe(self._job_ids))
+        ids = self._ids_of(job)
+        self._remember(task_state, ids)
+        self.log.info("Submitted %s.", self.job.describe(ids))
         return job
 
-    def _remember(self, task_state: TaskState, ids: Mapping[str, str], *, clear_count: int | None) -> None:
-        self._submitted = dict(ids)
-        task_state.write({"ids": self._submitted, "clear_count": clear_count, "try_number": task_state.try_number})
+    def _remember(self, task_state: TaskState, ids: Mapping[str, str]) -> None:
+        self._submitted, self._open_submission = dict(ids), None
+        counts = {"clear_count": task_state.clear_count, "try_number": task_state.try_number}
+        task_state.write({"ids": self._submitted, **counts})
 
     def _ids_of(self, job: Mapping[str, Any]) -> dict[str, str]:
         """Return which job it is: the last of its ids is in ``id``, the others are under their own names."""

@@ -11,6 +11,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import (
+    AirflowSensorTimeout,
     AirflowSkipException,
     BaseSensorOperator,
     PokeReturnValue,
@@ -18,6 +19,8 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_portkey.exceptions import (
+    PortkeyAuthenticationError,
+    PortkeyConnectionInvalidError,
     PortkeyError,
     PortkeyPaginationError,
     PortkeyRemoteJobError,
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 _BACKSTOP = 120.0
 #: What the process of a rescheduled poll hands to the next one, of the state of the wait.
 _CARRIED = ("status", "progress", "warned_at")
+_SKIPPED = "Skipped instead of failed"
 
 
 class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
@@ -109,7 +113,10 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
         with self._skipping():
             self._begin(context)
             self._poller = self._start(context)
-        return self._poll_or_defer(context) if self.deferrable else super().execute(context)
+        if self.deferrable:
+            return self._poll_or_defer(context)
+        with self._skipping():
+            return super().execute(context)
 
     def _poll_or_defer(self, context: Context) -> Any:  # noqa: RET503 - defer() does not return
         """Return the job where it has finished, and continue to wait on the triggerer otherwise."""
@@ -148,9 +155,22 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
         """Return the job, or raise the error that the trigger's event stands for."""
         with self._skipping():
             self._begin(context)
+            self.hook.warns = False  # the process that deferred did
             job = self._conclude(context, event)
         self.log.info("%s", event["message"])
         return job
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Continue after a deferral. A skip keeps its reason, which Airflow itself would replace."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowSkipException as skipped:
+            reason = skipped.__cause__
+            if isinstance(reason, AirflowSkipException):
+                raise AirflowSkipException(*reason.args) from reason.__cause__
+            if reason is None or isinstance(reason, PortkeyError):
+                raise
+            raise AirflowSkipException(f"{_SKIPPED}: {reason}") from reason  # the trigger itself failed or timed out
 
     def on_kill(self) -> None:
         """Cancel the job, if that was requested, when the task is killed on the worker."""
@@ -173,6 +193,7 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
             return self._new_poller(self._new_wait_state(time.time()), {})
         # Airflow 2 does not say when the first process began.
         first = getattr(context["ti"], "get_first_reschedule_date", lambda _: None)(context)
+        self.hook.warns = not first
         wait_state = self._new_wait_state(first.timestamp() if first else time.time())
         state, known = self._wait_state_of(context), {}
         if self._needs_wait_state or (first and state.has_store):
@@ -214,19 +235,33 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
         return TaskState(context, WAIT_KEY)
 
     def _poll(self) -> PollOutcome:
-        from airflow_provider_portkey.polling.drivers import drive
-
         poller, response = self._poller, self._first_response
         self._first_response = None
         try:
             if not response or not response.get("status"):  # a submission's response may leave the status out
-                # One attempt a request: the poller itself decides whether and when to poll again.
-                response = drive(poller.requests(time.time()), partial(self.hook.get_conn().get, max_retries=0))
+                response = self._request()
             outcome = poller.on_response(response, time.time())
-        except (PortkeyRequestError, PortkeyPaginationError) as error:
+        except (PortkeyRequestError, PortkeyPaginationError, PortkeyConnectionInvalidError) as error:
             outcome = poller.on_failure(error, time.time())
         outcome.log_to(self.log)
         return outcome
+
+    def _request(self) -> Any:
+        """Send the requests of one poll; after a 401 once more if the connection has changed: a key was rotated."""
+        if not self.hook.warns:  # a later process of the wait: the connection was read before
+            self.hook.look_up_settings()
+        try:
+            return self._send_poll()
+        except PortkeyAuthenticationError:
+            if not self.hook.reread_connection():
+                raise
+        return self._send_poll()
+
+    def _send_poll(self) -> Any:
+        from airflow_provider_portkey.polling.drivers import drive
+
+        # One attempt a request: the poller itself decides whether and when to poll again.
+        return drive(self._poller.requests(time.time()), partial(self.hook.get_conn().get, max_retries=0))
 
     def _conclude(self, context: Context, event: Any) -> dict[str, Any]:
         """Return the job of an event or raise the event's error, and count the tokens of what has finished."""
@@ -262,7 +297,7 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
         """Skip for ``soft_fail`` and ``never_fail`` here: Airflow's own rules for them differ between the modes."""
         try:
             yield
-        except PortkeyError as error:
+        except (PortkeyError, AirflowSensorTimeout) as error:
             if self.soft_fail or self.never_fail:
-                raise AirflowSkipException(f"Skipped instead of failed: {error}") from error
+                raise AirflowSkipException(f"{_SKIPPED}: {error}") from error
             raise

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from airflow_provider_portkey.exceptions import PortkeyXComTooLargeError
+from airflow_provider_portkey.json_values import storable
 
 
 def fit_for_xcom(rows: Iterable[dict[str, Any]], *, max_bytes: int, what: str, instead: str) -> list[dict[str, Any]]:
     """
-    Return rows as a list, as long as they are small.
+    Return rows as a list, as long as they are small, and as Airflow's database can store them.
 
     :param max_bytes: Maximum size of the rows as JSON.
     :param what: What the rows are, for the error.
@@ -20,7 +21,7 @@ def fit_for_xcom(rows: Iterable[dict[str, Any]], *, max_bytes: int, what: str, i
     """
     fitting: list[dict[str, Any]] = []
     size = 2
-    for row in rows:
+    for row in map(storable, rows):
         size += len(json.dumps(row)) + (2 if fitting else 0)
         if size > max_bytes:
             raise PortkeyXComTooLargeError(

@@ -9,41 +9,31 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.testing.server import PortkeyMockServer
-
-#: Seconds over which the demo's logs are spread, up to now.
-_DAY = 24 * 3600
 
 #: The modules of the extra ``testing`` that the server imports.
 _EXTRA_MODULES = frozenset({"python_multipart", "starlette", "uvicorn"})
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports an error in one sentence, without the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see --help.\n")
-
-
 def parse_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line; an invalid one is reported in one sentence."""
-    parser = _Parser(
+    parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_portkey.testing",
         description="Serve the API of the provider behind Portkey on 127.0.0.1, with a demo run, "
         "the response response_demo, the batch batch_demo, the fine-tuning job job_demo, "
         "and a thousand logs of the last day.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        usage=argparse.SUPPRESS,  # so that an error is one sentence
     )
     parser.add_argument("--port", type=int, default=0, help="0 for any free one")
     parser.add_argument("--thread", default="thread_demo", help="id of the run's thread")
     parser.add_argument("--run", default="run_demo", help="id of the run")
     parser.add_argument("--seconds", type=float, default=8.0, help="duration of a run")
     parser.add_argument("--steps", type=int, default=12, help="number of steps of a run")
-    choices = ["first-poll", "now"]
-    parser.add_argument("--start", choices=choices, default="first-poll", help="start of the duration")
+    parser.add_argument("--start", choices=["first-poll", "now"], default="first-poll", help="start of the duration")
     parser.add_argument("--allow-anonymous", action="store_true", help="accept requests without Authorization")
     options = parser.parse_args(argv)
     if not (0 <= options.port <= 65535 and 0 <= options.seconds < math.inf and options.steps >= 0):
@@ -53,19 +43,12 @@ def parse_options(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def add_demo_jobs(mock_server: PortkeyMockServer, options: argparse.Namespace) -> None:
     """Add the run, one job of most other kinds, and logs."""
-    from airflow_provider_portkey.testing.resources.batches import batch_statuses
-    from airflow_provider_portkey.testing.timeline import default_statuses
-
-    seconds, start = options.seconds, options.start
-    statuses = default_statuses(seconds)
-    mock_server.add_run(
-        thread_id=options.thread, run_id=options.run, statuses=statuses, steps=options.steps, start=start
-    )
-    mock_server.add_response(response_id="response_demo", statuses=statuses, start=start)
-    mock_server.add_batch(batch_id="batch_demo", count=12, statuses=batch_statuses(seconds), start=start)
-    mock_server.add_logs(1000, time.time() - _DAY, time.time())
-    training = [("validating_files", 0.0), ("running", seconds / 4), ("succeeded", seconds)]
-    mock_server.add_fine_tuning_job(job_id="job_demo", statuses=training, start=start)
+    lasting: dict[str, Any] = {"seconds": options.seconds, "start": options.start}
+    mock_server.add_run(thread_id=options.thread, run_id=options.run, steps=options.steps, **lasting)
+    mock_server.add_response(response_id="response_demo", **lasting)
+    mock_server.add_batch(batch_id="batch_demo", count=12, **lasting)
+    mock_server.add_fine_tuning_job(job_id="job_demo", **lasting)
+    mock_server.add_logs(1000, time.time() - 24 * 3600, time.time())
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""A task context for tests of operators and sensors without Airflow's database."""
+"""What a test gives an operator in place of Airflow and of time: a task context, state stores and a clock."""
 
 from __future__ import annotations
 
@@ -10,11 +10,35 @@ from types import SimpleNamespace
 from typing import Any
 
 
+class Clock:
+    """
+    The ``clock=`` of a :class:`.PortkeyMockServer`; ``monkeypatch.setattr("my_dag.time", clock)`` puts it elsewhere.
+
+    :param now: seconds since the epoch; a test assigns it at any time.
+    """
+
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
+        self.now = now
+        #: The duration of each :meth:`sleep`, in seconds, in order.
+        self.sleeps: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    time = monotonic = __call__
+
+    def sleep(self, seconds: float) -> None:
+        """Advance by some seconds at once."""
+        self.sleeps.append(seconds)
+        self.now += seconds
+
+    async def async_sleep(self, seconds: float) -> None:
+        self.sleep(seconds)
+
+
 class TaskStateStore:
     """
-    The task state store of Airflow 3.3: what it returns has been JSON.
-
-    A test may share one store between several contexts, as Airflow does between the attempts of a task.
+    The task state store of Airflow 3.3. A test may share one between contexts, as the attempts of a task do.
 
     :param values: the values at the start.
     :param default: returned for a key that is not set, where the caller gives no default.
@@ -24,7 +48,7 @@ class TaskStateStore:
     def __init__(
         self, values: Mapping[str, Any] | None = None, *, default: Any = None, path: Path | None = None
     ) -> None:
-        self._json: dict[str, str] = {}
+        self._json = "{}"
         self._path = path
         self._default = default
         #: Key and value of each successful :meth:`set`, in order.
@@ -32,78 +56,58 @@ class TaskStateStore:
         #: The number of next reads, and writes, that raise a ``RuntimeError``.
         self.failing_reads = self.failing_writes = 0
         if values:
-            self._save({key: json.dumps(value) for key, value in values.items()})
+            self._save(dict(values))
 
     @property
     def values(self) -> dict[str, Any]:
         """A copy of all values."""
-        return {key: json.loads(value) for key, value in self._load().items()}
+        if self._path is not None:
+            self._json = self._path.read_text() if self._path.exists() else "{}"
+        return dict(json.loads(self._json))
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return a copy of a value, or the default."""
         if self.failing_reads:
             self.failing_reads -= 1
-            raise RuntimeError("The state store was told to fail this read.")
+            raise RuntimeError("The state store is set to fail this read.")
         return self.values.get(key, self._default if default is None else default)
 
     def set(self, key: str, value: Any, *, retention: timedelta | None = None) -> None:
-        """
-        Set a value.
-
-        :raises ValueError: for ``None``, as Airflow's store does.
-        :raises TypeError: for a value that is not JSON.
-        """
+        """Set a value: JSON, and not ``None``, as for Airflow's store."""
         if value is None:
             raise ValueError(f"The value of {key!r} must not be None")
         if self.failing_writes:
             self.failing_writes -= 1
-            raise RuntimeError("The state store was told to fail this write.")
-        encoded = json.dumps(value)
-        self._save({**self._load(), key: encoded})
-        self.writes.append((key, json.loads(encoded)))
+            raise RuntimeError("The state store is set to fail this write.")
+        self._save({**self.values, key: value})
+        self.writes.append((key, self.values[key]))
 
     def delete(self, key: str) -> None:
-        """Delete a value, if it is set."""
-        self._save({name: value for name, value in self._load().items() if name != key})
+        self._save({name: value for name, value in self.values.items() if name != key})
 
     def clear(self) -> None:
-        """Delete all values."""
         self._save({})
 
-    def _load(self) -> dict[str, str]:
-        if self._path is None:
-            return self._json
-        return dict(json.loads(self._path.read_text())) if self._path.exists() else {}
-
-    def _save(self, encoded: dict[str, str]) -> None:
-        if self._path is None:
-            self._json = encoded
-        else:
-            self._path.write_text(json.dumps(encoded))
+    def _save(self, values: dict[str, Any]) -> None:
+        self._json = json.dumps(values)
+        if self._path is not None:
+            self._path.write_text(self._json)
 
 
 class AssetStateStore(TaskStateStore):
     """The asset state store of a task or trigger with one asset, which has asynchronous methods too."""
 
     async def aget(self, key: str, default: Any = None) -> Any:
-        """See :meth:`get`."""
         return self.get(key, default)
 
     async def aset(self, key: str, value: Any) -> None:
-        """See :meth:`set`."""
         self.set(key, value)
 
     async def adelete(self, key: str) -> None:
-        """See :meth:`delete`."""
         self.delete(key)
 
 
 class AssetStateStores:
-    """
-    The asset state stores of a task or trigger with several assets: it has to name one of them.
-
-    :param stores: by the names of the assets.
-    """
+    """The asset state stores of a task or trigger with several assets, by their names: it has to name one of them."""
 
     def __init__(self, **stores: AssetStateStore) -> None:
         # The name under which Airflow keeps them; there is no public way to all of them.
@@ -113,19 +117,12 @@ class AssetStateStores:
         return self._by_name[asset.name]
 
     def get(self, key: str, default: Any = None) -> Any:
-        """
-        Raise the error of Airflow.
-
-        :raises ValueError: always.
-        """
         raise ValueError(f"Task has {len(self._by_name)} concrete inlets and outlets; name one of the assets")
 
-    set = delete = clear = get
-
     async def aget(self, key: str, default: Any = None) -> Any:
-        """See :meth:`get`."""
         self.get(key)
 
+    set = delete = clear = get
     aset = adelete = aget
 
 
@@ -145,24 +142,18 @@ def fake_context(
     """
     Return a task context for ``operator.execute``.
 
-    :param map_index: -1 for a task that is not mapped.
     :param try_number: the attempt, from 1.
     :param max_tries: the retries of the task; clearing the task increases it.
     :param first_reschedule: the time of a sensor's first reschedule, if it has been rescheduled.
     :param task_state_store: a new one where not given; delete the key for an Airflow before 3.3.
-    :param asset_state_store: none where not given.
     :param more: further entries: ``dag_run``, ``params`` ...
     """
     ti = SimpleNamespace(dag_id=dag_id, task_id=task_id, run_id=run_id, map_index=map_index)
     ti.try_number, ti.max_tries = try_number, max_tries
     ti.get_first_reschedule_date = lambda context: first_reschedule
-    context: dict[str, Any] = {
-        "ti": ti,
-        "task_instance": ti,
-        "run_id": run_id,
-        "task_state_store": task_state_store or TaskStateStore(),
-        "task_reschedule_count": 0 if first_reschedule is None else 1,
-    }
+    context: dict[str, Any] = {"ti": ti, "task_instance": ti, "run_id": run_id}
+    context["task_state_store"] = task_state_store or TaskStateStore()
+    context["task_reschedule_count"] = 0 if first_reschedule is None else 1
     if asset_state_store is not None:
         context["asset_state_store"] = asset_state_store
     return {**context, **more}

@@ -1,4 +1,4 @@
-"""Faults that a test injects into responses."""
+"""Error responses: those of the API, and the faults that a test injects."""
 
 from __future__ import annotations
 
@@ -9,13 +9,33 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from starlette.responses import Response
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from airflow_provider_portkey.testing.errors import ApiError
-
 #: The path prefix of signed URLs. A fault strikes there only if its path says so.
-STORAGE = "/_storage"
+STORAGE = "/_storage/"
+
+
+class ApiError(Exception):
+    """A request that is rejected in the shape of OpenAI-compatible servers; ``param`` names an invalid parameter."""
+
+    def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        kind = "server_error" if status >= 500 else "invalid_request_error"
+        self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def bad_request(message: str, *, param: str | None = None) -> ApiError:
+    """Return a 400."""
+    return ApiError(400, message, param=param)
+
+
+def error_response(request: Request, error: Exception) -> Response:
+    """Return the response of an :class:`ApiError`; of any other exception, a 400."""
+    error = error if isinstance(error, ApiError) else bad_request(str(error))
+    return JSONResponse(error.body, status_code=error.status)
 
 
 @dataclass
@@ -27,8 +47,7 @@ class Fault:
     Any other fault lets the request through and alters its response.
 
     :param status: the HTTP status; 200 where only a body is given.
-    :param body: a dict or a list is sent as JSON, a string or bytes as they are; without one, a status of 400 or
-        more sends an error in the OpenAI shape.
+    :param body: JSON as a dict or a list, a string, or bytes; without one, a status from 400 on sends an OpenAI error.
     :param content_type: of the body; ``application/json`` or ``text/plain`` where not given.
     :param headers: additional response headers: ``{"Retry-After": "1"}``.
     :param delay: seconds to wait before anything else happens; ends early when the mock server stops.
@@ -37,9 +56,8 @@ class Fault:
     :param ignore_after: ignore ``after``, as some servers do: the first page again and again.
     :param merge: merged into the response's JSON object: ``{"has_more": True}``, ``{"last_id": "x"}``.
     :param method: only for requests of this HTTP method.
-    :param path: only for requests with this path, as sent, with its ``/v1`` and without the query: a glob, whose
-        ``*`` matches slashes too (``*/runs/run_1/steps``), or a compiled regular expression to search for.
-        Downloads by a signed URL are struck only by a fault with a path: ``/_storage/*``.
+    :param path: only for requests with this path, as sent, without the query: a glob (``*/runs/run_1/steps``), or a
+        compiled regular expression. Downloads by a signed URL are struck only by a fault with one: ``/_storage/*``.
     :param times: the number of requests that it strikes; ``None`` for all of them.
     :raises ValueError: for a status outside 200..599, and for ``times`` below 1.
     """
@@ -67,74 +85,50 @@ class Fault:
 
     def strikes(self, method: str, path: str) -> bool:
         """Return whether this fault is for a request, and not used up."""
-        if self.times is not None and self.struck >= self.times:
+        if self.struck == self.times or (self.method or method).upper() != method:
             return False
-        if self.method is not None and self.method.upper() != method:
-            return False
-        if isinstance(self.path, str):
-            return fnmatchcase(path, self.path)
         if self.path is None:
-            return not path.startswith(STORAGE + "/")
-        return self.path.search(path) is not None
+            return not path.startswith(STORAGE)
+        return fnmatchcase(path, self.path) if isinstance(self.path, str) else bool(self.path.search(path))
 
     def replacement(self) -> Response | None:
         """Return the response that replaces the real one, if any."""
-        if self.disconnect:
-            return InterruptedResponse()
         if self.status is None and self.body is None:
             return None
-        status, body = self.status or 200, self.body
+        status, body, content_type = self.status or 200, self.body, "text/plain; charset=utf-8"
         if body is None and status >= 400:
-            body = ApiError(status, f"The mock server was told to respond with {status}.").as_dict()
-        content_type = "text/plain; charset=utf-8"
+            body = ApiError(status, f"The mock server injected a fault with status {status}.").body
         if isinstance(body, dict | list):
             body, content_type = json.dumps(body), "application/json"
         return Response(body, status_code=status, headers={"content-type": self.content_type or content_type})
 
-
-class Faults(list[Fault]):
-    """The injected faults, the first one first."""
-
-    def take(self, method: str, path: str) -> Fault:
-        """Find the first fault that strikes a request, and count the strike; without one, it is harmless."""
-        for fault in self:
-            if fault.strikes(method, path):
-                fault.struck += 1
-                return fault
-        return Fault()
+    def alter(self, response: Response) -> Response:
+        """Return a response with the headers of the fault, and cut as it says."""
+        response.headers.update(self.headers)
+        return response if self.cut_after is None else _InterruptedResponse(response, self.cut_after)
 
 
-class InterruptedResponse(Response):
-    """
-    Closes the connection after part of a response, or without any.
+class _InterruptedResponse(Response):
+    """Closes the connection after some bytes of the body of a response."""
 
-    :param response: the response to begin; ``None`` closes at once.
-    :param after: the number of bytes of its body that are sent.
-    """
-
-    def __init__(self, response: Response | None = None, *, after: int = 0) -> None:
+    def __init__(self, response: Response, after: int) -> None:
         super().__init__()
         self._response = response
-        self._after = after
+        self._left = after
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection = scope["state"]["connection"]  # see loopback.py
-        left = self._after
 
         async def send_part(message: Message) -> None:
-            nonlocal left
-            if connection.is_closing():
-                return
             if message["type"] == "http.response.body":
-                part = message.get("body", b"")[:left]
-                left -= len(part)
-                message = {**message, "body": part, "more_body": True}
-            await send(message)
-            if left == 0 and message["type"] == "http.response.body":
+                message = {**message, "body": message.get("body", b"")[: self._left], "more_body": True}
+                self._left -= len(message["body"])
+            if not connection.is_closing():
+                await send(message)
+            if message["type"] == "http.response.body" and self._left == 0:
                 connection.close()
 
-        if self._response is not None:
-            await self._response(scope, receive, send_part)
+        await self._response(scope, receive, send_part)
         connection.close()
         while (await receive())["type"] != "http.disconnect":
             pass

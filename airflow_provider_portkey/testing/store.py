@@ -1,40 +1,103 @@
-"""What all resources share: the clock, the lock, new ids, files on disk, and plans for jobs to come."""
+"""What all resources share: lists in pages, the clock, the lock, new ids, files on disk, and plans for jobs to come."""
 
 from __future__ import annotations
 
+import re
 import tempfile
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from urllib.parse import quote
+
+from airflow_provider_portkey.testing.faults import ApiError, bad_request
+
+if TYPE_CHECKING:
+    from airflow_provider_portkey.testing.resources.files import Files
+    from airflow_provider_portkey.testing.resources.log_exports import Logs
+    from airflow_provider_portkey.testing.resources.threads import Threads
+
+#: Portkey's schema states no bounds of a limit; the servers behind it reject anything above 100.
+DEFAULT_LIMIT, MAX_LIMIT = 20, 100
 
 #: The kinds of jobs that a client can create over HTTP.
 PLANNED_KINDS = ("runs", "responses", "batches", "log_exports")
 
+T = TypeVar("T")
+
+
+class Items(Generic[T]):
+    """Items in the order of their creation, by id. A page costs what its own length costs."""
+
+    def __init__(self) -> None:
+        self._items: list[T] = []
+        self._positions: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __contains__(self, item_id: object) -> bool:
+        return item_id in self._positions
+
+    def check_new(self, item_id: str) -> None:
+        """Raise a ``ValueError`` for an id that is taken."""
+        if item_id in self._positions:
+            raise ValueError(f"The id '{item_id}' is already taken")
+
+    def add(self, item_id: str, item: T) -> T:
+        """Append the newest item; see :meth:`check_new`."""
+        self.check_new(item_id)
+        self._positions[item_id] = len(self._items)
+        self._items.append(item)
+        return item
+
+    def find(self, kind: str, item_id: str) -> T:
+        """Find an item by its id, which may be stored percent-encoded, or raise a 404 that names its kind."""
+        for stored in (item_id, quote(item_id, safe="!*'()")):
+            if stored in self._positions:
+                return self._items[self._positions[stored]]
+        raise ApiError(404, f"No {kind} found with id '{item_id}'.")
+
+    def page(self, query: Mapping[str, str], serialize: Callable[[T], dict[str, Any]]) -> dict[str, Any]:
+        """Return the page that ``limit``, ``order`` and ``after`` of a request select, as the list endpoints do."""
+        limit, order, after = query.get("limit", str(DEFAULT_LIMIT)), query.get("order", "desc"), query.get("after")
+        if not re.fullmatch("[0-9]{1,9}", limit) or not 1 <= int(limit) <= MAX_LIMIT:
+            raise bad_request(f"'limit' has to be 1 to {MAX_LIMIT}, not '{limit}'.", param="limit")
+        if order not in ("asc", "desc"):
+            raise bad_request(f"'order' has to be 'asc' or 'desc', not '{order}'.", param="order")
+        if query.get("before"):
+            raise bad_request("The mock server does not page backwards.", param="before")
+        if after and after not in self._positions:
+            raise bad_request(f"'after' names '{after}', which is not in this list.", param="after")
+        total, start = len(self._items), 0
+        if after:
+            position = self._positions[after]
+            start = position + 1 if order == "asc" else total - position
+        stop = min(start + int(limit), total)
+        items = self._items[start:stop] if order == "asc" else self._items[total - stop : total - start][::-1]
+        data = [serialize(item) for item in items]
+        first_id, last_id = (data[0]["id"], data[-1]["id"]) if data else (None, None)
+        return {"object": "list", "data": data, "first_id": first_id, "last_id": last_id, "has_more": stop < total}
+
 
 @dataclass(kw_only=True)
 class Store:
-    """
-    See the module.
-
-    :param clock: returns the time, in seconds since the epoch.
-    :param run_seconds: the duration of a run that is created over HTTP and has no plan, in seconds.
-    :param run_steps: the number of steps of such a run.
-    :param job_seconds: the duration of such a job of any other kind, in seconds.
-    :param lock: held while anything here or in a resource is read or changed.
-    """
+    """What the resources share; see :class:`.PortkeyMockServer` for the parameters."""
 
     clock: Callable[[], float]
     run_seconds: float = 2.0
     run_steps: int = 2
-    job_seconds: float = 2.0
+    #: Held while anything here or in a resource is read or changed.
     lock: threading.RLock = field(default_factory=threading.RLock)
+    threads: Threads = field(init=False)
+    files: Files = field(init=False)
+    logs: Logs = field(init=False)
     _id_counts: Counter[str] = field(default_factory=Counter)
     _plans: dict[str, list[repeat[dict[str, Any]]]] = field(default_factory=lambda: defaultdict(list))
+    _folder: tempfile.TemporaryDirectory[str] = field(default_factory=tempfile.TemporaryDirectory)
 
     def new_id(self, prefix: str, taken: Container[str] = ()) -> str:
         """Return the next id of a kind that is not taken: ``run_000001``, ``run_000002`` ..."""
@@ -62,21 +125,12 @@ class Store:
         """Return the planned parameters of a job that is being created; empty without a plan."""
         return dict(next(chain.from_iterable(self._plans[kind]), {}))
 
-    def write_file(self, lines: Iterable[bytes]) -> Path:
-        """
-        Write a file that exists until :meth:`close`.
-
-        :param lines: the content, in chunks of any size.
-        """
+    def write_file(self, chunks: Iterable[bytes]) -> Path:
+        """Write a file that exists until :meth:`close`."""
         with tempfile.NamedTemporaryFile(dir=self._folder.name, delete=False) as file:
-            file.writelines(lines)
+            file.writelines(chunks)
         return Path(file.name)
 
     def close(self) -> None:
         """Delete the files."""
-        if "_folder" in self.__dict__:
-            self.__dict__.pop("_folder").cleanup()
-
-    @cached_property
-    def _folder(self) -> tempfile.TemporaryDirectory[str]:
-        return tempfile.TemporaryDirectory(prefix="portkey-mock-server-", ignore_cleanup_errors=True)
+        self._folder.cleanup()

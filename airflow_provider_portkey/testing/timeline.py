@@ -1,4 +1,4 @@
-"""The statuses that a mocked job passes through, by the clock or poll by poll."""
+"""The statuses that a job passes through, by the clock or poll by poll."""
 
 from __future__ import annotations
 
@@ -29,22 +29,10 @@ def parse_statuses(statuses: Statuses) -> list[tuple[str, float]]:
     return entries
 
 
-def default_statuses(seconds: float) -> list[tuple[str, float]]:
-    """
-    Return the timeline of a run or response that completes.
-
-    :param seconds: from the start to the end; 0 completes at the first poll.
-    """
-    return [("queued", 0.0), ("in_progress", seconds / 4), ("completed", seconds)]
-
-
 class Timeline:
     """
     The statuses of one job, and its position among them. It holds no clock: the caller passes ``now``.
 
-    :param statuses: see :data:`Statuses`. Any word is a status.
-    :param advance: ``time`` advances by the seconds of the timeline. ``per_poll`` advances one status at each
-        poll (the first poll returns the first status), whatever the seconds are.
     :param started: the time from which the seconds count, in seconds since the epoch; ``None`` for the first poll.
     :raises ValueError: for an unknown ``advance`` or an invalid timeline.
     """
@@ -73,55 +61,36 @@ class Timeline:
     def update(self, now: float) -> None:
         """Advance by the clock alone, without counting a poll: what a list of jobs does."""
         if self._advance == "time" and self.started is not None:
-            while self._position + 1 < len(self._entries):
-                due = self._entries[self._position + 1][1]
-                if due > now - self.started:
-                    break
-                self._move(due)
+            while self.rest() and self._entries[self._position + 1][1] <= now - self.started:
+                self._move(self._entries[self._position + 1][1])
 
     def poll(self, now: float) -> None:
         """Count a poll of this one job: starts a timeline that waits for it, and advances a ``per_poll`` one."""
         if self.started is None:
             self.started = now
-        if self._advance == "per_poll" and self._polled and self._position + 1 < len(self._entries):
+        if self._advance == "per_poll" and self._polled and self.rest():
             self._move(now - self.started)
         self._polled = True
         self.update(now)
 
-    def share(self, status: str, now: float) -> float:
-        """
-        Return the elapsed share of one status: 0 at its beginning, 1 at its end.
+    def share(self, now: float) -> float:
+        """Return the elapsed share of the current status; of a ``per_poll`` timeline, that of all its statuses."""
+        if self._advance == "per_poll" or not self.rest() or self.started is None:
+            return self._position / len(self._entries)
+        begin, finish = (self._entries[self._position + step][1] for step in (0, 1))
+        return (now - self.started - begin) / (finish - begin)
 
-        A ``per_poll`` timeline counts polls: ``["in_progress", "in_progress", "completed"]`` has passed half of
-        ``in_progress`` at the second poll.
+    def replace(self, statuses: Statuses, now: float, *, advance: Advance | None = None, polled: bool = True) -> None:
         """
-        positions = [position for position, entry in enumerate(self._entries) if entry[0] == status]
-        if not positions or self._position < positions[0] or self.started is None:
-            return 0.0
-        first, end = positions[0], positions[-1] + 1
-        if self._position >= end:
-            return 1.0
-        if self._advance == "per_poll":
-            return (self._position - first) / (end - first)
-        if end == len(self._entries):
-            return 0.0
-        begin, finish = self._entries[first][1], self._entries[end][1]
-        return min(max((now - self.started - begin) / (finish - begin), 0.0), 1.0)
+        Continue with other statuses, whose seconds count from now.
 
-    def replace(self, statuses: Statuses, now: float, *, advance: Advance | None = None) -> None:
-        """
-        Continue with other statuses from now on; the response that says so counts as their first poll.
-
-        :param statuses: their seconds count from now.
         :param advance: as before where not given.
+        :param polled: whether the response that says so counts as the first poll.
         """
-        if self.started is None:
-            self.started = now
+        self.started = now if self.started is None else self.started
         elapsed = now - self.started
         self._entries = [(status, elapsed + seconds) for status, seconds in parse_statuses(statuses)]
-        self._advance = advance or self._advance
-        self._position = 0
-        self._polled = True
+        self._advance, self._position, self._polled = advance or self._advance, 0, polled
         self.reached.setdefault(self.status, elapsed)
 
     def rest(self) -> list[tuple[str, float]]:

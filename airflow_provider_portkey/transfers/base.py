@@ -31,6 +31,9 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
         ``other_fields`` for all other fields (templated).
     :param compression: ``None``, ``"gzip"`` or ``"zstd"``; parquet compresses within the file, ``None`` is snappy
         (templated).
+    :param csv_formulas: For csv files that people open in a spreadsheet: ``"escape"`` puts an apostrophe before texts
+        that begin with ``=``, ``+``, ``-``, ``@``, tab or carriage return, which a spreadsheet would run as a formula;
+        ``"keep"`` writes every text as it is (templated).
     :param overwrite: Replace an existing file, rather than fail before the first request (templated).
     """
 
@@ -40,6 +43,7 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
         "path",
         "file_format",
         "compression",
+        "csv_formulas",
         "overwrite",
     )
     #: The path of the rows below the base URL, with ``{name}`` for an attribute: the input of the lineage.
@@ -55,6 +59,7 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
         object_storage_conn_id: str | None = None,
         file_format: str = "jsonl",
         compression: str | None = None,
+        csv_formulas: str = "keep",
         overwrite: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -64,6 +69,7 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
         self.object_storage_conn_id = object_storage_conn_id
         self.file_format = file_format
         self.compression = compression
+        self.csv_formulas = csv_formulas
         self.overwrite = overwrite
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -72,8 +78,9 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
 
         :raises PortkeyInvalidArgumentError: naming the parameter that is wrong.
         :raises PortkeyDestinationExistsError: where the file exists and ``overwrite`` is off.
+        :raises PortkeyPathError: where the file cannot be written.
         """
-        from airflow_provider_portkey.export.atomic import file_path, refuse_existing
+        from airflow_provider_portkey.export.atomic import check_destination, file_path
         from airflow_provider_portkey.export.formats import check_installed
         from airflow_provider_portkey.export.manifest import ExportStats, build_manifest
         from airflow_provider_portkey.export.writer import open_writer
@@ -81,7 +88,7 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
         self._begin(context)
         path = file_path(self.path, self.object_storage_conn_id)
         check_installed(self.file_format, self.compression)
-        refuse_existing(path, overwrite=self.overwrite)
+        check_destination(path, overwrite=self.overwrite)
         stats = ExportStats()
         about, rows = self.open_rows(stats)
         with open_writer(
@@ -89,6 +96,7 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
             columns=self.columns(),
             file_format=self.file_format,
             compression=self.compression,
+            csv_formulas=self.csv_formulas,
             overwrite=self.overwrite,
         ) as writer:
             for row in rows:
@@ -109,9 +117,13 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
         """Report what was read and written."""
         from airflow_provider_portkey.export.openlineage import report_lineage
 
-        inputs = [self.hook.uri_of(self.rows_from, vars(self)), *other_inputs]
+        inputs = [self.source_uri(), *other_inputs]
         report_lineage(self.hook, inputs=inputs, outputs=filter(None, (manifest["uri"], manifest.get("error_uri"))))
         self._lineage = inputs, manifest
+
+    def source_uri(self) -> str:
+        """Return the URI of what is read."""
+        return self.hook.uri_of(self.rows_from, vars(self))
 
     def columns(self) -> Columns:
         """Return the columns of a table of these rows."""
@@ -119,7 +131,7 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
 
     def open_rows(self, stats: ExportStats) -> tuple[Mapping[str, Any], Iterator[Row]]:
         """
-        Return ids and status of what is exported, for the manifest, and its rows.
+        Return the manifest's part about what is exported, complete after the last row, and the rows.
 
         :param stats: Its ``add_page`` counts each page that is received.
         """

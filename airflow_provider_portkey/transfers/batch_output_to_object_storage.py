@@ -34,7 +34,7 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
     :param max_failure_ratio: Ratio of requests, 0 to 1, that may fail or have no outcome; the task fails above it,
         once all files are written. 0: any failure fails the task; ``None``: any number may fail (templated).
     :param kwargs: The arguments of :class:`BasePortkeyToObjectStorageOperator`: ``file_format``, ``compression``,
-        ``overwrite`` and the connections.
+        ``csv_formulas``, ``overwrite`` and the connections.
     """
 
     template_fields: Sequence[str] = (
@@ -91,6 +91,7 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
             source=self.source,
             file_format=self.file_format,
             compression=self.compression,
+            csv_formulas=self.csv_formulas,
             overwrite=self.overwrite,
         )
         manifest = export.write()

@@ -41,6 +41,7 @@ class PortkeyLogsToObjectStorageOperator(BasePortkeyWaitOperator):
     :param file_format: ``"jsonl"``, with each line as Portkey sent it; ``"json"``, ``"csv"`` or ``"parquet"``
         (templated).
     :param compression: ``None``, ``"gzip"`` or ``"zstd"`` (templated).
+    :param csv_formulas: As of :class:`BasePortkeyToObjectStorageOperator` (templated).
     :param overwrite: Replace an existing file, rather than fail before anything is exported (templated).
     :param on_mismatch: What to do where the rows are more or fewer than Portkey had counted: ``"fail"`` and write
         nothing, or ``"warn"`` (templated).
@@ -60,6 +61,7 @@ class PortkeyLogsToObjectStorageOperator(BasePortkeyWaitOperator):
         "workspace_id",
         "file_format",
         "compression",
+        "csv_formulas",
         "overwrite",
         "on_mismatch",
     )
@@ -83,6 +85,7 @@ class PortkeyLogsToObjectStorageOperator(BasePortkeyWaitOperator):
         object_storage_conn_id: str | None = None,
         file_format: str = "jsonl",
         compression: str | None = None,
+        csv_formulas: str = "keep",
         overwrite: bool = True,
         on_mismatch: str = "fail",
         cancel_on_kill: bool = True,
@@ -98,6 +101,7 @@ class PortkeyLogsToObjectStorageOperator(BasePortkeyWaitOperator):
         self.object_storage_conn_id = object_storage_conn_id
         self.file_format = file_format
         self.compression = compression
+        self.csv_formulas = csv_formulas
         self.overwrite = overwrite
         self.on_mismatch = on_mismatch
         self._validate()
@@ -148,6 +152,7 @@ class PortkeyLogsToObjectStorageOperator(BasePortkeyWaitOperator):
             object_storage_conn_id=self.object_storage_conn_id,
             file_format=self.file_format,
             compression=self.compression,
+            csv_formulas=self.csv_formulas,
             overwrite=self.overwrite,
             on_mismatch=self.on_mismatch,
             description=f"Airflow{task}",

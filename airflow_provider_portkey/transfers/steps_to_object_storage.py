@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
+from airflow_provider_portkey.tasks.lists import BasePortkeyListOperator
 from airflow_provider_portkey.transfers.base import BasePortkeyToObjectStorageOperator
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class _BaseStepsTransfer(BasePortkeyToObjectStorageOperator):
         return step_columns(self.include_messages)
 
 
-class PortkeyRunStepsToObjectStorageOperator(_BaseStepsTransfer):
+class PortkeyRunStepsToObjectStorageOperator(BasePortkeyListOperator, _BaseStepsTransfer):
     """
     Write the steps of a run to a file, one row each.
 
@@ -45,17 +46,22 @@ class PortkeyRunStepsToObjectStorageOperator(_BaseStepsTransfer):
     :param order: ``"asc"`` or ``"desc"``, by the time of creation (templated).
     :param include: Names of additional fields to request (templated).
     :param include_messages: Add the field ``message_text``: the text of the message that a step wrote (templated).
-    :param kwargs: ``path`` and the other parameters of :class:`BasePortkeyToObjectStorageOperator`.
+    :param kwargs: The other parameters of :class:`BasePortkeyListOperator`, ``path`` and the other parameters of
+        :class:`BasePortkeyToObjectStorageOperator`.
     """
 
-    template_fields: Sequence[str] = (*_BaseStepsTransfer.template_fields, "thread_id", "run_id", "order")
+    template_fields: Sequence[str] = (
+        *_BaseStepsTransfer.template_fields,
+        *BasePortkeyListOperator.template_fields[1:],
+        "thread_id",
+        "run_id",
+    )
     rows_from = "/threads/{thread_id}/runs/{run_id}/steps"
 
-    def __init__(self, *, thread_id: str, run_id: str, order: str = "asc", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, *, thread_id: str, run_id: str, order: str | None = "asc", **kwargs: Any) -> None:
+        super().__init__(order=order, **kwargs)
         self.thread_id = thread_id
         self.run_id = run_id
-        self.order = order
         self._validate()
 
     def open_rows(self, stats: ExportStats) -> tuple[Mapping[str, Any], Iterator[Row]]:
@@ -63,6 +69,18 @@ class PortkeyRunStepsToObjectStorageOperator(_BaseStepsTransfer):
         from airflow_provider_portkey.export.message_texts import iter_step_rows
         from airflow_provider_portkey.jobs.run import RUN
 
+        rows = iter_step_rows(
+            self.hook,
+            self.thread_id,
+            self.run_id,
+            order=self.order,
+            include=self.include,
+            include_messages=self.include_messages,
+            on_page=stats.add_page,
+            after=self.after,
+            max_items=self.max_items,
+            page_size=self.page_size,
+        )
         # Before the steps: a run with a terminal status adds no steps.
         run = self.hook.get_run(self.thread_id, self.run_id)
         if run.get("status") not in RUN.terminal_statuses:
@@ -73,15 +91,7 @@ class PortkeyRunStepsToObjectStorageOperator(_BaseStepsTransfer):
             "run_status": run.get("status"),
             "usage": run.get("usage"),
         }
-        return about, iter_step_rows(
-            self.hook,
-            self.thread_id,
-            self.run_id,
-            order=self.order,
-            include=self.include,
-            include_messages=self.include_messages,
-            on_page=stats.add_page,
-        )
+        return about, rows
 
 
 class PortkeyThreadStepsToObjectStorageOperator(_BaseStepsTransfer):

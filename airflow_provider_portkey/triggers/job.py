@@ -6,25 +6,42 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_portkey.exceptions import PortkeyPaginationError, PortkeyRequestError
+from airflow_provider_portkey.exceptions import (
+    PortkeyAuthenticationError,
+    PortkeyConnectionInvalidError,
+    PortkeyConnectionLookupError,
+    PortkeyPaginationError,
+    PortkeyRequestError,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.client.aio import AsyncPortkeyClient
+    from airflow_provider_portkey.client.settings import ConnectionSettings
     from airflow_provider_portkey.hooks.portkey import PortkeyHook
     from airflow_provider_portkey.jobs.spec import JobSpec
     from airflow_provider_portkey.polling.coalescing import DirectPolling, SharedPolling
+    from airflow_provider_portkey.polling.events import Event
     from airflow_provider_portkey.polling.job_sequence import JobSequencePoller
-    from airflow_provider_portkey.polling.poller import Poller
+    from airflow_provider_portkey.polling.poller import Poller, PollOutcome
     from airflow_provider_portkey.polling.wait_state import WaitState
 
 #: Seconds for cancelling a job: Airflow itself gives ``on_kill`` 30.
 _CANCEL_TIMEOUT = 25.0
 #: Cancelled jobs that the log names.
 _MAX_NAMED = 5
+
+
+@dataclass(frozen=True)
+class _Rejected:
+    """Settings that were refused with 401, until the connection is read again."""
+
+    settings: ConnectionSettings
+    error: PortkeyAuthenticationError
 
 
 class BasePortkeyTrigger(BaseTrigger):
@@ -61,14 +78,17 @@ class BasePortkeyTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and the arguments that make this trigger again in another process."""
+        from airflow_provider_portkey.json_values import storable
+
         cls = type(self)
-        return f"{cls.__module__}.{cls.__qualname__}", {
+        arguments = {
             **self._job_arguments(),
             "wait_state": self.wait_state,
             "portkey_conn_id": self.portkey_conn_id,
             "cancel_on_kill": self.cancel_on_kill,
             "trace_id": self.trace_id,
         }
+        return f"{cls.__module__}.{cls.__qualname__}", storable(arguments)
 
     def _job_arguments(self) -> dict[str, Any]:
         """Return the arguments that say which job."""
@@ -88,7 +108,7 @@ class BasePortkeyTrigger(BaseTrigger):
         names += [f"{more} more"] if (more := len(to_cancel) - _MAX_NAMED) > 0 else []
         self.log.info("Cancelling %s, because the task was stopped.", ", ".join(names))
         async with asyncio.timeout(_CANCEL_TIMEOUT), open_portkey(self.portkey_conn_id, self.trace_id) as client:
-            calls = (client.post(self.job.cancel_path, ids) for ids in to_cancel)
+            calls = (client.post(self.job.cancel_path, ids, self.job.cancel_body) for ids in to_cancel)
             # A job that cannot be cancelled any more keeps none of the others.
             responses = await asyncio.gather(*calls, return_exceptions=True)
         for response in responses:
@@ -101,18 +121,59 @@ class BasePortkeyTrigger(BaseTrigger):
 
     async def _wait(self) -> dict[str, Any]:
         """Poll until the wait has ended, and return the event."""
-        async with open_portkey(self.portkey_conn_id, self.trace_id) as client, self._polling(client) as polling:
-            from airflow_provider_portkey.polling.wait_state import WaitState
+        await asyncio.to_thread(_load)
+        from airflow_provider_portkey.polling.drivers import sleep_to_grid
+        from airflow_provider_portkey.polling.wait_state import WaitState
 
-            poller = self._new_poller(WaitState.from_dict(self.wait_state))
-            while True:
-                try:
-                    outcome = poller.on_response(await polling.next_response(poller), time.time())
-                except (PortkeyRequestError, PortkeyPaginationError) as error:
-                    outcome = poller.on_failure(error, time.time())
-                outcome.log_to(self.log)
-                if outcome.event is not None:
-                    return outcome.event
+        poller = self._new_poller(WaitState.from_dict(self.wait_state))
+        rejected: _Rejected | None = None
+        while True:
+            try:
+                async with (
+                    open_portkey(self.portkey_conn_id, self.trace_id) as client,
+                    self._polling(client) as polling,
+                ):
+                    event, rejected = await self._poll(poller, polling, client.settings, rejected)
+            except (PortkeyConnectionInvalidError, PortkeyConnectionLookupError) as error:
+                event = self._report(poller.on_failure(error, time.time()))
+                if event is None:
+                    await sleep_to_grid(poller.state.next_poll_at - time.time())
+            if event is not None:
+                return event
+
+    async def _poll(
+        self,
+        poller: Poller,
+        polling: DirectPolling | SharedPolling,
+        settings: ConnectionSettings,
+        rejected: _Rejected | None,
+    ) -> tuple[Event | None, _Rejected | None]:
+        """
+        Poll with the settings of one look-up of the connection.
+
+        :param rejected: The settings that were refused with 401 before this look-up.
+        :return: The event; or ``None`` and these settings, where the connection has to be read again.
+        """
+        if rejected is not None and rejected.settings == settings:
+            if event := self._report(poller.on_failure(rejected.error, time.time())):
+                return event, None
+            rejected = None
+        while True:
+            try:
+                outcome = poller.on_response(await polling.next_response(poller), time.time())
+            except PortkeyAuthenticationError as error:
+                if rejected is None:  # perhaps the key was rotated
+                    return None, _Rejected(settings, error)
+                outcome = poller.on_failure(error, time.time())
+            except (PortkeyRequestError, PortkeyPaginationError) as error:
+                outcome = poller.on_failure(error, time.time())
+            rejected = None
+            if event := self._report(outcome):
+                return event, None
+
+    def _report(self, outcome: PollOutcome) -> Event | None:
+        outcome.log_to(self.log)
+        return outcome.event
 
     def _new_poller(self, state: WaitState) -> Poller:
         from airflow_provider_portkey.polling.poller import Poller
@@ -178,13 +239,20 @@ class PortkeyRemoteJobsTrigger(BasePortkeyTrigger):
 
 @asynccontextmanager
 async def open_portkey(portkey_conn_id: str, trace_id: str | None = None) -> AsyncIterator[AsyncPortkeyClient]:
-    """Read an Airflow connection and open a client of it on the running loop, which sends a trace id."""
+    """
+    Read an Airflow connection and open a client of it on the running loop, which sends a trace id.
+
+    :raises PortkeyConnectionInvalidError: naming every field that is wrong.
+    :raises PortkeyConnectionLookupError: where Airflow did not return the connection.
+    """
     open_client, hook = await asyncio.to_thread(_load)
-    async with open_client(await hook(portkey_conn_id).aget_settings(), trace_id=trace_id) as client:
+    reader = hook(portkey_conn_id, trace_id=trace_id)
+    reader.warns = False  # the task itself has
+    async with open_client(await reader.aget_settings(), trace_id=trace_id) as client:
         yield client
 
 
-def _load() -> tuple[Callable[..., AbstractAsyncContextManager[AsyncPortkeyClient]], type[PortkeyHook]]:
+def _load() -> tuple[Callable[..., AbstractAsyncContextManager[AsyncPortkeyClient]], Callable[..., PortkeyHook]]:
     """Import what a wait needs, in a thread: the imports would block the event loop for tenths of a second."""
     from airflow_provider_portkey.client.aio import open_client
     from airflow_provider_portkey.hooks.portkey import PortkeyHook

@@ -12,13 +12,21 @@ from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey import exceptions
-from airflow_provider_portkey.client.pagination import MAX_LIMIT, page_query
 from airflow_provider_portkey.export.atomic import file_path, refuse_existing
 from airflow_provider_portkey.export.formats import check_installed
 from airflow_provider_portkey.export.message_texts import iter_step_rows, step_columns
-from airflow_provider_portkey.export.partition import MANIFEST, file_name, folder_path, keep_only, stamp, sweep
+from airflow_provider_portkey.export.partition import (
+    MANIFEST,
+    check_folder_writable,
+    file_name,
+    folder_path,
+    keep_only,
+    stamp,
+    sweep,
+)
 from airflow_provider_portkey.export.window import read_window
 from airflow_provider_portkey.export.writer import open_writer
+from airflow_provider_portkey.parameters import MAX_LIMIT
 from airflow_provider_portkey.validation import iter_ids
 from airflow_provider_portkey.window_export.manifest import Totals, write_manifest
 from airflow_provider_portkey.window_export.prefetch import WorkerPool, prefetch
@@ -70,6 +78,7 @@ class ExportRequest:
     object_storage_conn_id: str | None
     file_format: str
     compression: str | None
+    csv_formulas: str
     overwrite: bool
 
 
@@ -103,6 +112,7 @@ def export_window(request: ExportRequest, hook: PortkeyHook, context: Context) -
 
     :raises PortkeyInvalidArgumentError: naming the parameter that is wrong.
     :raises PortkeyDestinationExistsError: where the window was exported completely and ``overwrite`` is off.
+    :raises PortkeyPathError: where the folder or a file cannot be written.
     :raises PortkeyExportConflictError: where another export has the same path.
     :raises PortkeyThreadsFailedError: where threads failed; the files of all others are written.
     :raises PortkeyRequestError: where an error would meet every thread.
@@ -112,13 +122,13 @@ def export_window(request: ExportRequest, hook: PortkeyHook, context: Context) -
     if window.end.timestamp() > time.time() + _CLOCK_SKEW:
         expected = "a timestamp in the past: runs that are created after the export would be in no window"
         raise exceptions.PortkeyInvalidArgumentError("window_end", window.to_dict()["window_end"], expected)
-    page_query(include=request.include)
     check_installed(request.file_format, request.compression)
     folder = base / f"window_start={stamp(window.start)}"
     refuse_existing(folder / MANIFEST, overwrite=request.overwrite)
     hook.get_conn()  # the threads of the pool must not look up the connection
     with ThreadIndex() as index:
         index.add(_thread_ids(request))
+        check_folder_writable(folder)
         state = WindowState(context, base, folder, window, request.window_by)
         if not state.follows_another:
             log.warning(
@@ -195,7 +205,8 @@ class ThreadWindowExport:
         runs = self.hook.iter_runs(thread_id, order="desc", on_page=self._on_page)
         found = runs_of_window(runs, self.window, window_by=request.window_by, max_run_seconds=request.max_run_seconds)
         run_ids = self.state.record.run_ids_carried_in(thread_id)
-        return list(found), [summarize_run(self.hook.get_run(thread_id, run_id)) for run_id in run_ids]
+        carried_in = [summarize_run(self.hook.get_run(thread_id, run_id)) for run_id in run_ids]
+        return [summary for summary, _ in found], carried_in
 
     def _select(self, thread_id: str, runs: list[RunSummary], carried_in: list[RunSummary]) -> Selection:
         record = self.state.record
@@ -270,6 +281,7 @@ class ThreadWindowExport:
             columns=step_columns(self.request.include_messages),
             file_format=self.request.file_format,
             compression=self.request.compression,
+            csv_formulas=self.request.csv_formulas,
             skip_empty=True,
         ) as writer:
             for run, opened in runs:

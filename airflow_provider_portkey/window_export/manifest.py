@@ -41,6 +41,7 @@ class Totals:
     files: int = 0
     rows: int = 0
     bytes: int = 0
+    non_finite_values: int = 0
     seen: int = 0
     exported: int = 0
     skipped: int = 0
@@ -66,6 +67,7 @@ class Totals:
             self.usage.add(run.usage)
         self.rows += writer.rows
         self.bytes += writer.bytes
+        self.non_finite_values += writer.non_finite_values
         self.files += writer.rows > 0
 
     def add_skipped(self, thread_id: str, runs: Sequence[Mapping[str, Any]]) -> None:
@@ -106,6 +108,7 @@ class Totals:
             rows=self.rows,
             bytes=self.bytes,
             sha256=digest.hexdigest(),
+            non_finite_values=self.non_finite_values,
             **window.to_dict(),
             window_by=request.window_by,
             threads=len(index),

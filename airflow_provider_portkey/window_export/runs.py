@@ -1,8 +1,7 @@
-"""The runs of a thread that belong to a window, from a list that is newest first."""
+"""The runs of a thread that belong to a window, from the list of its runs."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,33 +51,39 @@ def summarize_run(run: Mapping[str, Any]) -> RunSummary:
 
 
 def runs_of_window(
-    runs: Iterable[Mapping[str, Any]], window: Window, *, window_by: str, max_run_seconds: float
-) -> Iterator[RunSummary]:
+    runs: Iterable[Mapping[str, Any]],
+    window: Window,
+    *,
+    window_by: str,
+    max_run_seconds: float,
+    newest_first: bool = True,
+) -> Iterator[tuple[RunSummary, Mapping[str, Any]]]:
     """
-    Yield the runs of a window, and read the list no further than the window needs.
+    Yield the runs of a window with their summaries, and read the list no further than the window needs.
 
-    :param runs: Newest first.
+    :param runs: By their time of creation.
     :param window_by: ``"created"``, or ``"ended"``: then a run that has not ended is in no window yet.
     :param max_run_seconds: Maximum seconds from the creation of a run to its end.
-    :raises PortkeyUnexpectedResponseError: where the list is not newest first: missing runs could not be noticed.
+    :param newest_first: Whether the list is newest first, otherwise it is oldest first.
+    :raises PortkeyUnexpectedResponseError: where the list is in another order: missing runs could not be noticed.
     """
     start, end = window.start.timestamp(), window.end.timestamp()
     oldest = start - (max_run_seconds if window_by == ENDED else 0)
-    previous = math.inf
+    previous = None
     for run in runs:
         created_at = created_at_of(run)
-        if created_at > previous:
+        if previous is not None and (created_at > previous if newest_first else created_at < previous):
             raise PortkeyUnexpectedResponseError(
-                f"The list of runs is not newest first: {run['id']!r} was created at {created_at:.0f}, the run before "
-                f"it at {previous:.0f}. The first run of the window cannot be found."
+                f"The list of runs is not {'newest' if newest_first else 'oldest'} first: {run['id']!r} was created at "
+                f"{created_at:.0f}, the run before it at {previous:.0f}. The runs of the window cannot be found."
             )
         previous = created_at
-        if created_at < oldest:
+        if created_at < oldest if newest_first else created_at >= end:
             return
         summary = summarize_run(run)
         timestamp = created_at if window_by == CREATED else _ended_at(run, summary, max_run_seconds)
         if timestamp is not None and start <= timestamp < end:
-            yield summary
+            yield summary, run
 
 
 def _ended_at(run: Mapping[str, Any], summary: RunSummary, max_run_seconds: float) -> float | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow_provider_portkey.exceptions import PortkeyExportConflictError
 from airflow_provider_portkey.export.atomic import atomic_write
 from airflow_provider_portkey.export.partition import MANIFEST, stamp, sweep
+from airflow_provider_portkey.json_values import strict_json
 from airflow_provider_portkey.state.asset import TaskAssetState
 from airflow_provider_portkey.window_export.carry_over import WindowRecord
 
@@ -51,7 +52,7 @@ class FileState:
     def write(self, key: str, value: dict[str, Any]) -> None:
         """Write the object of a key in place of the earlier one."""
         with atomic_write(self._folder / key) as written:
-            written.stream.write(json.dumps(value, sort_keys=True, ensure_ascii=False).encode() + b"\n")
+            written.stream.write(strict_json(value)[0].encode() + b"\n")
 
 
 class WindowState:
@@ -72,7 +73,7 @@ class WindowState:
         self._writer = uuid.uuid4().hex
         owner = _owner(context.get("ti"))
         end = window.to_dict()["window_end"]
-        sweep(base / _FOLDER, prefix=_key(end))
+        sweep(base / _FOLDER, name=_key(end))
         record = self._read(end)
         if record is None:
             record = WindowRecord.create(window, window_by, owner, self._read)

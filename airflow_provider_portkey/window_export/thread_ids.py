@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
 from airflow_provider_portkey.export.jsonl import split_lines
+from airflow_provider_portkey.export.local_files import path_errors
+from airflow_provider_portkey.json_values import strict_json
 from airflow_provider_portkey.validation import validate_id
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def read_id_file(path: ObjectStoragePath, *, field: str = "thread_ids_path") -> 
 
     :raises PortkeyInvalidArgumentError: naming the first wrong line.
     """
-    with cast("Any", path).open("rb") as file:
+    with path_errors(path, "read"), cast("Any", path).open("rb") as file:
         for number, line in enumerate(split_lines(iter(lambda: file.read(_CHUNK_SIZE), b"")), 1):
             where = f"{field}, line {number}"
             try:
@@ -72,7 +73,7 @@ class ThreadIndex:
 
     def set_entry(self, name: str, entry: Mapping[str, Any]) -> None:
         """Set the entry of a thread, under the name of its file."""
-        text = json.dumps(entry, sort_keys=True, ensure_ascii=False)
+        text, _ = strict_json(entry)
         self._database.execute("INSERT OR REPLACE INTO entries VALUES (?, ?)", (name, text))
 
     def has_entry(self, name: str) -> bool:

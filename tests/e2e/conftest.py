@@ -1,4 +1,4 @@
-"""The whole path for real: mock server provider, Portkey's own gateway, Airflow with scheduler and triggerer."""
+"""The whole path for real: the mock server as provider, Portkey's own gateway, Airflow with scheduler and triggerer."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ NIGHTLY_THREAD_SINCE = 1_700_000_000
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The waits of these tests have limits of their own; far behind them stands one that ends a wait without any."""
+    """All of these tests are slow. Their waits have their own limits; a far longer one ends a wait that has none."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.timeout(6 * TIMEOUT))
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ def test_gate_and_export(airflow, provider, tmp_path, connection):
         links = airflow.api.links("portkey_gate_and_export", dag_run_id, task_id)
         assert trace_id("portkey_gate_and_export", dag_run_id, task_id, -1, 1) in links["Portkey trace"]
     log = airflow.api.log("portkey_gate_and_export", dag_run_id, "wait_for_run")
-    assert "went from in_progress to completed" in log
+    assert "changed from in_progress to completed" in log
 
 
 def test_steps_to_xcom_with_a_rescheduled_sensor(airflow, provider):
@@ -61,7 +61,7 @@ def test_a_rescheduled_wait_logs_each_status_once_and_keeps_its_count(airflow, p
     log = airflow.api.log("wait_rescheduled", dag_run_id, "wait")
     assert polls(provider, "run_reschedule") > 3
     assert log.count("is queued after") == 1
-    assert log.count("went from queued to in_progress after") == 1
+    assert log.count("changed from queued to in_progress after") == 1
 
 
 def test_a_wait_outlives_its_triggerer(airflow, provider):
@@ -109,10 +109,10 @@ def test_a_killed_worker_leaves_no_half_file_and_the_retry_writes_it_whole(airfl
 
 def test_no_key_is_in_any_file_that_airflow_wrote(airflow, connection):
     keys = [connection["password"].encode(), connection["extra"]["provider_api_key"].encode()]
-    looked_at = 0
+    files = 0
     for file in airflow.folder.rglob("*"):
         if file.is_file():
             content = file.read_bytes()
-            looked_at += 1
+            files += 1
             assert not any(key in content for key in keys), file.name
-    assert looked_at > 10
+    assert files > 10

@@ -8,6 +8,7 @@ import pytest
 
 from airflow_provider_portkey.exceptions import PortkeyAuthenticationError, PortkeyNotFoundError, PortkeyRedirectedError
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
+from airflow_provider_portkey.jobs import RUN_STEPS, RUNS
 
 
 @pytest.fixture(autouse=True)
@@ -40,18 +41,39 @@ def test_every_run_in_order(hook, order):
     assert ids == sorted(ids, reverse=order == "desc")
 
 
-def test_the_test_button_is_content(hook):
-    assert hook.test_connection() == (True, f"Connected to {hook.credentials.base_url}: it lists 1 model.")
+@pytest.fixture(scope="module")
+def _long_lists(provider):
+    provider.add_runs(thread_id="thread_10k", count=10_000)
+    provider.add_run(thread_id="thread_200k", run_id="run_200k", steps=200_000)
 
 
-def test_the_test_button_says_that_no_provider_is_named(connection, monkeypatch):
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.usefixtures("_long_lists")
+def test_a_long_list_takes_one_request_for_a_hundred_items(hook, provider, order):
+    lists = (
+        (RUNS, {"thread_id": "thread_10k"}, 10_000),
+        (RUN_STEPS, {"thread_id": "thread_200k", "run_id": "run_200k"}, 200_000),
+    )
+    for list_spec, ids, count in lists:
+        before = len(provider.requests)
+        found = [item["id"] for item in hook.list(list_spec, ids, order=order)]
+        assert len(set(found)) == len(found) == count
+        assert found == sorted(found, reverse=order == "desc")
+        assert len(provider.requests) - before == count // 100
+
+
+def test_the_connection_test_succeeds(hook):
+    assert hook.test_connection() == (True, f"Connected to {hook.settings.base_url}: it lists 1 model.")
+
+
+def test_the_connection_test_reports_a_missing_provider(connection, monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(connection | {"extra": {}}))
     works, finding = PortkeyHook().test_connection()
     assert not works
-    assert "no such provider, or none is named" in finding
+    assert "no such provider, or the connection names none" in finding
 
 
-def test_the_provider_is_told_from_portkey(hook, provider):
+def test_an_error_of_the_provider_is_not_taken_for_one_of_portkey(hook, provider):
     provider.fault(status=401, body={"error": {"message": "Incorrect API key", "type": "invalid_request_error"}})
     with pytest.raises(PortkeyAuthenticationError, match="the provider behind Portkey refused") as raised:
         hook.get_run("thread_long", "run_long")
@@ -59,10 +81,10 @@ def test_the_provider_is_told_from_portkey(hook, provider):
 
 
 @pytest.mark.parametrize("form", [{"Retry-After": "0"}, {"retry-after-ms": "20"}])
-def test_asks_again_when_it_is_told_to(hook, provider, form, monkeypatch, caplog):
+def test_a_retry_follows_the_delay_of_the_response(hook, provider, form, monkeypatch, caplog):
     provider.fault(status=429, headers=form)
     assert hook.get_run("thread_long", "run_long")["status"] == "completed"
-    assert "Try 1 of 5 failed, trying again in 0.0 s" in caplog.text
+    assert "Attempt 1 of 5 failed, next attempt in 0.0 s" in caplog.text
 
 
 def test_no_redirect_is_followed(hook, provider):

@@ -15,40 +15,40 @@ def responses(provider, question: str) -> int:
 
 
 @pytest.mark.parametrize("mode", ["poked", "rescheduled", "deferred"])
-def test_a_response_is_made_once_and_waited_for(airflow, provider, mode):
+def test_a_response_is_created_once_and_waited_for(airflow, provider, mode):
     provider.plan("responses", statuses=[("queued", 0), ("in_progress", 1), ("completed", 6)])
     dag_run_id = airflow.api.trigger(f"response_{mode}", {"question": f"Why {mode}?"})
     succeed(airflow, f"response_{mode}", dag_run_id)
-    assert airflow.api.xcom(f"response_{mode}", dag_run_id, "ask")["status"] == "completed"
+    assert airflow.api.xcom(f"response_{mode}", dag_run_id, "create_response")["status"] == "completed"
     assert responses(provider, f"Why {mode}?") == 1
 
 
-def test_a_killed_worker_does_not_make_a_second_response(airflow, provider):
+def test_a_killed_worker_does_not_create_a_second_response(airflow, provider):
     provider.plan("responses", statuses=[("in_progress", 0), ("completed", 15)])
     dag_run_id = airflow.api.trigger("response_poked", {"question": "Still there?"})
     airflow.wait_for(lambda: responses(provider, "Still there?"), "response")
-    looks = len(provider.requests)
-    airflow.wait_for(lambda: len(provider.requests) > looks, "look at it")
+    earlier = len(provider.requests)
+    airflow.wait_for(lambda: len(provider.requests) > earlier, "poll of the response")
     airflow.kill("task")
     succeed(airflow, "response_poked", dag_run_id)
-    assert airflow.api.task_instances("response_poked", dag_run_id)["ask"]["try_number"] == 2
+    assert airflow.api.task_instances("response_poked", dag_run_id)["create_response"]["try_number"] == 2
     assert responses(provider, "Still there?") == 1
-    assert "Continuing with response" in airflow.api.log("response_poked", dag_run_id, "ask", 2)
+    assert "Continuing with response" in airflow.api.log("response_poked", dag_run_id, "create_response", 2)
 
 
 def count(provider, method: str, part: str, *, since: int) -> int:
-    """Count the requests that came after so many others."""
+    """Count the requests after the first ``since`` ones."""
     return sum(request.method == method and part in request.path for request in provider.requests[since:])
 
 
 def test_a_batch_survives_the_death_of_its_worker(airflow, provider, tmp_path):
-    source, target = tmp_path / "requests.jsonl", tmp_path / "answers.jsonl"
+    source, target = tmp_path / "requests.jsonl", tmp_path / "output.jsonl"
     line = {"method": "POST", "url": "/v1/chat/completions", "body": {"model": "gpt-5-mini", "messages": []}}
-    source.write_text("".join(json.dumps({"custom_id": f"ask-{number}", **line}) + "\n" for number in range(300)))
+    source.write_text("".join(json.dumps({"custom_id": f"request-{number}", **line}) + "\n" for number in range(300)))
     earlier = len(provider.requests)
     provider.plan("batches", statuses=[("validating", 0), ("in_progress", 2), ("completed", 14)])
     dag_run_id = airflow.api.trigger("batch", {"input": str(source), "output": str(target)})
-    airflow.wait_for(lambda: count(provider, "GET", "/v1/batches/", since=earlier), "look at the batch")
+    airflow.wait_for(lambda: count(provider, "GET", "/v1/batches/", since=earlier), "poll of the batch")
     airflow.kill("task")
     succeed(airflow, "batch", dag_run_id)
     assert count(provider, "POST", "/v1/files", since=earlier) == 1

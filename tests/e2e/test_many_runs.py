@@ -13,7 +13,7 @@ INTERVAL = 5.0
 RUNS = 200
 
 
-def test_two_hundred_waits_look_together(airflow, provider):
+def test_two_hundred_waits_share_their_polls(airflow, provider):
     runs = [run["id"] for run in provider.add_runs(thread_id="thread_many", count=RUNS, statuses="in_progress")]
     dag_run_id = airflow.api.trigger("portkey_many_runs", {"thread_id": "thread_many", "runs": RUNS})
 
@@ -25,17 +25,17 @@ def test_two_hundred_waits_look_together(airflow, provider):
     # Four tasks at a time poll once and defer: each of these waits is a short one.
     for count in [*range(20, RUNS, 20), RUNS + 1]:
         airflow.wait_for(lambda count=count: states()["deferred"] >= count, f"{count} deferred tasks")
-    # The triggerer starts the last ones within seconds; from their second look on they are in step.
-    airflow.wait_for(lambda: per_interval(provider) <= 6, "waits in step")
-    asked = per_interval(provider)
-    print(f"{RUNS} mapped waits and one sensor for {RUNS} runs: {asked:.1f} requests in {INTERVAL:g} s")
+    # The triggerer starts the last ones within seconds; from their second poll on all share their requests.
+    airflow.wait_for(lambda: per_interval(provider) <= 6, "shared polls")
+    requests = per_interval(provider)
+    print(f"{RUNS} mapped waits and one sensor for {RUNS} runs: {requests:.1f} requests in {INTERVAL:g} s")
     for run_id in runs:
         provider.set_run_statuses(thread_id="thread_many", run_id=run_id, statuses="completed")
     for count in range(20, RUNS, 20):
         airflow.wait_for(lambda count=count: states()["success"] >= count, f"{count} successful tasks")
     succeed(airflow, "portkey_many_runs", dag_run_id)
-    account = airflow.api.xcom("portkey_many_runs", dag_run_id, "wait_for_all")
-    assert (account["total"], account["counts"]) == (RUNS, {"completed": RUNS})
+    summary = airflow.api.xcom("portkey_many_runs", dag_run_id, "wait_for_all")
+    assert (summary["total"], summary["status_counts"]) == (RUNS, {"completed": RUNS})
     links = airflow.api.links("portkey_many_runs", dag_run_id, "wait_for_each", map_index=7)
     assert trace_id("portkey_many_runs", dag_run_id, "wait_for_each", 7, 1) in links["Portkey trace"]
 

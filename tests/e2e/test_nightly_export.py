@@ -23,18 +23,18 @@ FIRST_NIGHT = datetime(2026, 10, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
-def ask(provider, path: str, **query: Any) -> dict[str, Any]:
-    """Ask the provider itself."""
+def fetch(provider, path: str, **query: Any) -> dict[str, Any]:
+    """Request something of the provider, past the gateway."""
     keys = {"Authorization": "Bearer mock-provider-key"}
     return requests.get(f"{provider.url}{path}", params=query, headers=keys, timeout=10).json()
 
 
 def items_of(provider, path: str) -> list[dict[str, Any]]:
-    """Ask the provider itself for every item of a list."""
+    """Request every item of a list of the provider, past the gateway."""
     found: list[dict[str, Any]] = []
     more = True
     while more:
-        page = ask(provider, path, limit=100, **({"after": found[-1]["id"]} if found else {}))
+        page = fetch(provider, path, limit=100, **({"after": found[-1]["id"]} if found else {}))
         found += page["data"]
         more = page["has_more"]
     return found
@@ -46,8 +46,8 @@ def steps_of(provider, thread_id: str, *, since: datetime) -> set[str]:
     return {step["id"] for run in runs for step in items_of(provider, f"/threads/{thread_id}/runs/{run['id']}/steps")}
 
 
-def landed(folder: Path) -> Counter[str]:
-    """Return how often each step stands in the files."""
+def exported_steps(folder: Path) -> Counter[str]:
+    """Return how often each step is in the files."""
     return Counter(json.loads(line)["id"] for file in folder.rglob("*.jsonl") for line in file.open())
 
 
@@ -73,7 +73,7 @@ def test_a_week_is_backfilled_and_a_cleared_night_is_the_same(airflow, provider)
         manifest = json.loads((night / "_manifest.json").read_text())
         assert (manifest["runs"]["seen"], manifest["runs"]["exported"], manifest["rows"]) == (2, 2, 240)
     truth = steps_of(provider, "thread_nightly", since=FIRST_NIGHT)
-    exported = landed(steps)
+    exported = exported_steps(steps)
     assert truth <= exported.keys()
     assert set(exported.values()) == {1}
 
@@ -109,9 +109,9 @@ def add_night(provider, night: datetime, *, unfinished_for: float) -> None:
         )
 
 
-def test_every_step_stands_exactly_once_whatever_was_killed(airflow, provider, tmp_path):
+def test_every_step_is_exported_exactly_once_whatever_was_killed(airflow, provider, tmp_path):
     chance = random.Random(20261001)
-    # Else a night would be over before anything is killed.
+    # Otherwise a night would be over before anything is killed.
     provider.fault(delay=0.2, path="*/threads/nightly_*", times=None)
     folder, night, dag_run_id = tmp_path / "steps", FIRST_NIGHT, None
     kills = Counter[str]()
@@ -121,7 +121,7 @@ def test_every_step_stands_exactly_once_whatever_was_killed(airflow, provider, t
         conf: Mapping[str, Any] = {**window, "path": str(folder), "thread_ids": THREADS}
         return airflow.api.trigger("nightly", conf)
 
-    def asked() -> int:
+    def sent() -> int:
         return sum("/threads/nightly_" in request.path for request in provider.requests)
 
     def is_over() -> bool:
@@ -131,8 +131,8 @@ def test_every_step_stands_exactly_once_whatever_was_killed(airflow, provider, t
         if dag_run_id is None or is_over():
             add_night(provider, night, unfinished_for=60)
             dag_run_id, night = export(night), night + DAY
-        moment = asked() + chance.randint(1, 40)
-        airflow.wait_for(lambda at=moment: asked() >= at or is_over(), "next moment")
+        threshold = sent() + chance.randint(1, 40)
+        airflow.wait_for(lambda at=threshold: sent() >= at or is_over(), "next kill")
         victim = VICTIMS[kills.total() % len(VICTIMS)]
         if airflow.processes_of(victim):
             airflow.kill(victim)
@@ -142,13 +142,13 @@ def test_every_step_stands_exactly_once_whatever_was_killed(airflow, provider, t
     succeed(airflow, "nightly", dag_run_id)
 
     def all_ended() -> bool:
-        listings = [ask(provider, f"/threads/{thread_id}/runs", limit=100) for thread_id in THREADS]
+        listings = [fetch(provider, f"/threads/{thread_id}/runs", limit=100) for thread_id in THREADS]
         return all(run["status"] == "completed" for listing in listings for run in listing["data"])
 
     airflow.wait_for(all_ended, "end of every run")
-    # A night without runs of its own, for what the last one has left.
+    # A night without runs of its own, for the runs that the last one carries over.
     succeed(airflow, "nightly", export(night))
     truth = Counter(step for thread_id in THREADS for step in steps_of(provider, thread_id, since=FIRST_NIGHT))
     print(f"{kills.total()} kills, {(night - FIRST_NIGHT).days} nights, {truth.total()} steps")
-    assert landed(folder) == truth
+    assert exported_steps(folder) == truth
     assert not list(folder.rglob("*.part"))

@@ -16,6 +16,7 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_portkey.client.sync import PortkeyClient
 from airflow_provider_portkey.exceptions import (
+    PortkeyBadRequestError,
     PortkeyBatchInputInvalidError,
     PortkeyBatchRequestsFailedError,
     PortkeyRemoteJobFailedTransientlyError,
@@ -130,7 +131,7 @@ def test_bad_lines_never_reach_the_provider(mock_server, input_path, context):
     assert mock_server.requests == []
 
 
-def test_a_batch_that_fails_says_why(mock_server, input_path, context):
+def test_the_error_of_a_failed_batch_has_its_reason(mock_server, input_path, context):
     error = {"code": "token_limit_exceeded", "message": "Too many tokens are enqueued.", "line": None}
     mock_server.plan("batches", statuses=["validating", "failed"], advance="per_poll", errors=[error])
     with pytest.raises(PortkeyRemoteJobFailedTransientlyError, match=r"token_limit_exceeded: Too many tokens"):
@@ -159,7 +160,7 @@ def test_a_submission_without_effect_is_repeated_after_a_search(mock_server, inp
     with pytest.raises(PortkeyServerError):
         create(input_path, context)
     assert create(input_path, context)["id"] == "batch_000001"
-    assert sent(mock_server, "GET", "/v1/batches") == 1
+    assert sent(mock_server, "GET", "/v1/batches") == 3
     assert sent(mock_server, "POST", "/v1/files") == 1
 
 
@@ -241,6 +242,7 @@ print(json.dumps({"megabytes": peak() - before, "manifest": manifest}))
 """
 
 
+@pytest.mark.slow
 def test_two_hundred_thousand_requests_in_bounded_memory(mock_server, tmp_path):
     for name, count in (("small", 100), ("large", 200_000)):
         with (tmp_path / f"{name}.jsonl").open("w") as file:
@@ -251,8 +253,8 @@ def test_two_hundred_thousand_requests_in_bounded_memory(mock_server, tmp_path):
     failing = [f"q-{number}" for number in range(0, 200_000, 1_000)]
     mock_server.plan("batches", times=2, failing=failing, missing=["q-17"], twice=["q-18"])
 
-    script = [sys.executable, "-c", LARGE, str(tmp_path)]
-    done = subprocess.run(script, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", LARGE, str(tmp_path)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
     measured = json.loads(done.stdout.splitlines()[-1])
@@ -261,6 +263,7 @@ def test_two_hundred_thousand_requests_in_bounded_memory(mock_server, tmp_path):
     assert measured["megabytes"] < 80, measured  # the files have 150
 
 
+@pytest.mark.slow
 def test_the_example_dag(mock_server, input_path, tmp_path):
     dagbag = pytest.importorskip("airflow.dag_processing.dagbag", reason="the examples are for Airflow 3")
     from airflow.utils.db import initdb
@@ -300,5 +303,6 @@ def test_a_batch_with_an_encoded_id_is_waited_for_exported_and_cancelled(mock_se
 
     manifest = export(batch, tmp_path / "out.jsonl", max_failure_ratio=None)
     assert [manifest[name] for name in ("requests", "succeeded", "failed", "missing")] == [3, 2, 1, 0]
-    PortkeyHook().cancel_batch(batch_id)
+    with pytest.raises(PortkeyBadRequestError, match="completed"):
+        PortkeyHook().cancel_batch(batch_id)
     assert not [request for request in mock_server.requests if "%25" in request.path]

@@ -40,6 +40,7 @@ def posts(mock_server: PortkeyMockServer, path: str) -> list[dict]:
     return [json.loads(request.body) for request in found]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deferrable", [True, False])
 def test_a_run_is_started_its_calls_are_handled_and_its_steps_exported(
     dag, mock_server, tmp_path, monkeypatch, deferrable

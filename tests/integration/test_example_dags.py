@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+import requests
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_portkey.testing import PortkeyMockServer
 
@@ -13,14 +15,8 @@ EXAMPLES = Path(__file__).parents[2] / "example_dags"
 
 
 @pytest.fixture(scope="session")
-def dags():
-    from airflow.dag_processing.dagbag import DagBag
-    from airflow.utils.db import initdb
-
-    initdb()
-    bag = DagBag(dag_folder=EXAMPLES)
-    assert bag.import_errors == {}
-    return bag.dags
+def dags(parse_dags):
+    return parse_dags(EXAMPLES)
 
 
 @pytest.fixture
@@ -44,6 +40,15 @@ def xcom(dag_run, task_id: str):
     return dag_run.get_task_instance(task_id).xcom_pull(task_ids=task_id)
 
 
+def test_every_example_parses_and_every_task_has_retries(dags):
+    expected = {path.stem for path in EXAMPLES.glob("*.py")}
+    if not AIRFLOW_V_3_0_PLUS:
+        expected.remove("portkey_on_run_end")
+    assert dags.keys() == expected
+    assert [task.task_id for dag in dags.values() for task in dag.tasks if task.retries < 2] == []
+
+
+@pytest.mark.slow
 def test_gate_and_export(dags, mock_server, tmp_path):
     path = tmp_path / "steps.jsonl"
     dag_run = run(dags["portkey_gate_and_export"], path=str(path))
@@ -57,6 +62,7 @@ def test_gate_and_export(dags, mock_server, tmp_path):
     assert "instructions" not in waited
 
 
+@pytest.mark.slow
 def test_steps_to_xcom(dags, mock_server):
     dag_run = run(dags["portkey_steps_to_xcom"])
     assert len(xcom(dag_run, "get_steps")) == 7
@@ -72,3 +78,59 @@ def test_scheduled_export(dags, mock_server, tmp_path, monkeypatch):
     run(dag)
     (file,) = tmp_path.rglob("*.parquet")
     assert pyarrow.parquet.read_table(file).num_rows == 9
+
+
+def test_lists(dags, mock_server, tmp_path):
+    import pyarrow.parquet
+
+    for number in range(7):
+        mock_server.add_run(thread_id="thread_demo", run_id=f"run_{number}", statuses="completed")
+    mock_server.add_fine_tuning_job(job_id="ftjob_demo", events=130)
+    dag_run = run(dags["portkey_export_lists"], folder=str(tmp_path))
+    latest = xcom(dag_run, "latest_runs")
+    assert [one["id"] for one in latest] == [f"run_{number}" for number in (6, 5, 4, 3, 2)]
+    (runs,) = tmp_path.rglob("runs.parquet")
+    assert pyarrow.parquet.read_table(runs).column("id").to_pylist()[1:] == [f"run_{number}" for number in range(7)]
+    manifest = xcom(dag_run, "export_runs")
+    assert sum(manifest["status_counts"].values()) == manifest["rows"] == 8
+    (events,) = tmp_path.rglob("events.jsonl")
+    assert len(events.read_text().splitlines()) == 130
+    (jobs,) = tmp_path.rglob("fine_tuning_jobs.csv")
+    assert jobs.read_text().splitlines()[1].startswith("ftjob_demo,")
+
+
+def test_runs_come_out_of_the_metadata_database_value_by_value(dags, mock_server, tmp_path):
+    """XCom as the database keeps it: every field set, then every field null, then fields that nobody declared."""
+    call = {"id": "call_1", "type": "function", "function": {"name": "find", "arguments": '{"q": "a,\n\\"b\\""}'}}
+    full = {
+        "required_action": {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": [call]}},
+        "last_error": {"code": "server_error", "message": "ünïcödé"},
+        "incomplete_details": {"reason": "max_completion_tokens"},
+        **dict.fromkeys(("expires_at", "started_at", "cancelled_at", "failed_at", "completed_at"), 1700000000),
+        "instructions": "one\ntwo",
+        "tools": [{"type": "code_interpreter"}],
+        "metadata": {"team": "data", "empty": ""},
+        "usage": {"completion_tokens": 123, "prompt_tokens": 45, "total_tokens": 168},
+        "temperature": 0.7,
+        "top_p": 1,
+        "max_prompt_tokens": 257,
+        "max_completion_tokens": 258,
+        "truncation_strategy": {"type": "last_messages", "last_messages": 2},
+        "tool_choice": {"type": "function", "function": {"name": "find"}},
+        "parallel_tool_calls": False,
+        "response_format": {"type": "json_object"},
+    }
+    new = {"agent": {"deep": [1, None]}, "priority": 3}
+    for name, fields in (("full", full), ("null", dict.fromkeys(full)), ("new", full | new)):
+        mock_server.add_run(thread_id="thread_demo", run_id=f"run_{name}", statuses="completed", fields=fields)
+    mock_server.add_fine_tuning_job(job_id="ftjob_demo")
+    expected = requests.get(
+        f"{mock_server.url}/threads/thread_demo/runs?limit=5", headers={"Authorization": "Bearer k"}, timeout=10
+    ).json()["data"]
+
+    latest = xcom(run(dags["portkey_export_lists"], folder=str(tmp_path)), "latest_runs")
+
+    assert latest == expected
+    assert full.items() <= latest[2].items()
+    assert {latest[1][name] for name in full} == {None}
+    assert latest[0]["agent"] == new["agent"]

@@ -1,4 +1,4 @@
-"""Responses, fine-tuning jobs and a user's own kind of job on the mock server over HTTP."""
+"""Responses, fine-tuning jobs and a custom kind of job on the mock server over HTTP."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_portkey.exceptions import PortkeyRemoteJobFailedTransientlyError, PortkeyXComTooLargeError
-from airflow_provider_portkey.jobs.spec import JobSpec
+from airflow_provider_portkey.jobs import FINE_TUNING_CHECKPOINTS, FINE_TUNING_EVENTS, JobSpec
 from airflow_provider_portkey.operators.response import PortkeyCreateResponseOperator, PortkeyResponseItemsOperator
 from airflow_provider_portkey.sensors.job import (
     PortkeyCustomJobSensor,
@@ -18,11 +18,8 @@ from airflow_provider_portkey.sensors.job import (
     PortkeyResponseSensor,
 )
 from airflow_provider_portkey.testing import PortkeyMockServer
-from airflow_provider_portkey.transfers.fine_tuning_to_object_storage import (
-    PortkeyFineTuningCheckpointsToObjectStorageOperator,
-    PortkeyFineTuningEventsToObjectStorageOperator,
-)
-from airflow_provider_portkey.transfers.response_items_to_object_storage import (
+from airflow_provider_portkey.transfers.lists_to_object_storage import (
+    PortkeyListToObjectStorageOperator,
     PortkeyResponseItemsToObjectStorageOperator,
 )
 
@@ -102,15 +99,15 @@ def test_a_fine_tuning_job_with_its_events_and_checkpoints(mock_server, tmp_path
     mock_server.add_fine_tuning_job(job_id="ftjob_1", statuses=statuses, advance="per_poll", events=230, checkpoints=4)
     done = PortkeyFineTuningJobSensor(task_id="wait", fine_tuning_job_id="ftjob_1", poke_interval=0).execute({})
     assert done["status"] == "succeeded"
-    for operator, rows in (
-        (PortkeyFineTuningEventsToObjectStorageOperator, 230),
-        (PortkeyFineTuningCheckpointsToObjectStorageOperator, 4),
-    ):
-        path = tmp_path / f"{operator.__name__}.jsonl"
-        manifest = operator(task_id="keep", fine_tuning_job_id="ftjob_1", path=str(path)).execute({})
-        ids = [json.loads(line)["id"] for line in path.read_text().splitlines()]
-        assert len(ids) == len(set(ids)) == manifest["rows"] == rows
-        assert manifest["fine_tuning_job_status"] == "succeeded"
+    for list_spec, rows in ((FINE_TUNING_EVENTS, 230), (FINE_TUNING_CHECKPOINTS, 4)):
+        path = tmp_path / list_spec.kind
+        ids = {"fine_tuning_job_id": "ftjob_1"}
+        manifest = PortkeyListToObjectStorageOperator(
+            task_id="keep", list_spec=list_spec, ids=ids, path=str(path)
+        ).execute({})
+        found = [json.loads(line)["id"] for line in path.read_text().splitlines()]
+        assert len(found) == len(set(found)) == manifest["rows"] == rows
+        assert (manifest["list"], manifest["ids"]) == (list_spec.kind, ids)
 
 
 FILE_BATCH = JobSpec(
@@ -125,7 +122,7 @@ FILE_BATCH = JobSpec(
 IDS = {"vector_store_id": "vs_1", "batch_id": "vsfb_1"}
 
 
-def test_a_users_own_kind_of_job_shows_its_progress(mock_server, caplog, capsys):
+def test_a_job_of_a_custom_kind_logs_its_progress(mock_server, caplog, capsys):
     mock_server.add_file_batch(**IDS, files=3, statuses=["in_progress", "in_progress", "completed"], advance="per_poll")
     with caplog.at_level("INFO"):
         done = PortkeyCustomJobSensor(task_id="wait", job_spec=FILE_BATCH, ids=IDS, poke_interval=0).execute({})
@@ -134,7 +131,7 @@ def test_a_users_own_kind_of_job_shows_its_progress(mock_server, caplog, capsys)
     assert "completed 3" in shown
 
 
-def test_a_users_own_kind_of_job_is_cancelled_on_a_kill(mock_server):
+def test_a_job_of_a_custom_kind_is_cancelled_on_a_kill(mock_server):
     mock_server.add_file_batch(**IDS, statuses="in_progress")
     PortkeyCustomJobSensor(task_id="wait", job_spec=FILE_BATCH, ids=IDS, cancel_on_kill=True).on_kill()
     assert mock_server.requests[-1].path == "/v1/vector_stores/vs_1/file_batches/vsfb_1/cancel"

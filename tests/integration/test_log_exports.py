@@ -1,4 +1,4 @@
-"""Log exports over HTTP, against the mock server: cut in time, resumed, and gone on with after a crash anywhere."""
+"""Log exports over HTTP, against the mock server: cut in time, resumed, and continued after a crash anywhere."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Task:
 
 
 def starts(portkey: PortkeyMockServer) -> list[str]:
-    """Return the ids of the exports that were asked to start."""
+    """Return the ids of the exports that were started."""
     return [one.path.split("/")[-2] for one in portkey.requests if one.path.endswith("/start")]
 
 
@@ -117,9 +117,10 @@ def expected(count: int) -> list[str]:
     return [f"log-1-{number:08d}" for number in range(count)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spelling", ["schema", "guide"])
 @pytest.mark.parametrize("end_included", [True, False])
-def test_120000_logs_are_cut_by_measure_and_joined(portkey, tmp_path, spelling, end_included):
+def test_120000_logs_are_cut_by_count_and_joined(portkey, tmp_path, spelling, end_included):
     portkey.add_logs(120_000, START, END)
     portkey.log_exports.settings(spelling=spelling, end_included=end_included)
     path = tmp_path / "logs.jsonl"
@@ -151,7 +152,7 @@ def test_every_mode_waits_for_all_parts(portkey, tmp_path, mode, small_exports):
 
 @pytest.fixture
 def small_exports(portkey, monkeypatch):
-    """Exports that hold 100 rows, and that have ended at the second look."""
+    """Exports that hold 100 rows, and that succeed at the second poll."""
     portkey.plan("log_exports", times=None, statuses=["in_progress", "success"], advance="per_poll")
     monkeypatch.setitem(make_plan.__kwdefaults__, "limit", 100)
     portkey.log_exports.settings(max_rows=100)
@@ -176,20 +177,20 @@ def test_rows_are_as_portkey_sent_them_also_compressed(portkey, tmp_path):
     assert b'{"b": "Gr\xc3\xbc\xc3\x9fe\xe2\x80\xa8", "a": 1e-07}' in plain.read_bytes()
 
 
-@pytest.mark.parametrize("ranges", [True, False])
-def test_a_cut_download_is_resumed(portkey, tmp_path, ranges):
+@pytest.mark.parametrize("supports_ranges", [True, False])
+def test_a_cut_download_is_resumed(portkey, tmp_path, supports_ranges):
     portkey.add_logs(3_000, START, END)
-    portkey.log_exports.settings(ranges=ranges)
+    portkey.log_exports.settings(ranges=supports_ranges)
     faults = [portkey.fault(path="/_storage/*", cut_after=size) for size in (200_000, 400_000)]
     Task("poke", tmp_path / "logs.jsonl").run()
     assert ids(tmp_path / "logs.jsonl") == expected(3_000)
     assert [fault.struck for fault in faults] == [1, 1]
-    asked = [one.headers.get("range") for one in portkey.storage_requests]
-    assert asked[0] is None
-    assert all(one.startswith("bytes=") for one in asked[1:])
+    ranges = [one.headers.get("range") for one in portkey.storage_requests]
+    assert ranges[0] is None
+    assert all(one.startswith("bytes=") for one in ranges[1:])
 
 
-def test_an_expired_url_is_asked_for_anew_and_the_download_resumed(portkey, tmp_path):
+def test_an_expired_url_is_renewed_and_the_download_resumed(portkey, tmp_path):
     portkey.add_logs(3_000, START, END)
     portkey.fault(path="/_storage/*", cut_after=200_000)
     portkey.fault(path="/_storage/*", status=403, body="<Code>AccessDenied</Code>")
@@ -217,7 +218,7 @@ def test_the_storage_sees_no_credential_and_no_query_of_the_connection(portkey, 
     assert all("api-version" in one.query for one in portkey.requests)
 
 
-def test_more_or_fewer_rows_than_counted_land_nothing_and_a_retry_counts_anew(portkey, tmp_path):
+def test_more_or_fewer_rows_than_counted_write_nothing_and_a_retry_counts_again(portkey, tmp_path):
     portkey.add_logs(10, START, END)
     portkey.fault(method="POST", path="*/logs/exports", merge={"total": 9})
     task = Task("poke", tmp_path / "logs.jsonl")
@@ -245,7 +246,7 @@ def test_too_many_logs_in_one_second_start_nothing(portkey, tmp_path, small_expo
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("spelling", "status"), [("schema", "failed"), ("guide", "failure")])
-def test_a_failure_fails_and_a_cleared_task_repeats_that_part_only(portkey, tmp_path, mode, spelling, status):
+def test_a_cleared_task_repeats_only_the_export_that_failed(portkey, tmp_path, mode, spelling, status):
     portkey.log_exports.settings(spelling=spelling, max_rows=100)
     portkey.add_logs(150, START, END)
     portkey.plan("log_exports", statuses="success")
@@ -263,7 +264,7 @@ def test_a_failure_fails_and_a_cleared_task_repeats_that_part_only(portkey, tmp_
     assert manifest["parts"][1]["export_id"] == starts(portkey)[2]
 
 
-def test_a_task_cleared_after_it_succeeded_exports_anew(portkey, tmp_path):
+def test_a_task_cleared_after_it_succeeded_exports_again(portkey, tmp_path):
     portkey.add_logs(10, START, END)
     task = Task("poke", tmp_path / "logs.jsonl")
     first = task.run()
@@ -275,7 +276,7 @@ def test_a_task_cleared_after_it_succeeded_exports_anew(portkey, tmp_path):
 
 
 @pytest.mark.parametrize("carried_out", [True, False])
-def test_a_start_without_an_answer_is_looked_at_before_it_is_repeated(portkey, tmp_path, carried_out):
+def test_a_start_without_a_response_is_checked_before_it_is_repeated(portkey, tmp_path, carried_out):
     portkey.add_logs(10, START, END)
     portkey.fault(path="*/start", **({"cut_after": 0} if carried_out else {"disconnect": True}))
     task = Task("poke", tmp_path / "logs.jsonl")
@@ -293,26 +294,26 @@ def crashing(calls: list[int], at: int, after: bool, call: Any) -> Any:
         mine = len(calls) - 1
         if mine == at and not after:
             raise Crash
-        answer = call(*args, **kwargs)
+        result = call(*args, **kwargs)
         if mine == at and after:
             raise Crash
-        return answer
+        return result
 
     return wrapped
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("what", ["request to Portkey", "thing remembered", "file written"])
+@pytest.mark.parametrize("what", ["request to Portkey", "write of task state", "file written"])
 def test_a_crash_at_any_point_starts_each_export_once_and_loses_nothing(
     portkey, tmp_path, small_exports, monkeypatch, mode, what, after
 ):
-    # Airflow's own masking takes longer with every secret that it ever heard of, and there are hundreds here.
+    # Airflow's masking takes longer with every registered secret, and this test registers hundreds.
     monkeypatch.setattr("airflow.providers.common.compat.sdk.mask_secret", lambda secret: None)
     portkey.add_logs(150, START, END)
     owner, name = {
         "request to Portkey": (PortkeyClient, "_send"),
-        "thing remembered": (Store, "set"),
+        "write of task state": (Store, "set"),
         "file written": (os, "replace"),
     }[what]
     crashes = 0
@@ -337,4 +338,4 @@ def test_a_crash_at_any_point_starts_each_export_once_and_loses_nothing(
         if not crashed:
             break
     assert crashes == at == len(calls)
-    assert crashes >= {"request to Portkey": 3, "thing remembered": 2, "file written": 1}[what]
+    assert crashes >= {"request to Portkey": 3, "write of task state": 2, "file written": 1}[what]

@@ -13,14 +13,8 @@ EXAMPLES = Path(__file__).parents[2] / "example_dags"
 
 
 @pytest.fixture(scope="session")
-def dags():
-    from airflow.dag_processing.dagbag import DagBag
-    from airflow.utils.db import initdb
-
-    initdb()
-    bag = DagBag(dag_folder=EXAMPLES / "portkey_many_runs.py")
-    assert bag.import_errors == {}
-    return bag.dags
+def dags(parse_dags):
+    return parse_dags(EXAMPLES / "portkey_many_runs.py")
 
 
 @pytest.fixture
@@ -38,6 +32,7 @@ def xcom(dag_run, task_id: str, map_index: int = -1):
     return dag_run.get_task_instance(task_id, map_index=map_index).xcom_pull(task_ids=task_id, map_indexes=map_index)
 
 
+@pytest.mark.slow
 def test_the_example_waits_for_all_in_one_task_and_for_each_in_its_own(dags, mock_server):
     for number in range(4):
         mock_server.add_run(
@@ -81,6 +76,7 @@ with DAG({dag_id!r}, schedule=None):
     return make
 
 
+@pytest.mark.slow
 def test_a_mapped_task_for_each_thread_waits_for_its_active_runs(mapped, mock_server):
     for thread_id in ("thread_a", "thread_b"):
         mock_server.add_run(thread_id=thread_id, run_id="run_over", statuses="completed")

@@ -53,13 +53,14 @@ def fill(mock_server: PortkeyMockServer, clock: Clock, night: datetime) -> None:
     clock.now = (night + DAY + timedelta(minutes=1)).timestamp()
     for thread_id in ("thread_a", "thread_b"):
         for hour in (0, 8, 16):
-            moment = int((night + timedelta(hours=hour)).timestamp())
-            mock_server.add_run(thread_id=thread_id, created_at=moment, statuses="completed", steps=5)
+            created_at = int((night + timedelta(hours=hour)).timestamp())
+            mock_server.add_run(thread_id=thread_id, created_at=created_at, statuses="completed", steps=5)
         statuses = [("in_progress", 0), ("completed", 300)]
-        moment = int((night + timedelta(hours=23, minutes=59)).timestamp())
-        mock_server.add_run(thread_id=thread_id, created_at=moment, statuses=statuses, steps=2)
+        created_at = int((night + timedelta(hours=23, minutes=59)).timestamp())
+        mock_server.add_run(thread_id=thread_id, created_at=created_at, statuses=statuses, steps=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "asset"), [(7, True), (4, False)])
 def test_nights_and_a_clear(dag, tmp_path, monkeypatch, count, asset):
     task = dag.get_task("export_steps")

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
+import hashlib
 import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
 
-from airflow_provider_portkey.exceptions import PortkeyDestinationExistsError, PortkeyUnexpectedResponseError
+from airflow_provider_portkey.exceptions import (
+    PortkeyDestinationExistsError,
+    PortkeyPathError,
+    PortkeyUnexpectedResponseError,
+)
 from airflow_provider_portkey.testing import PortkeyMockServer
 from airflow_provider_portkey.transfers.steps_to_object_storage import (
     PortkeyRunStepsToObjectStorageOperator,
@@ -70,7 +76,7 @@ def keys(s3) -> list[str]:
     return [entry["Key"] for entry in s3.list_objects_v2(Bucket="exports").get("Contents", ())]
 
 
-def test_lands_in_the_bucket(mock_server, s3):
+def test_an_export_is_in_the_bucket(mock_server, s3):
     manifest = export()
     body = s3.get_object(Bucket="exports", Key="day/steps.jsonl.gz")["Body"].read()
     rows = [json.loads(line) for line in gzip.decompress(body).splitlines()]
@@ -79,14 +85,14 @@ def test_lands_in_the_bucket(mock_server, s3):
     assert keys(s3) == ["day/steps.jsonl.gz"]
 
 
-def test_nothing_lands_where_the_steps_break_off(mock_server, s3):
+def test_no_file_is_written_where_the_steps_break_off(mock_server, s3):
     mock_server.fault(status=200, body="<html>Sign in</html>", content_type="text/html", path="*/steps", times=None)
     with pytest.raises(PortkeyUnexpectedResponseError):
         export()
     assert keys(s3) == []
 
 
-def test_an_earlier_export_stays_where_it_must(mock_server, s3):
+def test_an_earlier_export_is_kept_without_overwrite(mock_server, s3):
     s3.put_object(Bucket="exports", Key="day/steps.jsonl.gz", Body=b"earlier")
     with pytest.raises(PortkeyDestinationExistsError):
         export(overwrite=False)
@@ -94,13 +100,86 @@ def test_an_earlier_export_stays_where_it_must(mock_server, s3):
     assert s3.get_object(Bucket="exports", Key="day/steps.jsonl.gz")["Body"].read() == b"earlier"
 
 
-def test_is_replaced_where_it_may(mock_server, s3):
+def test_an_earlier_export_is_replaced_with_overwrite(mock_server, s3):
     s3.put_object(Bucket="exports", Key="day/steps.jsonl.gz", Body=b"earlier")
     manifest = export()
     assert s3.head_object(Bucket="exports", Key="day/steps.jsonl.gz")["ContentLength"] == manifest["bytes"]
 
 
-def test_windows_land_in_the_bucket_and_land_again(mock_server, s3):
+@pytest.fixture
+def no_local_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file may be written on this machine."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a copy on this machine")
+
+    monkeypatch.setattr("airflow_provider_portkey.export.object_store.part_file", refuse)
+
+
+def write(*chunks: bytes, overwrite: bool = True):
+    """Write an object, with a pause after each chunk; at last yield what was written."""
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    from airflow_provider_portkey.export.atomic import atomic_write
+
+    with atomic_write(
+        ObjectStoragePath("s3://exports/big.bin", conn_id="object_store"), overwrite=overwrite
+    ) as written:
+        for chunk in chunks:
+            written.stream.write(chunk)
+            yield
+    yield written
+
+
+MEBIBYTE = bytes(range(256)) * 4096
+
+
+@pytest.mark.parametrize("mebibytes", [0, 1, 16, 17, 40])
+def test_an_object_is_invisible_until_it_is_whole_and_takes_no_disk(s3, no_local_copy, mebibytes):
+    steps = [(written, keys(s3)) for written in write(*[MEBIBYTE] * mebibytes)]
+    written, _ = steps[-1]
+    assert [seen for _, seen in steps] == [[]] * mebibytes + [["big.bin"]]
+    body = s3.get_object(Bucket="exports", Key="big.bin")["Body"].read()
+    assert body == MEBIBYTE * mebibytes
+    assert (written.bytes, written.sha256) == (len(body), hashlib.sha256(body).hexdigest())
+    assert s3.list_multipart_uploads(Bucket="exports").get("Uploads", []) == []
+
+
+@pytest.mark.parametrize("mebibytes", [1, 40])
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, GeneratorExit])
+def test_an_error_on_the_way_leaves_neither_an_object_nor_an_upload(s3, no_local_copy, mebibytes, error):
+    s3.put_object(Bucket="exports", Key="big.bin", Body=b"earlier")
+    writing = write(*[MEBIBYTE] * mebibytes, b"more")
+    for _ in range(mebibytes):
+        next(writing)
+    if error is GeneratorExit:
+        writing.close()
+    else:
+        with pytest.raises(error):
+            writing.throw(error)
+    del writing
+    gc.collect()
+    assert s3.get_object(Bucket="exports", Key="big.bin")["Body"].read() == b"earlier"
+    assert s3.list_multipart_uploads(Bucket="exports").get("Uploads", []) == []
+
+
+@pytest.mark.parametrize("mebibytes", [1, 40])
+def test_an_object_that_appears_meanwhile_and_must_stay_is_kept(s3, no_local_copy, mebibytes):
+    writing = write(*[MEBIBYTE] * mebibytes, overwrite=False)
+    next(writing)
+    s3.put_object(Bucket="exports", Key="big.bin", Body=b"of another process")
+    with pytest.raises(PortkeyDestinationExistsError):
+        list(writing)
+    assert s3.get_object(Bucket="exports", Key="big.bin")["Body"].read() == b"of another process"
+    assert s3.list_multipart_uploads(Bucket="exports").get("Uploads", []) == []
+
+
+def test_a_bucket_that_is_not_there_is_named(mock_server, s3):
+    with pytest.raises(PortkeyPathError, match=r"s3://.*nowhere/steps.jsonl cannot be written: .*does not exist"):
+        export(path="s3://nowhere/steps.jsonl")
+
+
+def test_a_repeated_export_of_windows_writes_the_same_files(mock_server, s3):
     """Runs that have not ended are carried over to the next window by way of the bucket, too."""
     s3.put_object(Bucket="exports", Key="threads.txt", Body=b"thread/1\n\nthread_2\n")
     night = datetime(2026, 11, 1, tzinfo=UTC)
@@ -124,18 +203,18 @@ def test_windows_land_in_the_bucket_and_land_again(mock_server, s3):
     add("thread/1", "run_1", 3, "completed")
     add("thread_2", "run_2", 23, ["in_progress", "completed"])
     first = export_night(0)
-    # The first look sees the first status, the next one the second.
+    # The first request returns the first status, the next one the second.
     run = f"{mock_server.url}/threads/thread_2/runs/run_2"
     requests.get(run, headers={"Authorization": "Bearer x"}, timeout=10)
     second = export_night(1)
-    landed = {key: s3.get_object(Bucket="exports", Key=key)["Body"].read() for key in keys(s3)}
+    written = {key: s3.get_object(Bucket="exports", Key=key)["Body"].read() for key in keys(s3)}
     export_night(0, file_format="csv", compression="gzip")
     for number in (1, 0):
         export_night(number)
 
     assert (first["runs"]["skipped"], second["runs"]["carried_over"]) == (1, 1)
-    assert {key: s3.get_object(Bucket="exports", Key=key)["Body"].read() for key in keys(s3)} == landed
-    assert sorted(landed) == [
+    assert {key: s3.get_object(Bucket="exports", Key=key)["Body"].read() for key in keys(s3)} == written
+    assert sorted(written) == [
         "steps/_unfinished/window_end=20261102T000000Z.json",
         "steps/_unfinished/window_end=20261103T000000Z.json",
         "steps/window_start=20261101T000000Z/_manifest.json",

@@ -1,4 +1,4 @@
-"""The example of an event-driven DAG on a real metadata database: its watcher, and what its task gets."""
+"""The example of an event-driven DAG on a real metadata database: its watcher, and the events of its task."""
 
 from __future__ import annotations
 
@@ -10,17 +10,11 @@ EXAMPLE = Path(__file__).parents[2] / "example_dags" / "portkey_on_run_end.py"
 
 
 @pytest.fixture(scope="module")
-def dag():
-    from airflow.dag_processing.dagbag import DagBag
-    from airflow.utils.db import initdb
-
-    initdb()
-    bag = DagBag(dag_folder=EXAMPLE)
-    assert bag.import_errors == {}
-    return bag.dags["portkey_on_run_end"]
+def dag(parse_dags):
+    return parse_dags(EXAMPLE)["portkey_on_run_end"]
 
 
-def test_started_by_hand_there_is_no_event(dag):
+def test_a_dag_run_by_hand_has_no_event(dag):
     dag_run = dag.test()
     (task_instance,) = dag_run.get_task_instances()
     assert task_instance.state == "success"

@@ -16,8 +16,8 @@ from airflow.providers.common.compat.sdk import BaseOperator, TaskDeferred
 from airflow_provider_portkey.exceptions import PortkeyBadRequestError, PortkeyUnreachableError
 from airflow_provider_portkey.get_provider_info import get_provider_info
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
+from airflow_provider_portkey.jobs import FINE_TUNING_EVENTS, JobSpec
 from airflow_provider_portkey.jobs.run import RUN
-from airflow_provider_portkey.jobs.spec import JobSpec
 from airflow_provider_portkey.links import trace_id_of
 from airflow_provider_portkey.testing import PortkeyMockServer
 
@@ -25,6 +25,7 @@ EXAMPLES = Path(__file__).parents[2] / "example_dags"
 KEY = {"dag_id": "reports", "run_id": "manual__1", "task_id": "task", "map_index": 3, "try_number": 2}
 ID = trace_id_of(SimpleNamespace(**KEY))
 WINDOW = {"window_start": "2026-07-25T00:00:00Z", "window_end": "2026-07-25T01:00:00Z"}
+EVENTS = {"list_spec": FINE_TUNING_EVENTS, "ids": {"fine_tuning_job_id": "ft_1"}}
 FILE_BATCH = JobSpec(
     kind="file batch",
     path="/vector_stores/{vector_store_id}/file_batches/{batch_id}",
@@ -86,14 +87,10 @@ def tasks(folder: Path) -> dict[str, dict[str, Any]]:
         "PortkeyThreadStepsToObjectStorageOperator": {"thread_ids": ["thread_1"], "path": str(folder), **WINDOW},
         "PortkeyResponseItemsToObjectStorageOperator": {"response_id": "resp_1", "path": str(folder / "items")},
         "PortkeyBatchOutputToObjectStorageOperator": {"batch_id": "batch_2", "path": str(folder / "output")},
-        "PortkeyFineTuningEventsToObjectStorageOperator": {
-            "fine_tuning_job_id": "ft_1",
-            "path": str(folder / "events"),
-        },
-        "PortkeyFineTuningCheckpointsToObjectStorageOperator": {
-            "fine_tuning_job_id": "ft_1",
-            "path": str(folder / "points"),
-        },
+        "PortkeyListToObjectStorageOperator": {**EVENTS, "path": str(folder / "events")},
+        "PortkeyListOperator": EVENTS,
+        "PortkeyThreadRunsToObjectStorageOperator": {"thread_id": "thread_1", "path": str(folder / "runs")},
+        "PortkeyThreadRunsOperator": {"thread_id": "thread_1"},
         "PortkeySubmitToolOutputsOperator": {
             "thread_id": "thread_1",
             "run_id": "run_calling",
@@ -104,7 +101,7 @@ def tasks(folder: Path) -> dict[str, dict[str, Any]]:
 
 def task_classes() -> dict[str, type[BaseOperator]]:
     info = get_provider_info()
-    names = [name for room in ("sensors", "operators") for entry in info[room] for name in entry["python-modules"]]
+    names = [name for kind in ("sensors", "operators") for entry in info[kind] for name in entry["python-modules"]]
     modules = [importlib.import_module(name) for name in (*names, *(one["python-module"] for one in info["transfers"]))]
     return {
         name: value

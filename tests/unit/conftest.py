@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from airflow_provider_portkey.testing import PortkeyMockServer
 
 #: The modules of this package that read the time during a wait.
-_TIMED = ("tasks.wait", "operators.run", "triggers.job", "polling.coalescing")
+_TIMED = ("tasks.wait", "tasks.idempotency", "operators.run", "triggers.job", "polling.coalescing")
 
 
 @dataclass
@@ -63,7 +64,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     for module in (*(f"airflow_provider_portkey.{name}" for name in _TIMED), base):
         importlib.import_module(module)
         monkeypatch.setattr(f"{module}.time", time)
-    monkeypatch.setattr("airflow_provider_portkey.polling.coalescing.sleep_to_grid", sleep_to_grid)
+    for module in ("coalescing", "drivers"):
+        monkeypatch.setattr(f"airflow_provider_portkey.polling.{module}.sleep_to_grid", sleep_to_grid)
     monkeypatch.setattr(f"{base}.timezone", SimpleNamespace(utcnow=clock.to_datetime))
     if not AIRFLOW_V_3_0_PLUS:
         monkeypatch.setattr(f"{base}._orig_start_date", lambda **_: clock.rescheduled)
@@ -122,3 +124,45 @@ def pauses(replace_sleep: Callable[[object], None]) -> list[float]:
 
     replace_sleep(sleep)
     return pauses
+
+
+@pytest.fixture
+def seed_runs() -> list[dict[str, Any]]:
+    """Runs as on Portkey's page "list runs": every field set, every field null, fields that nobody declared."""
+    call = {"id": "call_1", "type": "function", "function": {"name": "find", "arguments": '{"q": "a,\\n\\"b\\""}'}}
+    full = {
+        "id": "run_full",
+        "object": "thread.run",
+        "created_at": 1_700_000_001,
+        "thread_id": "thread_1",
+        "assistant_id": "asst_1",
+        "status": "requires_action",
+        "required_action": {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": [call]}},
+        "last_error": {"code": "server_error", "message": 'ünïcödé, "quoted"\r\nand more'},
+        "expires_at": 1_700_000_601,
+        "started_at": 1_700_000_002,
+        "cancelled_at": 1_700_000_003,
+        "failed_at": 1_700_000_004,
+        "completed_at": 1_700_000_005,
+        "incomplete_details": {"reason": "max_completion_tokens"},
+        "model": "gpt-5-mini",
+        "instructions": "line one\nline two, with a comma",
+        "tools": [{"type": "code_interpreter"}, {"type": "file_search", "file_search": {"max_num_results": 5}}],
+        "metadata": {"team": "data", "empty": ""},
+        "usage": {"completion_tokens": 123, "prompt_tokens": 45, "total_tokens": 168},
+        "temperature": 0.7,
+        "top_p": 1,
+        "max_prompt_tokens": 257,
+        "max_completion_tokens": 258,
+        "truncation_strategy": {"type": "last_messages", "last_messages": 2},
+        "tool_choice": {"type": "function", "function": {"name": "find"}},
+        "parallel_tool_calls": False,
+        "response_format": {"type": "json_schema", "json_schema": {"name": "out", "strict": True}},
+    }
+    plain = {"tool_choice": "none", "response_format": "auto", "tools": [], "metadata": {}, "instructions": ""}
+    new = {"agent": {"deep": [1, None, "ü"]}, "priority": 3, "other_fields": "theirs", "retired": None}
+    return [
+        full,
+        {**dict.fromkeys(full), "id": "run_null"},
+        {**full, "id": "run_new", "parallel_tool_calls": True, **plain, **new},
+    ]

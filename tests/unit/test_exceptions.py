@@ -100,6 +100,7 @@ def test_only_errors_that_may_pass_are_transient() -> None:
     transient = {error.__name__ for error in REQUEST_ERRORS if error.transient}
 
     assert transient == {
+        "PortkeyConnectionLookupError",
         "PortkeyRateLimitedError",
         "PortkeyRequestTimeoutError",
         "PortkeyServerError",
@@ -152,3 +153,27 @@ def test_every_exception_is_on_the_troubleshooting_page() -> None:
 
     bases = {"PortkeyError", "PortkeyRequestError"}
     assert [name for name in ALL if name not in bases and name not in page] == []
+
+
+@pytest.mark.parametrize(
+    ("status", "is_safe"),
+    [
+        (200, False),
+        (301, False),
+        (302, False),
+        (307, False),
+        (400, True),
+        (401, True),
+        (408, False),
+        (429, True),
+        (500, False),
+    ],
+)
+def test_a_post_is_safe_to_retry_only_where_the_server_itself_refused_it(status: int, is_safe: bool) -> None:
+    assert exceptions.error_for_status(status)("no", status_code=status).safe_to_retry is is_safe
+
+
+def test_a_failed_look_up_of_the_connection_sent_nothing() -> None:
+    error = exceptions.PortkeyConnectionLookupError("no")
+
+    assert (error.transient, error.safe_to_retry, error.status_code) == (True, True, None)

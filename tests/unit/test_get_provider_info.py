@@ -31,14 +31,19 @@ FORM = {
     "config": ("Config", ["string", "null"], None),
     "provider_api_key": ("Provider API Key", ["string", "null"], "password"),
     "custom_host": ("Custom Host", ["string", "null"], None),
-    "metadata": ("Metadata", ["object", "null"], None),
-    "headers": ("Headers", ["object", "null"], None),
-    "query": ("Query Parameters", ["object", "null"], None),
+    "metadata": ("Metadata", ["string", "null"], "multiline"),
+    "headers": ("Headers", ["string", "null"], "multiline"),
+    "secret_headers": ("Secret Headers", ["string", "null"], "password"),
+    "query": ("Query Parameters", ["string", "null"], "multiline"),
     "connect_timeout": ("Connect Timeout", ["number", "null"], None),
     "read_timeout": ("Read Timeout", ["number", "null"], None),
     "max_retries": ("Retries", ["integer", "null"], None),
     "verify": ("Verify TLS", ["string", "null"], None),
+    "log_polls": ("Log Bodies of Polls", ["boolean", "null"], None),
 }
+
+
+_EMPTY = dict.fromkeys(("description", "host", "login", "schema", "port", "password", "team_name"))
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +94,21 @@ def test_the_standard_fields_are_rendered_with_their_names_and_placeholders(rend
     assert "8787" in standard["port"]["placeholder"]
     assert standard["password"]["placeholder"]
     assert rendered["hook_name"] == "Portkey"
+
+
+def test_no_field_has_the_editor_that_rewrites_json_while_it_is_typed() -> None:
+    for name, field in CONNECTION_TYPE["conn-fields"].items():
+        assert {"object", "array"}.isdisjoint(field["schema"]["type"]), name
+
+
+@BEFORE_3_3
+def test_airflow_shows_no_secret_header_and_no_provider_key() -> None:
+    from airflow.api_fastapi.core_api.datamodels.connections import ConnectionResponse
+
+    extra = {"provider_api_key": "sk-provider", "secret_headers": '{"x-api-key": "secret-key"}', "headers": "{}"}
+    shown = ConnectionResponse(connection_id="a", conn_type="portkey", extra=json.dumps(extra), **_EMPTY).extra
+
+    assert json.loads(shown or "") == {"provider_api_key": "***", "secret_headers": "***", "headers": "{}"}
 
 
 def test_airflow_discovers_the_installed_package() -> None:
@@ -143,7 +163,7 @@ def test_every_module_that_is_listed_can_be_imported(name: str) -> None:
     [
         ("hooks", "hooks.portkey"),
         ("sensors", "sensors.run"),
-        ("operators", "operators.steps"),
+        ("operators", "operators.lists"),
         ("triggers", "triggers.run"),
         ("transfers", "transfers.steps_to_object_storage"),
     ],

@@ -11,7 +11,7 @@ from airflow.utils.db import initdb
 
 from airflow_provider_portkey.exceptions import PortkeyError
 from airflow_provider_portkey.jobs.batch import BATCH
-from airflow_provider_portkey.jobs.run import RUN, RUNS
+from airflow_provider_portkey.jobs.run import RUN, RUN_GROUP
 from airflow_provider_portkey.metrics import count_tokens
 from airflow_provider_portkey.operators.run import PortkeyCreateRunOperator
 from airflow_provider_portkey.sensors.run import PortkeyRunSensor, PortkeyThreadRunsSensor
@@ -64,7 +64,7 @@ def test_a_kind_without_a_metric_is_not_counted(counted: list[Any]) -> None:
 
 
 def test_a_summary_is_counted_for_each_status(counted: list[Any]) -> None:
-    count_tokens(RUNS, {"tokens_by_status": {"completed": 84, "failed": 1}})
+    count_tokens(RUN_GROUP, {"tokens_by_status": {"completed": 84, "failed": 1}})
 
     assert counted == [
         ("portkey.run.tokens", 84, {"status": "completed"}),

@@ -1,4 +1,8 @@
-"""docs/parameters.md is written from the code: ``python3 -m dev test tests/unit/test_parameter_table.py --update-docs``."""
+"""
+docs/parameters.md is written from the code.
+
+``python3 -m dev test tests/unit/test_parameter_table.py --update-docs`` writes the page.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +20,8 @@ from airflow_provider_portkey.get_provider_info import get_provider_info
 DOCS = Path(__file__).parents[2] / "docs" / "parameters.md"
 HEAD = """# Parameters
 
-Every parameter of every public class: one name, one meaning. The page is written from the code, and a test compares the two.
-"Templated" is what Airflow renders before the task runs. The parameters of Airflow's own operators and sensors come on top.
+Every parameter of every public class: one name, one meaning. A test compares this page with the code. Airflow renders
+templated parameters before the task runs. Parameters of Airflow's own operators and sensors are not listed.
 
 | parameter | default | templated | classes |
 |---|---|---|---|
@@ -26,13 +30,18 @@ Every parameter of every public class: one name, one meaning. The page is writte
 DIFFERENCES = {
     "assistant_id": "a filter of an event trigger, which is not rendered",
     "cancel_on_kill": "on where the task itself submits the job",
+    "ids": "a list may have no id in its path",
     "input_path": "optional where the provider has the batch's own input file",
     "max_consecutive_failures": "a trigger is not rendered",
     "metadata": "a filter of an event trigger, which is not rendered",
     "model": "optional where an assistant has one of its own",
+    "order": "a list may have an order of its own",
     "portkey_conn_id": "a trigger is not rendered",
     "thread_id": "optional where a run may create its thread; a trigger is not rendered",
+    "statuses": "a filter of an event trigger, which is not rendered",
     "wait_for_completion": "cancelling takes effect at once, creating takes a while",
+    "window_end": "optional where the window is a filter",
+    "window_start": "optional where the window is a filter",
 }
 
 

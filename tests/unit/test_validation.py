@@ -26,20 +26,44 @@ def test_ids_in_any_form_that_a_template_renders(given: Any) -> None:
     assert read_ids("ids", given) == ["a", "b"]
 
 
+@pytest.mark.parametrize("given", [[1, 22], (1, 22), "1,22", "[1, 22]", ["1", 22]])
+def test_ids_of_digits_are_strings_whatever_rendering_made_of_them(given: Any) -> None:
+    assert read_ids("ids", given) == ["1", "22"]
+    assert read_ids("ids", 22) == ["22"]
+
+
 def test_none_is_none_and_an_empty_list_is_one() -> None:
     assert read_ids("ids", None) is None
     assert read_ids("ids", []) == read_ids("ids", "[]") == []
 
 
 @pytest.mark.parametrize(
-    "given", ["", "  \n", "None", "[", '["a"', "['a'", "[1+]", b"a", '{"a": 1}', {"a": 1}, 7, [""], [".."], [7], "[1]"]
+    "given",
+    [
+        "",
+        "  \n",
+        "None",
+        "[",
+        '["a"',
+        "['a'",
+        "[1+]",
+        b"a",
+        '{"a": 1}',
+        {"a": 1},
+        True,
+        1.5,
+        [""],
+        [".."],
+        [1.5],
+        "[true]",
+    ],
 )
 def test_what_holds_no_ids_is_refused(given: Any) -> None:
     with pytest.raises(PortkeyInvalidArgumentError, match=r"^ids"):
         read_ids("ids", given)
 
 
-@pytest.mark.parametrize("wrong", ["", " ", ".", "..", 1, None, "\ud800"])
+@pytest.mark.parametrize("wrong", ["", " ", ".", "..", 1.5, True, None, "\ud800", "a\0"])
 def test_a_wrong_id_is_named_by_its_place(wrong: Any) -> None:
     with pytest.raises(PortkeyInvalidArgumentError, match=r"^ids\[1\]="):
         list(iter_ids("ids", ["a", wrong]))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from airflow_provider_portkey.testing.resources.base import JobResource
-from airflow_provider_portkey.testing.scenario import CountedJob
+from airflow_provider_portkey.testing.resources.jobs import Job
 
 
 @dataclass(kw_only=True)
-class FileBatch(CountedJob):
+class FileBatch(Job):
     """
     A file batch; further parameters are those of :class:`.Job`.
 
@@ -24,32 +24,20 @@ class FileBatch(CountedJob):
     files: int = 3
     failed: int = 0
 
-    processed_statuses = frozenset({"completed", "failed"})
-
-
-class FileBatches(JobResource[FileBatch]):
-    """All file batches."""
-
-    job_class = FileBatch
     name = "file_batches"
     kind = "file batch"
-    path = "/vector_stores/{vector_store_id}/file_batches/{batch_id}"
+    path = "/v1/vector_stores/{vector_store_id}/file_batches/{batch_id}"
     id_prefix = "vsfb"
-    not_cancellable = frozenset({"completed", "failed", "cancelled"})
+    stages: ClassVar[Mapping[str, float]] = {"in_progress": 0, "completed": 1}
+    final_statuses = frozenset({"completed", "failed", "cancelled"})
+    processed_statuses = frozenset({"completed", "failed"})
 
-    def prepare(self, job: FileBatch) -> None:
-        job.total = job.files
+    def prepare(self) -> None:
+        self.total = self.files
 
-    def serialize(self, job: FileBatch) -> dict[str, Any]:
-        failed = max(job.done - (job.total - job.failed), 0)
-        waiting = "cancelled" if job.status == "cancelled" else "in_progress"
-        counts = {"in_progress": 0, "completed": job.done - failed, "failed": failed, "cancelled": 0}
-        return {
-            "id": job.id,
-            "object": "vector_store.file_batch",
-            "created_at": job.created,
-            "vector_store_id": job.vector_store_id,
-            "status": job.status,
-            "file_counts": {**counts, waiting: job.total - job.done, "total": job.total},
-            **job.fields,
-        }
+    def details(self) -> dict[str, Any]:
+        failed = max(self.done - (self.total - self.failed), 0)
+        waiting = "cancelled" if self.status == "cancelled" else "in_progress"
+        counts = {"in_progress": 0, "completed": self.done - failed, "failed": failed, "cancelled": 0}
+        counts |= {waiting: self.total - self.done, "total": self.total}
+        return {"object": "vector_store.file_batch", "vector_store_id": self.vector_store_id, "file_counts": counts}

@@ -2,63 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from starlette.datastructures import UploadFile
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse
 
 from airflow_provider_portkey.testing.app import ApiRequest, ApiRoute
-from airflow_provider_portkey.testing.errors import bad_request
-from airflow_provider_portkey.testing.paging import Items, PageQuery
-from airflow_provider_portkey.testing.store import Store
+from airflow_provider_portkey.testing.faults import bad_request
+from airflow_provider_portkey.testing.store import Items, Store
 
 PURPOSES = frozenset({"assistants", "batch", "evals", "fine-tune", "user_data", "vision"})
 
 
-@dataclass
-class StoredFile:
-    """
-    One file.
-
-    :param write: writes the file on disk; called once, when its content or its size is first needed.
-    """
-
-    id: str
-    created_at: int
-    filename: str
-    purpose: str
-    write: Callable[[], Path]
-
-    @cached_property
-    def path(self) -> Path:
-        """The file on disk."""
-        return self.write()
-
-    def serialize(self) -> dict[str, Any]:
-        """Return the file's object."""
-        shown = {"id": self.id, "object": "file", "created_at": self.created_at, "filename": self.filename}
-        shown |= {"purpose": self.purpose, "bytes": self.path.stat().st_size, "status": "processed"}
-        return {**shown, "status_details": None, "expires_at": None}
-
-
 class Files:
-    """
-    All files.
-
-    :param store: shared with the other resources.
-    """
+    """All files."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._files: Items[StoredFile] = Items()
+        self._files: Items[dict[str, Any]] = Items()
+        self._paths: dict[str, Path] = {}
+
+    def __contains__(self, file_id: object) -> bool:
+        return file_id in self._files
 
     def add(
         self,
-        content: str | Iterable[str],
+        content: str | Iterable[str | bytes],
         *,
         file_id: str | None = None,
         filename: str = "mock-server.jsonl",
@@ -67,37 +38,30 @@ class Files:
         """
         Add a file.
 
-        :param content: one string, or the lines without their line breaks.
+        :param content: one string, or the lines without their line breaks; or its bytes in chunks of any size.
         :param file_id: ``file_000001`` and so on where not given.
         :return: the file's object.
         :raises ValueError: for an id that is taken.
         """
-        strings = [content] if isinstance(content, str) else [f"{line}\n" for line in content]
-        return self.keep(lambda: map(str.encode, strings), filename, purpose, file_id=file_id).serialize()
-
-    def keep(
-        self, content: Callable[[], Iterable[bytes]], filename: str, purpose: str, *, file_id: str | None = None
-    ) -> StoredFile:
-        """
-        Add a file.
-
-        :param content: returns the content, in chunks of any size.
-        """
         with self._store.lock:
             file_id = file_id or self._store.new_id("file", self._files)
-            created_at, write = int(self._store.clock()), lambda: self._store.write_file(content())
-            return self._files.add(StoredFile(file_id, created_at, filename, purpose, write))
+            self._files.check_new(file_id)
+            chunks = [content.encode()] if isinstance(content, str) else map(_to_bytes, content)
+            path = self._paths[file_id] = self._store.write_file(chunks)
+            shown = {"id": file_id, "object": "file", "created_at": int(self._store.clock()), "filename": filename}
+            shown |= {"purpose": purpose, "bytes": path.stat().st_size, "status": "processed", "expires_at": None}
+            return self._files.add(file_id, shown)
 
-    def get(self, file_id: str) -> StoredFile | None:
-        """Find a file."""
-        return self._files.get(file_id)
+    def path(self, file_id: str) -> Path:
+        """Return the path of a file on disk, or raise a 404."""
+        return self._paths[self._files.find("file", file_id)["id"]]
 
     def routes(self) -> Iterator[ApiRoute]:
         """Return the endpoints: method, path and function."""
-        yield "POST", "/files", self._upload
-        yield "GET", "/files", self._list
-        yield "GET", "/files/{file_id}", lambda request: self._find(request).serialize()
-        yield "GET", "/files/{file_id}/content", self._content
+        yield "POST", "/v1/files", self._upload
+        yield "GET", "/v1/files", lambda request: self._files.page(request.query, dict)
+        yield "GET", "/v1/files/{file_id}", lambda request: self._files.find("file", request.ids["file_id"])
+        yield "GET", "/v1/files/{file_id}/content", self._content
 
     def _upload(self, request: ApiRequest) -> dict[str, Any]:
         upload, purpose = request.form.get("file"), request.form.get("purpose")
@@ -105,14 +69,11 @@ class Files:
             raise bad_request("'file' has to be a file of the form.", param="file")
         if purpose not in PURPOSES:
             raise bad_request(f"'purpose' has to be one of {sorted(PURPOSES)}.", param="purpose")
-        return self.keep(lambda: upload.file, upload.filename or "", str(purpose)).serialize()
+        return self.add(upload.file, filename=upload.filename or "", purpose=str(purpose))
 
-    def _list(self, request: ApiRequest) -> dict[str, Any]:
-        query = PageQuery.parse(request.query, names=("after", "limit", "order"))
-        return self._files.list_page(query, StoredFile.serialize)
+    def _content(self, request: ApiRequest) -> FileResponse:
+        return FileResponse(self.path(request.ids["file_id"]), media_type="application/octet-stream")
 
-    def _content(self, request: ApiRequest) -> Response:
-        return FileResponse(self._find(request).path, media_type="application/octet-stream")
 
-    def _find(self, request: ApiRequest) -> StoredFile:
-        return self._files.find("file", request.ids["file_id"])
+def _to_bytes(chunk: str | bytes) -> bytes:
+    return chunk if isinstance(chunk, bytes) else f"{chunk}\n".encode()

@@ -1,108 +1,66 @@
-"""Log exports, Portkey's own jobs, from the draft to the signed URL and the storage behind it."""
+"""Portkey's logs, and their export: from the draft to the signed URL and the storage behind it."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, ClassVar, TypeAlias
 
 from starlette.responses import FileResponse, Response
 
-from airflow_provider_portkey.testing.app import ApiRequest, ApiRoute, WholeFileResponse
-from airflow_provider_portkey.testing.errors import ApiError, bad_request
-from airflow_provider_portkey.testing.faults import STORAGE
-from airflow_provider_portkey.testing.paging import Items
-from airflow_provider_portkey.testing.resources import logs
-from airflow_provider_portkey.testing.resources.base import JobResource
-from airflow_provider_portkey.testing.scenario import Job
+from airflow_provider_portkey.testing.app import ApiRequest, ApiRoute
+from airflow_provider_portkey.testing.faults import STORAGE, bad_request
+from airflow_provider_portkey.testing.resources.jobs import Job, Jobs
 from airflow_provider_portkey.testing.store import Store
-from airflow_provider_portkey.testing.timeline import Timeline
+from airflow_provider_portkey.testing.timeline import Statuses
 
-Spelling: TypeAlias = Literal["schema", "guide"]
+#: Seconds since the epoch, or ISO 8601 (UTC without an offset).
+Timestamp: TypeAlias = float | str | datetime
 
-#: The statuses that Portkey's guide spells otherwise than its schema.
-_GUIDE_STATUSES = {"failed": "failure"}
+#: Later than any log: the year 2286, in seconds since the epoch.
+_END_OF_TIME = 10_000_000_000
 
-_UUID = "00000000-0000-4000-8000-0000000000"
-
-
-@dataclass(kw_only=True)
-class LogExport(Job):
-    """
-    A log export; further parameters are those of :class:`.Job`, whose ``statuses`` are those after the start.
-
-    :param export_id: counted, in the form of a UUID, where not given.
-    :param filters: all logs where not given.
-    :param requested_data: the fields.
-    :param started: whether its statuses begin now; otherwise it is a ``draft`` until a request starts it.
-    """
-
-    export_id: str | None = None
-    filters: Mapping[str, Any] = field(default_factory=dict)
-    requested_data: list[str] = field(default_factory=lambda: ["id", "created_at"])
-    workspace_id: str | None = None
-    description: str = ""
-    started: bool = True
-    #: The statuses after the start of a draft.
-    after_start: Timeline = field(init=False)
-    updated_at: float = field(init=False)
-    #: The file with its rows, written at the first download.
-    path: Path | None = field(init=False, default=None)
+_ROW = {
+    **{"ai_org": "openai", "ai_model": "mock-model", "mode": "SINGLE", "config": None, "prompt_slug": None},
+    **{"req_units": 20, "cost": 0.25, "cost_currency": "USD"},
+    "request_url": "https://provider.test/v1/chat/completions",
+}
 
 
-class LogExports(JobResource[LogExport]):
-    """
-    All logs and exports.
+def to_microseconds(timestamp: Timestamp) -> int:
+    """Convert a timestamp into microseconds since the epoch."""
+    if isinstance(timestamp, str):
+        timestamp = datetime.fromisoformat(timestamp)
+    if isinstance(timestamp, datetime):
+        timestamp = (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)).timestamp()
+    return round(timestamp * 1_000_000)
 
-    These attributes may be set at any time: ``spelling`` (``schema`` or ``guide``, where Portkey's schema and guide
-    differ: ``failed`` or ``failure``, ``signed_url`` or ``url``; filters are accepted in both), ``max_rows`` (the
-    maximum of one job; further rows are not exported), ``end_included`` (whether a row at the very end of a window
-    belongs to it), ``url_seconds`` (the lifetime of a signed URL) and ``ranges`` (whether the storage supports
-    ``Range``).
 
-    :param origin: returns the URL of the mock server, without a path.
-    """
+def to_iso(milliseconds: float) -> str:
+    """Convert milliseconds since the epoch into Portkey's notation."""
+    timestamp = datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
+    return timestamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
-    job_class = LogExport
-    name = "log_exports"
-    kind = "export"
-    path = "/logs/exports/{export_id}"
-    id_prefix = "export"
-    default_statuses = "success"
-    cancel_statuses = "stopped"
-    not_cancellable = frozenset({"success", "failed", "failure", "stopped"})
 
-    def __init__(self, store: Store, *, origin: Callable[[], str]) -> None:
-        super().__init__(store)
-        self._origin = origin
-        self._logs = logs.Logs()
-        self.spelling: Spelling = "schema"
-        self.max_rows = 50_000
-        self.end_included = True
-        self.url_seconds = 600
-        self.ranges = True
+class Logs:
+    """All log rows, in the order of time, and the settings of their export; see :meth:`.LogExports.settings`."""
 
-    def settings(self, **settings: Any) -> dict[str, Any]:
-        """
-        Set some of the attributes above, and return all of them.
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        #: Milliseconds, number of the call that added it, number within that call, given fields.
+        self._entries: list[tuple[int, int, int, Mapping[str, Any]]] = []
+        self._calls = 0
+        self.settings: dict[str, Any] = {"spelling": "schema", "max_rows": 50_000, "end_included": True, "ranges": True}
 
-        :raises ValueError: for an unknown name or spelling.
-        """
-        names = ("spelling", "max_rows", "end_included", "url_seconds", "ranges")
-        if set(settings) - set(names) or settings.get("spelling", "schema") not in get_args(Spelling):
-            raise ValueError(f"The settings are: {', '.join(names)}")
-        for name, value in settings.items():
-            setattr(self, name, value)
-        return {name: getattr(self, name) for name in names}
-
-    def add_logs(
+    def add(
         self,
         count: int = 0,
-        start: logs.Timestamp = 0,
-        end: logs.Timestamp | None = None,
+        start: Timestamp = 0,
+        end: Timestamp | None = None,
         *,
         rows: Iterable[Mapping[str, Any]] = (),
     ) -> dict[str, Any]:
@@ -116,133 +74,179 @@ class LogExports(JobResource[LogExport]):
         :return: the ``total`` of rows now.
         :raises ValueError: for an end before the start.
         """
-        with self.store.lock:
-            if count:
-                stop = logs.to_milliseconds(self.store.clock() if end is None else end)
-                self._logs.add_even(count, logs.to_milliseconds(start), stop)
-            if rows:
-                self._logs.add_rows(rows)
-            return {"total": len(self._logs)}
+        with self._store.lock:
+            first, stop = (to_microseconds(self._store.clock() if at is None else at) // 1000 for at in (start, end))
+            if count and stop < first:
+                raise ValueError("The end must not be before the start")
+            self._add((first + number * (stop - first) // count, {}) for number in range(count))
+            self._add((to_microseconds(row["created_at"]) // 1000, row) for row in rows)
+            return {"total": len(self._entries)}
 
-    def new_id(self, taken: Items[LogExport]) -> str:
-        return super().new_id(taken).replace("export_", _UUID[:-4])
+    def row(self, position: int) -> dict[str, Any]:
+        """Return one row."""
+        milliseconds, call, number, fields = self._entries[position]
+        return {**_generated_row(f"log-{call}-{number:08d}", number, milliseconds), **fields}
 
-    def prepare(self, job: LogExport) -> None:
-        _check(job.filters, job.requested_data)
-        job.workspace_id = job.workspace_id or f"{_UUID}cc"
-        job.updated_at = self.store.clock()
-        if not job.started:
-            job.after_start, job.timeline = job.timeline, Timeline("draft", started=job.updated_at)
+    def select(self, filters: Mapping[str, Any]) -> range:
+        """Return the positions of the rows of a window of time, the oldest first; other filters are ignored."""
+        bounds = []
+        for name, default in (("time_of_generation_min", 0), ("time_of_generation_max", _END_OF_TIME)):
+            try:
+                bounds.append(to_microseconds(filters.get(name, default)))
+            except (TypeError, ValueError):
+                raise bad_request(f"'{name}' has to be a timestamp, not {filters[name]!r}.", param="filters") from None
+        # Rows have whole milliseconds, but a window may begin and end between two of them.
+        first, behind = -(-bounds[0] // 1000), -(-bounds[1] // 1000)
+        if self.settings["end_included"]:
+            behind = bounds[1] // 1000 + 1
+        start, stop = (bisect_left(self._entries, bound, key=lambda entry: entry[0]) for bound in (first, behind))
+        return range(start, max(start, stop))
 
-    def serialize(self, job: LogExport) -> dict[str, Any]:
-        return {
-            "id": job.id,
-            "organisation_id": f"{_UUID}aa",
-            "filters": dict(job.filters),
-            "requested_data": job.requested_data,
-            "status": _GUIDE_STATUSES.get(job.status, job.status) if self.spelling == "guide" else job.status,
-            "description": job.description,
-            "created_at": logs.to_iso(job.created * 1000),
-            "last_updated_at": logs.to_iso(job.updated_at * 1000),
-            "created_by": f"{_UUID}bb",
-            "workspace_id": job.workspace_id,
-            "object": "export",
-            **job.fields,
-        }
+    def _add(self, rows: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
+        timed = sorted(rows, key=lambda row: row[0])
+        self._calls += bool(timed)
+        self._entries += [(time, self._calls, number, fields) for number, (time, fields) in enumerate(timed)]
+        self._entries.sort(key=lambda entry: entry[:3])
 
-    def routes(self) -> Iterator[ApiRoute]:
-        yield from super().routes()
-        yield "POST", self.list_path, self._create
-        yield "GET", self.list_path, self._list_workspace
-        yield "PUT", self.path, self._update
-        yield "POST", self.path + "/start", self._start
-        yield "GET", self.path + "/download", self._download
 
-    def storage_routes(self) -> Iterator[ApiRoute]:
-        """Return the endpoints of the storage behind signed URLs."""
-        yield "GET", "/exports/{export_id}.jsonl", self._stored
+def _generated_row(row_id: str, number: int, milliseconds: int) -> dict[str, Any]:
+    """Return a row; every hundredth is a failed request."""
+    failed = number % 100 == 99
+    message = {"role": "assistant", "content": f"Output {number}."}
+    body = {"error": {"message": "Overloaded"}} if failed else {"choices": [{"index": 0, "message": message}]}
+    messages = [{"role": "user", "content": f"Question {number}."}]
+    return {
+        **_ROW,
+        **{"id": row_id, "trace_id": f"trace-{number // 2:08d}", "created_at": to_iso(milliseconds)},
+        **{"request": {"body": {"model": "mock-model", "messages": messages}}, "response": {"body": body}},
+        **{"is_success": 0 if failed else 1, "response_status_code": 503 if failed else 200},
+        **{"res_units": 0 if failed else 5, "total_units": 20 if failed else 25},
+        **{"response_time": 100 + number % 50, "metadata": {"number": str(number)}},
+    }
 
-    def _create(self, request: ApiRequest) -> dict[str, Any]:
+
+#: The fields that an export can contain, as in Portkey's schema.
+FIELDS = frozenset(_generated_row("", 0, 0))
+
+
+@dataclass(kw_only=True)
+class LogExport(Job):
+    """
+    A log export; further parameters are those of :class:`.Job`, whose ``statuses`` are those after the start.
+
+    :param export_id: ``export_000001`` and so on where not given.
+    :param filters: all logs where not given.
+    :param requested_data: the fields.
+    :param started: whether its statuses begin now; otherwise it is a ``draft`` until a request starts it.
+    """
+
+    export_id: str | None = None
+    filters: Mapping[str, Any] = field(default_factory=dict)
+    requested_data: list[str] = field(default_factory=lambda: ["id", "created_at"])
+    workspace_id: str | None = None
+    description: str = ""
+    started: bool = True
+    #: The file with its rows, written at the first download.
+    file: Path | None = field(init=False, default=None)
+
+    name = "log_exports"
+    kind = "export"
+    path = "/v1/logs/exports/{export_id}"
+    id_prefix = "export"
+    create_paths = ("/v1/logs/exports",)
+    endpoints: ClassVar[Mapping[str, str]] = {"PUT": "change", "POST /start": "start_draft", "GET /download": "get_url"}
+    stages: ClassVar[Mapping[str, float]] = {"in_progress": 0, "success": 1}
+    final_statuses = frozenset({"success", "failed", "failure", "stopped"})
+    cancel_statuses = ("stopped",)
+    template: ClassVar[Mapping[str, Any]] = {"object": "export", "organisation_id": "org-1", "created_by": "user-1"}
+
+    @classmethod
+    def parse(cls, request: ApiRequest) -> dict[str, Any]:
         given = {name: request.body.get(name) for name in ("filters", "requested_data", "workspace_id")}
-        statuses = [("in_progress", 0.0), ("success", self.store.job_seconds)]
-        description = request.body.get("description") or ""
-        return self._total(self.create({}, started=False, statuses=statuses, description=description, **given))
+        filters, fields = given["filters"], given["requested_data"]
+        if not isinstance(filters, Mapping):
+            raise bad_request("'filters' is missing.", param="filters")
+        request.store.logs.select(filters)
+        if not isinstance(fields, list) or not fields or not FIELDS.issuperset(fields):
+            raise bad_request(f"'requested_data' has to be a list of {sorted(FIELDS)}.", param="requested_data")
+        return {**given, "description": request.body.get("description") or "", "started": False}
 
-    def _list_workspace(self, request: ApiRequest) -> dict[str, Any]:
-        workspace_id = request.query.get("workspace_id")
-        found = [export for export in self.jobs() if workspace_id in (None, export.workspace_id)]
-        for export in found:
-            export.update(request.now)
-        return {"object": "list", "total": len(found), "data": [self.serialize(export) for export in found[::-1]]}
+    def prepare(self) -> None:
+        self._after_start: Statuses = self.statuses or self.stages_of(self.seconds)
+        if not self.started:
+            self.timeline.replace("draft", self.store.clock())
 
-    def _update(self, request: ApiRequest) -> dict[str, Any]:
-        export = self._find_in(request, "draft", action="updated")
-        filters, fields = request.body.get("filters"), request.body.get("requested_data", export.requested_data)
-        _check(filters, fields)
-        export.filters, export.requested_data, export.updated_at = filters or {}, fields, request.now
-        return self._total(export)
+    def details(self) -> dict[str, Any]:
+        names = ("filters", "requested_data", "workspace_id", "description")
+        guide = self.store.logs.settings["spelling"] == "guide"
+        shown = {"status": "failure" if guide and self.status == "failed" else self.status}
+        return {**{name: getattr(self, name) for name in names}, **shown, "created_at": to_iso(self.created * 1000)}
 
-    def _start(self, request: ApiRequest) -> dict[str, Any]:
-        export = self._find_in(request, "draft", action="started")
-        export.timeline = export.after_start
-        export.timeline.started = export.updated_at = request.now
-        return {"message": "The export was started.", "object": "export"}
+    def respond_to_create(self, request: ApiRequest) -> dict[str, Any]:
+        # All rows of the window, those beyond the maximum of a job included.
+        total = len(self.store.logs.select(self.filters))
+        return {"id": self.id, "total": total, "object": "export"}
 
-    def _cancel(self, request: ApiRequest) -> dict[str, Any]:
-        super()._cancel(request)
-        self.find(request.ids).updated_at = request.now
+    def cancel(self, request: ApiRequest) -> dict[str, Any]:
+        super().cancel(request)
         return {"message": "The export was cancelled.", "object": "export"}
 
-    def _download(self, request: ApiRequest) -> dict[str, Any]:
-        export = self._find_in(request, "success", action="downloaded")
-        expires = int(request.now) + self.url_seconds
-        query = f"expires={expires}&signature={_signature(export, expires)}"
-        url = f"{self._origin()}{STORAGE}/exports/{export.id}.jsonl?{query}"
-        return {"signed_url" if self.spelling == "schema" else "url": url}
+    def change(self, request: ApiRequest) -> dict[str, Any]:
+        self._require("draft", request)
+        body = {"requested_data": self.requested_data, **request.body}
+        given = self.parse(replace(request, body=body))
+        self.filters, self.requested_data = given["filters"], given["requested_data"]
+        return self.respond_to_create(request)
 
-    def _stored(self, request: ApiRequest) -> Response:
-        export = self.find(request.ids)
-        expires = request.query.get("expires", "")
-        if not expires.isdigit() or request.query.get("signature") != _signature(export, int(expires)):
-            raise ApiError(403, "The signature does not match.", code="SignatureDoesNotMatch")
-        if request.now >= int(expires):
-            raise ApiError(403, "The URL has expired.", code="AccessDenied")
-        if export.path is None:
-            export.path = self.store.write_file(self._lines(export))
-        response_class = FileResponse if self.ranges else WholeFileResponse
-        return response_class(export.path, media_type="application/jsonl")
+    def start_draft(self, request: ApiRequest) -> dict[str, Any]:
+        self._require("draft", request)
+        self.timeline.replace(self._after_start, request.now, polled=False)
+        return {"message": "The export was started.", "object": "export"}
 
-    def _find_in(self, request: ApiRequest, status: str, *, action: str) -> LogExport:
-        export = self.find(request.ids)
-        export.update(request.now)
-        if export.status != status:
-            raise bad_request(f"An export that is {export.status} cannot be {action}.")
-        return export
+    def get_url(self, request: ApiRequest) -> dict[str, Any]:
+        self._require("success", request)
+        url = f"{request.origin}{STORAGE}exports/{self.id}.jsonl?signature=mock-signature"
+        return {"url" if self.store.logs.settings["spelling"] == "guide" else "signed_url": url}
 
-    def _total(self, export: LogExport) -> dict[str, Any]:
-        # All rows of the window, those beyond the maximum of a job included.
-        total = self._logs.count(logs.parse_window(export.filters, end_included=self.end_included))
-        return {"id": export.id, "total": total, "object": "export"}
+    def get_rows(self) -> Response:
+        self.file = self.file or self.store.write_file(self._lines())
+        if self.store.logs.settings["ranges"]:
+            return FileResponse(self.file, media_type="application/jsonl")
+        return Response(self.file.read_bytes(), media_type="application/jsonl")
 
-    def _lines(self, export: LogExport) -> Iterator[bytes]:
-        skip, limit = logs.parse_page(export.filters, self.max_rows)
-        window = logs.parse_window(export.filters, end_included=self.end_included)
-        for row in self._logs.rows(window, skip=skip, limit=limit):
-            line = {name: row.get(name) for name in export.requested_data}
+    def _require(self, status: str, request: ApiRequest) -> None:
+        self.update(request.now)
+        if self.status != status:
+            raise bad_request(f"The export is {self.status}, and not {status}.")
+
+    def _lines(self) -> Iterator[bytes]:
+        logs = self.store.logs
+        for position in logs.select(self.filters)[: logs.settings["max_rows"]]:
+            row = logs.row(position)
+            line = {name: row.get(name) for name in self.requested_data}
             yield json.dumps(line, ensure_ascii=False).encode() + b"\n"
 
 
-def _signature(export: LogExport, expires: int) -> str:
-    # It needs to be no secret.
-    return hashlib.sha256(f"{export.id}:{expires}".encode()).hexdigest()
+class LogExports(Jobs[LogExport]):
+    """All log exports, with their settings and the storage behind signed URLs."""
 
+    def settings(self, **settings: Any) -> dict[str, Any]:
+        """
+        Change some settings, and return all of them.
 
-def _check(filters: Any, fields: Any) -> None:
-    if not isinstance(filters, Mapping):
-        raise bad_request("'filters' is missing.", param="filters")
-    logs.parse_page(filters, 1)
-    logs.parse_window(filters, end_included=True)
-    if not isinstance(fields, list) or not fields:
-        raise bad_request("'requested_data' has to be a list of fields.", param="requested_data")
-    if unknown := sorted(set(fields) - logs.FIELDS):
-        raise bad_request(f"'requested_data' names unknown fields: {unknown}.", param="requested_data")
+        :param spelling: ``schema`` or ``guide``, where Portkey's schema and guide differ: ``failed`` or ``failure``,
+            ``signed_url`` or ``url``.
+        :param max_rows: the maximum of one job; further rows are not exported.
+        :param end_included: whether a row at the very end of a window belongs to it.
+        :param ranges: whether the storage supports ``Range``.
+        :raises ValueError: for an unknown name or spelling.
+        """
+        known = self.store.logs.settings
+        if not known.keys() >= settings.keys() or settings.get("spelling", "schema") not in ("schema", "guide"):
+            raise ValueError(f"The settings are: {', '.join(known)}")
+        known.update(settings)
+        return dict(known)
+
+    def routes(self) -> Iterator[ApiRoute]:
+        yield from super().routes()
+        yield "GET", STORAGE + "exports/{export_id}.jsonl", lambda request: self.find(**request.ids).get_rows()

@@ -36,7 +36,7 @@ for mode, how in {
 }.items():
     with DAG(dag_id=f"response_{mode}", schedule=None, params={"question": Param(type="string")}):
         PortkeyCreateResponseOperator(
-            task_id="ask",
+            task_id="create_response",
             model="gpt-5-mini",
             input="{{ params.question }}",
             poke_interval=6,

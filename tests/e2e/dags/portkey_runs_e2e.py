@@ -15,7 +15,7 @@ for mode, how in {
 }.items():
     with DAG(dag_id=f"run_{mode}", schedule=None, params={"thread_id": Param(type="string")}):
         PortkeyCreateRunOperator(
-            task_id="ask",
+            task_id="create_run",
             assistant_id="asst_1",
             thread_id="{{ params.thread_id }}",
             tool_handlers={"look_up": lambda question: {"found": question}},

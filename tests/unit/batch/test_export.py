@@ -18,7 +18,8 @@ from airflow_provider_portkey.transfers.batch_output_to_object_storage import Po
 
 BASE = "https://portkey.test/v1"
 MANIFEST_KEYS = [
-    "uri", "format", "compression", "rows", "bytes", "sha256", "error_uri", "error_rows", "error_bytes", "error_sha256",
+    "uri", "format", "compression", "rows", "bytes", "sha256", "non_finite_values",
+    "error_uri", "error_rows", "error_bytes", "error_sha256",
     "batch_id", "batch_status", "requests", "succeeded", "failed", "missing", "duplicate", "unexpected", "usage",
     "started_at", "finished_at", "schema_version",
 ]  # fmt: skip
@@ -86,6 +87,7 @@ def test_the_manifest_has_exactly_the_documented_keys_and_says_what_is_there(ser
         "rows": 3,
         "bytes": path.stat().st_size,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "non_finite_values": 0,
         "error_uri": f"file://{error_path}",
         "error_rows": 1,
         "error_bytes": error_path.stat().st_size,

@@ -245,8 +245,10 @@ class Transport:
     def get(self, settings: ConnectionSettings, path: str = RUN, ids: Any = None, query: Any = None) -> dict[str, Any]:
         return self._call(settings, "get", path, {**IDS, **(ids or {})}, *([query] if query else []))
 
-    def post(self, settings: ConnectionSettings, path: str = RUN + "/cancel", ids: Any = None) -> dict[str, Any]:
-        return self._call(settings, "post", path, {**IDS, **(ids or {})})
+    def post(
+        self, settings: ConnectionSettings, path: str = RUN + "/cancel", ids: Any = None, body: Any = None
+    ) -> dict[str, Any]:
+        return self._call(settings, "post", path, {**IDS, **(ids or {})}, body)
 
     def _call(self, settings: ConnectionSettings, method: str, *arguments: Any) -> dict[str, Any]:
         if self.name == "requests":

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_portkey.client.base_url import normalise_base_url
+from airflow_provider_portkey.client.base_url import is_loopback, normalise_base_url
 
 
 @pytest.mark.parametrize(
@@ -95,3 +95,56 @@ def test_an_invalid_host_is_refused_with_what_is_expected(host: str, expected: s
 def test_an_invalid_port_or_address_is_refused_with_what_is_expected(host: str) -> None:
     with pytest.raises(ValueError, match="an http or https URL"):
         normalise_base_url(host)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("http://a..b", "labels with 1 to 63"),
+        ("http://.gw.corp", "labels with 1 to 63"),
+        ("http://-gw.corp", "labels with 1 to 63"),
+        ("http://gw*.corp", "labels with 1 to 63"),
+        ("http://gw%2Ecorp", "labels with 1 to 63"),
+        (f"http://{'a' * 64}.corp", "labels with 1 to 63"),
+        (f"http://{'.'.join(['a' * 60] * 5)}", "labels with 1 to 63"),
+        ("http://gw\\corp", "without a backslash"),
+        ("http://gw.corp\\@other", "without a backslash"),
+        ("http://gw.corp:0", "a port from 1 to 65535"),
+        ("http://gw.corp:65536", "a port from 1 to 65535"),
+        ("http://gw.corp:-1", "a port from 1 to 65535"),
+        ("http://[zzz]", "a valid host"),
+        ("http://g\u2100w.corp", "a valid host|letters that domain names"),
+    ],
+)
+def test_a_host_that_cannot_be_is_refused_with_what_is_expected(host: str, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        normalise_base_url(host)
+
+
+@pytest.mark.parametrize(
+    ("host", "base_url"),
+    [
+        ("my_gateway:8080", "https://my_gateway:8080/v1"),
+        ("gw.corp.", "https://gw.corp./v1"),
+        (f"{'a' * 63}.corp", f"https://{'a' * 63}.corp/v1"),
+        ("gätewäy.example:8443", "https://xn--gtewy-grad.example:8443/v1"),
+        ("127.0.0.2:8787", "http://127.0.0.2:8787/v1"),
+    ],
+)
+def test_a_host_that_can_be_is_accepted(host: str, base_url: str) -> None:
+    assert normalise_base_url(host) == base_url
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://localhost:8787/v1", True),
+        ("http://127.8.9.10/v1", True),
+        ("http://[::1]:1/v1", True),
+        ("http://localhost.corp/v1", False),
+        ("http://127.0.0.1.corp/v1", False),
+        ("http://[::1", False),
+    ],
+)
+def test_loopback_is_this_machine_itself(url: str, expected: bool) -> None:
+    assert is_loopback(url) is expected

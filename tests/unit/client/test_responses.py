@@ -7,6 +7,7 @@ import pytest
 from requests.structures import CaseInsensitiveDict
 
 from airflow_provider_portkey import exceptions
+from airflow_provider_portkey.client.attempts import Attempt
 from airflow_provider_portkey.client.responses import Response, read_response, unreachable_error
 from airflow_provider_portkey.client.settings import read_settings
 
@@ -351,7 +352,9 @@ def test_json_nested_too_deeply_is_an_unexpected_response() -> None:
 
 
 def test_an_unreachable_server_is_named_with_the_redacted_reason() -> None:
-    error = unreachable_error("GET", RUN, f"refused {KEY}", SETTINGS, request_sent=False)
+    attempt = Attempt(SETTINGS)
+    attempt.request_sent = False
+    error = unreachable_error("GET", RUN, f"refused {KEY}", SETTINGS, attempt)
 
     assert type(error) is exceptions.PortkeyUnreachableError
     assert error.status_code is None

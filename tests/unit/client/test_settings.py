@@ -377,3 +377,88 @@ def test_settings_for_a_signed_url_have_its_secrets_and_nothing_to_send() -> Non
     assert (settings.headers, settings.query) == ((), ())
     assert settings.redact("600 0123456789%2Fsecret 0123456789/secret pk-portkey-key") == "600 *** *** ***"
     assert settings.redact(f"no {url}") == "no https://store.test:9000/logs.jsonl?***"
+
+
+@pytest.mark.parametrize("given", [{"X-Api-Key": "secret-value"}, '{"X-Api-Key": "secret-value"}'])
+def test_secret_headers_are_sent_and_every_value_is_a_secret(given: Any) -> None:
+    extra = {"headers": {"x-api-key": "plain", "x-own": "shown-value"}, "secret_headers": given}
+
+    settings = read_settings(extra=extra)
+
+    headers = dict(settings.headers)
+    assert (headers["X-Api-Key"], headers["x-own"]) == ("secret-value", "shown-value")
+    assert "x-api-key" not in headers
+    assert "secret-value" in settings.secrets
+    assert "shown-value" not in settings.secrets
+    assert settings.redact("a secret-value of x") == "a *** of x"
+
+
+@pytest.mark.parametrize("port", [-1, 65536, 10**9, "http", 1.5, True])
+def test_a_port_that_cannot_be_is_refused_by_its_name(port: Any) -> None:
+    with pytest.raises(PortkeyConnectionInvalidError, match=r"port: expected a port from 1 to 65535"):
+        read_settings(host="gw.corp", port=port)
+
+
+@pytest.mark.parametrize("custom_host", ["http://a..b", "http://models:65536/v1", "http://mod\\els"])
+def test_a_custom_host_that_cannot_be_is_refused_by_its_name(custom_host: str) -> None:
+    with pytest.raises(PortkeyConnectionInvalidError, match=r"custom_host: expected"):
+        read_settings(extra={"custom_host": custom_host})
+
+
+@pytest.mark.parametrize(
+    ("extra", "warning"),
+    [
+        ({"providr": "openai"}, "Unknown field in extra, not used: 'providr' (did you mean 'provider'?)."),
+        (
+            {"extra__portkey__config": "pc-1", "Virtual_Key": "vk", "zzz": 1},
+            "Unknown fields in extra, not used: 'extra__portkey__config' (did you mean 'config'?), "
+            "'Virtual_Key' (did you mean 'virtual_key'?), 'zzz'.",
+        ),
+        ({"password": "pk"}, "Unknown field in extra, not used: 'password'."),
+    ],
+)
+def test_unknown_fields_are_a_warning_that_names_the_nearest_field(extra: dict[str, Any], warning: str) -> None:
+    assert read_settings(extra=extra).warnings == (warning,)
+
+
+@pytest.mark.parametrize(
+    ("host", "extra", "warning"),
+    [
+        ("http://gw.corp", {}, "http://gw.corp/v1 has no TLS"),
+        ("https://gw.corp", {"verify": False}, "verify is false"),
+        ("http://localhost:8787", {"verify": False}, None),
+        ("http://127.0.0.2", {}, None),
+        ("https://gw.corp", {"verify": True}, None),
+    ],
+)
+def test_what_puts_the_keys_at_risk_is_a_warning(host: str, extra: dict[str, Any], warning: str | None) -> None:
+    warnings = read_settings(host=host, extra=extra).warnings
+
+    assert len(warnings) == (warning is not None)
+    assert warning is None or warnings[0].startswith(warning)
+
+
+def test_warnings_do_not_keep_equal_connections_from_sharing_a_session() -> None:
+    assert read_settings(extra={"providr": "a"}) == read_settings()
+
+
+@pytest.mark.parametrize(
+    ("extra", "header"),
+    [
+        ({}, "false"),
+        ({"log_polls": False}, "false"),
+        ({"log_polls": "true"}, None),
+        ({"log_polls": True}, None),
+        ({"headers": {"X-Portkey-Debug": "true"}}, None),
+    ],
+)
+def test_bodies_of_gets_are_not_logged_unless_the_connection_says_so(extra: dict[str, Any], header: str | None) -> None:
+    settings = read_settings(extra=extra)
+
+    assert settings.request_headers("GET", False).get("x-portkey-debug") == header
+    assert "x-portkey-debug" not in settings.request_headers("POST", True)
+
+
+def test_a_switch_that_is_none_is_refused() -> None:
+    with pytest.raises(PortkeyConnectionInvalidError, match=r"log_polls: expected true or false"):
+        read_settings(extra={"log_polls": "maybe"})

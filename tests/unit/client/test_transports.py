@@ -49,13 +49,20 @@ def test_a_get_without_a_query_sends_none(transport: Any, loopback: Any, setting
     assert server.requests[0].path == "/v1/threads/thread_1/runs/run_1"
 
 
-def test_a_post_without_a_body_sends_an_empty_json_object(transport: Any, loopback: Any, settings_for: Any) -> None:
+@pytest.mark.parametrize(
+    ("body", "sent", "content_type"),
+    [(None, b"", None), ({}, b"{}", "application/json"), ({"a": 1}, b'{"a": 1}', "application/json")],
+)
+def test_a_post_without_a_body_sends_no_content_type(
+    transport: Any, loopback: Any, settings_for: Any, body: Any, sent: bytes, content_type: str | None
+) -> None:
     server = loopback()
 
-    transport.post(settings_for(server.url))
+    transport.post(settings_for(server.url), body=body)
 
     (request,) = server.requests
-    assert (request.method, request.body, request.headers["Content-Type"]) == ("POST", b"{}", "application/json")
+    assert (request.method, request.body, request.headers["Content-Type"]) == ("POST", sent, content_type)
+    assert request.headers["Content-Length"] == str(len(sent))
     assert request.path == "/v1/threads/thread_1/runs/run_1/cancel"
 
 

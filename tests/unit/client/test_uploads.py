@@ -14,8 +14,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from airflow_provider_portkey import exceptions
-from airflow_provider_portkey.client import requests_session
-from airflow_provider_portkey.client.requests_session import new_session
+from airflow_provider_portkey.client.attempts import Attempt
 from airflow_provider_portkey.client.settings import read_settings
 from airflow_provider_portkey.client.sync import PortkeyClient
 from airflow_provider_portkey.client.uploads import MultipartFile, with_upload_timeouts
@@ -186,15 +185,12 @@ def test_time_outs_are_those_of_an_upload_unless_those_of_the_connection_are_lon
 def test_the_response_may_take_longer_than_that_of_other_calls(
     loopback: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    head_timeouts: list[float] = []
-
-    def recording(headers: Any, *, head_timeout: float) -> Any:
-        head_timeouts.append(head_timeout)
-        return new_session(headers, head_timeout=head_timeout)
-
-    monkeypatch.setattr(requests_session, "new_session", recording)
+    seconds: list[float] = []
+    monkeypatch.setattr(Attempt, "restart", lambda attempt: seconds.append(attempt.seconds))
+    monkeypatch.setattr(Attempt, "remaining", lambda attempt: attempt.seconds)
+    monkeypatch.setattr(Attempt, "is_over", False)
     upload(loopback().url, read_timeout=1)
-    assert head_timeouts == [660]
+    assert set(seconds) == {660}
 
 
 def test_the_time_to_send_the_file_does_not_count_for_the_response(
@@ -210,6 +206,6 @@ def test_the_time_to_send_the_file_does_not_count_for_the_response(
             clock.now += 3 * 3600
             return super().read(size)
 
-    monkeypatch.setattr("airflow_provider_portkey.client.sync.time", clock)
+    monkeypatch.setattr("airflow_provider_portkey.client.attempts.time", clock)
     assert upload(loopback().url, Slow(CONTENT)) == {"id": "run_1"}
     assert clock.now - started > 3600

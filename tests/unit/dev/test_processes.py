@@ -56,6 +56,7 @@ def test_a_process_that_exits_is_named_with_its_code(child):
         broken.wait_for(lambda: False, "line in its log")
 
 
+@pytest.mark.slow
 def test_a_process_that_does_nothing_is_not_waited_for_for_ever(child):
     says = "the sleeper is not healthy: no second line, and nothing has moved"
     with child(SLEEPER, timeout=5) as sleeper, pytest.raises(StepFailedError, match=says):

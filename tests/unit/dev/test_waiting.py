@@ -1,4 +1,4 @@
-"""Waiting goes on while something moves; the clock is a fake one."""
+"""Waiting continues while something moves; the clock is a fake one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_what_is_true_at_once_is_returned_at_once(clock):
     assert clock.now == 0
 
 
-def test_it_goes_on_while_something_moves(clock):
+def test_it_continues_while_something_moves(clock):
     moves = itertools.count()
     assert wait(lambda: clock.now >= 590, lambda: next(moves), clock)
 

@@ -1,16 +1,25 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-from airflow_provider_portkey.exceptions import PortkeyDestinationExistsError, PortkeyError
-from airflow_provider_portkey.export.atomic import atomic_write, refuse_existing, uri_of
+from airflow_provider_portkey.exceptions import (
+    PortkeyDestinationExistsError,
+    PortkeyError,
+    PortkeyInvalidArgumentError,
+    PortkeyPathError,
+)
+from airflow_provider_portkey.export.atomic import atomic_write, check_destination, file_path, refuse_existing, uri_of
+from airflow_provider_portkey.export.partition import folder_path
 
 
 @pytest.fixture
@@ -222,3 +231,108 @@ def test_the_uri_of_an_object_leads_to_it(in_memory: ObjectStoragePath) -> None:
     write(in_memory, b"content")
 
     assert ObjectStoragePath(uri_of(in_memory)).read_bytes() == b"content"
+
+
+@pytest.mark.parametrize(
+    "path", ["/tmp/a\nb.jsonl", "/tmp/a\0.jsonl", "/tmp/a.jsonl\n", "s3://b/\x1b[2J.jsonl", "/tmp/\ud83d"]
+)
+def test_a_path_with_control_characters_is_refused(path: str) -> None:
+    for read in (file_path, folder_path):
+        with pytest.raises(PortkeyInvalidArgumentError, match=r"^error_path="):
+            read(path, None, field="error_path")
+
+
+def test_a_path_of_digits_is_a_path() -> None:
+    assert file_path(20261101, None).name == "20261101"  # type: ignore[arg-type]
+
+
+def check(path: Path | str) -> None:
+    check_destination(ObjectStoragePath(str(path)), overwrite=True)
+
+
+def test_a_destination_that_can_be_written_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "steps.jsonl").write_bytes(b"earlier")
+
+    check(tmp_path / "steps.jsonl")
+    check(tmp_path / "new" / "steps.jsonl")
+
+    assert (tmp_path / "steps.jsonl").read_bytes() == b"earlier"
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_folder_at_the_path_is_noticed(tmp_path: Path) -> None:
+    with pytest.raises(PortkeyPathError, match=f"^{tmp_path} cannot be written: Is a directory. The path must be"):
+        check(tmp_path)
+
+
+def test_a_file_in_the_place_of_a_folder_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(PortkeyPathError, match="cannot be written"):
+        check(tmp_path / "file" / "steps.jsonl")
+
+
+@pytest.mark.parametrize(("length", "fits"), [(255, True), (256, False)])
+def test_a_name_that_is_too_long_is_noticed(tmp_path: Path, length: int, fits: bool) -> None:
+    path = tmp_path / ("a" * length)
+    if fits:
+        check(path)
+        write(ObjectStoragePath(str(path)), b"x")
+        assert path.read_bytes() == b"x"
+        return
+    with pytest.raises(PortkeyPathError, match="File name too long"):
+        check(path)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_place_that_takes_nothing_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(*_: Any) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.fsync" if number == errno.ENOSPC else "os.open", refuse)
+
+    with pytest.raises(PortkeyPathError, match=os.strerror(number)):
+        check(tmp_path / "steps.jsonl")
+
+
+def test_a_disk_that_fills_up_later_is_a_typed_error_too(tmp_path: Path) -> None:
+    """A limit of the process for the size of files stands for a full disk: the same path through ``write()``."""
+    script = f"""
+import resource, signal
+from airflow.providers.common.compat.sdk import ObjectStoragePath
+from airflow_provider_portkey.exceptions import PortkeyPathError
+from airflow_provider_portkey.export.atomic import atomic_write
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+try:
+    with atomic_write(ObjectStoragePath("{tmp_path}/steps.jsonl")) as written:
+        for _ in range(100):
+            written.stream.write(b"x" * 1024)
+except PortkeyPathError as error:
+    print(error)
+"""
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert f"{tmp_path}/steps.jsonl cannot be written: File too large." in found.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_parts_of_killed_processes_go_before_the_next_attempt_fetches_anything(
+    tmp_path: Path, in_memory: ObjectStoragePath, temporary_folder: Path
+) -> None:
+    for folder in (tmp_path, temporary_folder):
+        (folder / ".steps.jsonl.0123abcd.part").touch()
+        (folder / ".other.jsonl.0123abcd.part").touch()
+
+    check(tmp_path / "steps.jsonl")
+    check_destination(in_memory, overwrite=True)
+
+    assert not list(tmp_path.rglob(".steps*"))
+    assert len(list(tmp_path.rglob(".other*"))) == 2
+
+
+def test_the_umask_of_the_process_is_never_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.umask", lambda mask: pytest.fail("the umask belongs to the whole process"))
+
+    check(tmp_path / "steps.jsonl")
+    write(ObjectStoragePath(str(tmp_path / "steps.jsonl")), b"x")

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pyarrow
+import pyarrow.csv
 import pyarrow.parquet
 import pytest
 import zstandard
@@ -55,6 +56,18 @@ def table(content: bytes) -> list[dict[str, Any]]:
     return pyarrow.parquet.read_table(io.BytesIO(content)).to_pylist()
 
 
+def csv_table(content: bytes, **types: pyarrow.DataType) -> list[dict[str, Any]]:
+    """Read csv as the docs tell to: an empty field is null, a quoted one an empty string."""
+    options = pyarrow.csv.ConvertOptions(
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+        column_types={"created_at": pyarrow.int64(), "step_details": pyarrow.string(), **types},
+    )
+    parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    return pyarrow.csv.read_csv(io.BytesIO(content), parse_options=parse, convert_options=options).to_pylist()
+
+
 def unflattened(line: dict[str, Any]) -> dict[str, Any]:
     """Undo what a table does to a row; fields that are null in the table are left out."""
     row = {name: value for name, value in line.items() if value is not None and name != "other_fields"}
@@ -83,14 +96,79 @@ def test_a_json_array_gives_the_rows_back(compression: str | None) -> None:
 @pytest.mark.parametrize("compression", [None, *COMPRESSIONS])
 def test_csv_gives_the_rows_back(compression: str | None) -> None:
     content = decompressed(encoded(ROWS, "csv", compression), compression)
-    header, *lines = csv.reader(io.StringIO(content.decode(), newline=""))
 
-    assert header == [*COLUMNS, "other_fields"]
-    for line, row in zip(lines, ROWS, strict=True):
-        flat: dict[str, Any] = {name: text or None for name, text in zip(header, line, strict=True)}
-        if flat["created_at"]:
-            flat["created_at"] = int(flat["created_at"])
-        assert unflattened(flat) == {name: value for name, value in without_empty(row).items() if value != ""}
+    assert content.startswith(b"id,created_at,status,step_details,other_fields\n")
+    assert [unflattened(line) for line in csv_table(content)] == [without_empty(row) for row in ROWS]
+
+
+TYPED = {"id": "text", "score": "number", "done": "boolean", "n": "integer"}
+TYPED_ROWS: list[dict[str, Any]] = [
+    {"id": "a", "score": 0.1, "done": True, "n": 1},
+    {"id": "b", "score": 2, "done": False, "n": None},
+    {"id": "c", "score": -1e300, "done": None, "n": 0},
+    {"id": "d", "score": None},
+]
+#: Values that are not of the type of their column; the column is empty, and other_fields has them.
+WRONG: list[tuple[str, Any]] = [
+    ("score", "0.1"), ("score", True), ("score", 2**53 + 1), ("score", 10**400), ("score", [1.0]),
+    ("done", 1), ("done", "true"), ("done", 0.0),
+    ("n", 1.0), ("n", False),
+]  # fmt: skip
+
+
+def encoded_typed(rows: Iterable[dict[str, Any]], file_format: str) -> list[dict[str, Any]]:
+    stream = io.BytesIO()
+    with encode(stream, columns=TYPED, file_format=file_format) as encoder:
+        for row in rows:
+            encoder.write(row)
+    if file_format == "parquet":
+        return table(stream.getvalue())
+    types = {
+        "score": pyarrow.float64(),
+        "done": pyarrow.bool_(),
+        "n": pyarrow.int64(),
+        "other_fields": pyarrow.string(),
+    }
+    return csv_table(stream.getvalue(), **types)
+
+
+@pytest.mark.parametrize("file_format", ["csv", "parquet"])
+def test_numbers_and_booleans_have_columns_of_their_type(file_format: str) -> None:
+    expected = [{**dict.fromkeys((*TYPED, "other_fields")), **row} for row in TYPED_ROWS]
+
+    found = encoded_typed(TYPED_ROWS, file_format)
+
+    assert found == expected
+    assert [type(line["done"]) for line in found] == [bool, bool, type(None), type(None)]
+    assert type(found[1]["score"]) is float
+
+
+@pytest.mark.parametrize("file_format", ["csv", "parquet"])
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_value_of_another_type_is_among_the_other_fields(file_format: str, name: str, value: Any) -> None:
+    (line,) = encoded_typed([{"id": "a", name: value}], file_format)
+
+    assert line[name] is None
+    assert json.loads(line["other_fields"]) == {name: value}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_is_not_finite_is_not_in_its_column(value: float) -> None:
+    assert flatten({"score": value}, TYPED)["score"] is None
+
+
+def test_null_and_the_empty_string_differ_in_csv() -> None:
+    content = encoded([{"id": "", "status": None, "step_details": ""}], "csv")
+
+    assert content.splitlines()[1] == b'"",,,"""""",'
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="Python reads it so from 3.13")
+def test_pythons_own_reader_tells_null_from_the_empty_string() -> None:
+    content = encoded([{"id": "", "status": None}], "csv").decode()
+    _, line = csv.reader(io.StringIO(content, newline=""), quoting=csv.QUOTE_NOTNULL)  # type: ignore[attr-defined]
+
+    assert line == ["", None, None, None, None]
 
 
 @pytest.mark.parametrize(("compression", "codec"), [(None, "SNAPPY"), ("gzip", "GZIP"), ("zstd", "ZSTD")])
@@ -340,3 +418,88 @@ def test_large_rows_are_written_before_a_thousand_of_them_are_gathered(monkeypat
 
     assert table(content) == [dict.fromkeys([*COLUMNS, "other_fields"]) | row for row in rows]
     assert pyarrow.parquet.ParquetFile(io.BytesIO(content)).metadata.num_row_groups == 4
+
+
+NON_FINITE = [
+    {"id": "step_1", "step_details": {"scores": [float("nan"), float("-inf"), 0.5]}},
+    {"id": float("inf"), "created_at": float("nan"), "new": {"text": "NaN, -Infinity"}},
+]
+
+
+def refuse_constant(name: str) -> None:
+    raise AssertionError(f"{name} is no JSON")
+
+
+@pytest.mark.parametrize("file_format", ["jsonl", "json"])
+def test_json_is_strict_and_counts_what_it_replaced(file_format: str) -> None:
+    stream = io.BytesIO()
+    with encode(stream, columns=COLUMNS, file_format=file_format) as encoder:
+        for row in NON_FINITE:
+            encoder.write(row)
+    lines = stream.getvalue().decode().splitlines()
+    text = "\n".join(lines) if file_format == "json" else f"[{','.join(lines)}]"
+
+    assert json.loads(text, parse_constant=refuse_constant) == [
+        {"id": "step_1", "step_details": {"scores": [None, None, 0.5]}},
+        {"id": None, "created_at": None, "new": {"text": "NaN, -Infinity"}},
+    ]
+    assert encoder.non_finite_values == 4
+
+
+@pytest.mark.parametrize("file_format", ["csv", "parquet"])
+def test_json_in_tables_is_strict_too(file_format: str) -> None:
+    stream = io.BytesIO()
+    with encode(stream, columns=COLUMNS, file_format=file_format) as encoder:
+        for row in NON_FINITE:
+            encoder.write(row)
+    if file_format == "csv":
+        lines = list(csv.DictReader(io.StringIO(stream.getvalue().decode(), newline="")))
+    else:
+        lines = table(stream.getvalue())
+
+    assert json.loads(lines[0]["step_details"]) == {"scores": [None, None, 0.5]}
+    assert json.loads(lines[1]["other_fields"])["new"] == {"text": "NaN, -Infinity"}
+    assert encoder.non_finite_values == 4
+
+
+def written_lines(*lines: bytes) -> tuple[list[bytes], int]:
+    stream = io.BytesIO()
+    with encode(stream, columns=COLUMNS, file_format="jsonl") as encoder:
+        for line in lines:
+            encoder.write_line(line, json.loads(line))
+    return stream.getvalue().split(b"\n")[:-1], encoder.non_finite_values
+
+
+def test_a_line_that_was_received_stays_as_it_is_unless_it_is_no_json() -> None:
+    fine = [b'{ "b": "NaN" }', b'{"a":1e999}', b'{"a": "\\u2028"}']
+
+    assert written_lines(*fine) == (fine, 0)
+    assert written_lines(b'{"b": NaN,  "a": [-Infinity, "Infinity"]}') == ([b'{"a":[null,"Infinity"],"b":null}'], 2)
+    assert written_lines('{"a": "x\u2028y\u2029"}'.encode()) == ([b'{"a": "x\\u2028y\\u2029"}'], 0)
+
+
+@pytest.mark.parametrize("file_format", ["jsonl", "json"])
+def test_unicode_line_ends_are_escaped(file_format: str) -> None:
+    content = encoded([{"id": "a\u2028b\u2029c\x85"}], file_format).decode()
+
+    assert "\u2028" not in content
+    assert "\u2029" not in content
+    assert "a\\u2028b\\u2029c" in content
+
+
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "x=1", "", " =1", "'=1", '=cmd|"/c calc"!A1']
+
+
+@pytest.mark.parametrize(("csv_formulas", "prefix"), [("keep", ""), ("escape", "'")])
+def test_csv_can_neutralise_formulas(csv_formulas: str, prefix: str) -> None:
+    stream = io.BytesIO()
+    columns = {"id": "text", "=name": "text", "created_at": "integer", "step_details": "json"}
+    with encode(stream, columns=columns, file_format="csv", csv_formulas=csv_formulas) as encoder:
+        for text in FORMULAS:
+            encoder.write({"id": text, "=name": None, "created_at": -5, "step_details": -1.5})
+    header, *lines = csv.reader(io.StringIO(stream.getvalue().decode(), newline=""))
+
+    assert header[:2] == ["id", f"{prefix}=name"]
+    for text, line in zip(FORMULAS, lines, strict=True):
+        is_formula = text.startswith(("=", "+", "-", "@", "\t", "\r"))
+        assert line == [(prefix if is_formula else "") + text, "", "-5", "-1.5", ""]

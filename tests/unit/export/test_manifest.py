@@ -14,6 +14,7 @@ FILE: dict[str, Any] = {
     "rows": 3,
     "bytes": 7,
     "sha256": "abc",
+    "non_finite_values": 2,
 }
 
 
@@ -34,6 +35,7 @@ def test_a_manifest_has_the_file_its_origin_and_the_times() -> None:
         "rows": 3,
         "bytes": 7,
         "sha256": "abc",
+        "non_finite_values": 2,
         "thread_id": "thread_1",
         "first_id": "step_1",
         "last_id": "step_3",
@@ -52,3 +54,9 @@ def test_without_rows_there_is_no_first_and_no_last_id() -> None:
 
 def test_parts_that_an_export_lacks_are_left_out() -> None:
     assert {"pages", "first_id", "usage"}.isdisjoint(build_manifest(**FILE, started_at="2026-11-22T08:00:00Z"))
+
+
+def test_a_manifest_is_what_airflow_can_store() -> None:
+    manifest = build_manifest(**FILE, started_at="now", run_status="odd\0", usage={"total_tokens": float("inf")})
+
+    assert (manifest["run_status"], manifest["usage"]) == ("odd\\u0000", {"total_tokens": None})

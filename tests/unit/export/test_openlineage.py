@@ -12,16 +12,15 @@ import pytest
 from airflow_provider_portkey.exceptions import PortkeyBatchRequestsFailedError
 from airflow_provider_portkey.export import openlineage
 from airflow_provider_portkey.export.openlineage import operator_lineage, report_lineage
+from airflow_provider_portkey.jobs import FINE_TUNING_EVENTS
 from airflow_provider_portkey.testing import PortkeyMockServer
 from airflow_provider_portkey.transfers.batch_output_to_object_storage import PortkeyBatchOutputToObjectStorageOperator
-from airflow_provider_portkey.transfers.fine_tuning_to_object_storage import (
-    PortkeyFineTuningCheckpointsToObjectStorageOperator,
-    PortkeyFineTuningEventsToObjectStorageOperator,
+from airflow_provider_portkey.transfers.lists_to_object_storage import (
+    PortkeyListToObjectStorageOperator,
+    PortkeyResponseItemsToObjectStorageOperator,
+    PortkeyThreadRunsToObjectStorageOperator,
 )
 from airflow_provider_portkey.transfers.logs_to_object_storage import PortkeyLogsToObjectStorageOperator
-from airflow_provider_portkey.transfers.response_items_to_object_storage import (
-    PortkeyResponseItemsToObjectStorageOperator,
-)
 from airflow_provider_portkey.transfers.steps_to_object_storage import (
     PortkeyRunStepsToObjectStorageOperator,
     PortkeyThreadStepsToObjectStorageOperator,
@@ -61,17 +60,13 @@ def mock_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyMockServer]:
         ),
         (PortkeyResponseItemsToObjectStorageOperator, {"response_id": "resp_1"}, "responses/resp_1", 2),
         (
-            PortkeyFineTuningEventsToObjectStorageOperator,
-            {"fine_tuning_job_id": "ft_1"},
+            PortkeyListToObjectStorageOperator,
+            {"list_spec": FINE_TUNING_EVENTS, "ids": {"fine_tuning_job_id": "ft_1"}},
             "fine_tuning/jobs/ft_1/events",
             3,
         ),
-        (
-            PortkeyFineTuningCheckpointsToObjectStorageOperator,
-            {"fine_tuning_job_id": "ft_1"},
-            "fine_tuning/jobs/ft_1/checkpoints",
-            1,
-        ),
+        (PortkeyThreadRunsToObjectStorageOperator, {"thread_id": "thread/1"}, "threads/thread%2F1/runs", 1),
+        (PortkeyThreadRunsToObjectStorageOperator, {"thread_ids": ["thread/1"]}, "threads", 1),
         (PortkeyLogsToObjectStorageOperator, WINDOW, "logs", 5),
     ],
 )
@@ -164,13 +159,23 @@ def test_datasets_are_named_as_openlineage_names_them(uri: str, namespace: str, 
 @pytest.mark.parametrize(
     ("file_format", "types"),
     [
-        ("jsonl", {"id": "string", "at": "int64", "details": "json", "cost": None}),
-        ("csv", {"id": "string", "at": "int64", "details": "string", "cost": None, "other_fields": "string"}),
+        ("jsonl", {"id": "string", "at": "int64", "details": "json", "cost": None, "ok": "boolean"}),
+        (
+            "csv",
+            {
+                "id": "string",
+                "at": "int64",
+                "details": "string",
+                "cost": None,
+                "ok": "boolean",
+                "other_fields": "string",
+            },
+        ),
     ],
 )
 def test_the_schema_is_that_of_the_file(file_format: str, types: dict[str, str | None]) -> None:
     manifest = {"uri": "s3://bucket/rows", "rows": 1, "bytes": 2, "format": file_format}
-    columns = {"id": "text", "at": "integer", "details": "json", "cost": ""}
+    columns = {"id": "text", "at": "integer", "details": "json", "cost": "", "ok": "boolean"}
     (output,) = operator_lineage([], manifest, columns).outputs
 
     assert {one.name: one.type for one in output.facets["schema"].fields} == types

@@ -73,7 +73,7 @@ def names(tmp_path: Path) -> list[str]:
 def test_what_killed_processes_left_is_swept(tmp_path: Path) -> None:
     folder = fill(tmp_path, ".a.jsonl.x1.part", ".b.json.x2.part", "a.part", ".hidden", "a.jsonl")
 
-    sweep(folder, prefix="b.json")
+    sweep(folder, name="b.json")
     assert names(tmp_path) == [".a.jsonl.x1.part", ".hidden", "a.jsonl", "a.part"]
     sweep(folder)
     assert names(tmp_path) == [".hidden", "a.jsonl", "a.part"]

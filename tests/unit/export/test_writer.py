@@ -37,6 +37,7 @@ def test_rows_are_at_the_path_after_the_block_with_their_number_size_and_hash(tm
         "rows": 2,
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
+        "non_finite_values": 0,
     }
 
 
@@ -119,3 +120,17 @@ def test_a_received_line_is_encoded_in_other_formats(tmp_path: Path) -> None:
     assert pyarrow.parquet.read_table(tmp_path / "parquet").to_pylist() == expected
     rows = list(csv.DictReader((tmp_path / "csv").open(newline="")))
     assert rows == [{**row, "other_fields": ""} for row in expected]
+
+
+@pytest.mark.parametrize("file_format", ["jsonl", "json", "csv", "parquet"])
+def test_the_summary_counts_numbers_that_json_does_not_have(tmp_path: Path, file_format: str) -> None:
+    writer = write(tmp_path / "rows", [{"id": "a", "details": [float("nan")]}, *ROWS], file_format=file_format)
+
+    assert writer.summary()["non_finite_values"] == 1
+
+
+@pytest.mark.parametrize(("csv_formulas", "cell"), [("keep", "=1"), ("escape", "'=1")])
+def test_formulas_are_escaped_where_that_is_wanted(tmp_path: Path, csv_formulas: str, cell: str) -> None:
+    write(tmp_path / "rows", [{"id": "=1"}], file_format="csv", csv_formulas=csv_formulas)
+
+    assert (tmp_path / "rows").read_text().splitlines()[1] == f"{cell},,"

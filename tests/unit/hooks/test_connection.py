@@ -12,6 +12,7 @@ import pytest
 
 from airflow_provider_portkey.exceptions import PortkeyConnectionInvalidError
 from airflow_provider_portkey.get_provider_info import get_provider_info
+from airflow_provider_portkey.hooks.connection import to_settings
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
 
 FIELDS = get_provider_info()["connection-types"][0]["conn-fields"]
@@ -133,7 +134,15 @@ def test_an_empty_form_means_the_hosted_gateway(monkeypatch: pytest.MonkeyPatch)
 )
 def test_an_invalid_connection_names_its_fields(monkeypatch: pytest.MonkeyPatch, extra: str, message: str) -> None:
     # As in the database: Airflow's own parsing of JSON and URI refuses some of these earlier.
-    connection = SimpleNamespace(host=None, port=None, schema=None, password="pk-key", extra=extra)
+    connection = SimpleNamespace(
+        conn_id="portkey_default",
+        conn_type="portkey",
+        host=None,
+        port=None,
+        schema=None,
+        password="pk-key",
+        extra=extra,
+    )
     monkeypatch.setattr(PortkeyHook, "get_connection", staticmethod(lambda conn_id: connection))
 
     with pytest.raises(PortkeyConnectionInvalidError, match=message):
@@ -176,6 +185,62 @@ def test_every_credential_is_masked_when_it_is_read_on_an_event_loop(
     assert set(masked) >= CREDENTIALS
 
 
+def test_every_spelling_of_a_credential_is_masked(monkeypatch: pytest.MonkeyPatch, masked: list[str]) -> None:
+    settings_of(monkeypatch, {"conn_type": "portkey", "extra": {"query": {"token": 'a b/"+key'}}})
+
+    assert set(masked) >= {"a%20b%2F%22%2Bkey", "a+b%2F%22%2Bkey", "a%20b%2f%22%2bkey", 'a b/\\"+key'}
+
+
+@pytest.mark.parametrize("conn_type", ["http", "openai"])
+def test_a_connection_of_another_type_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, conn_type: str) -> None:
+    expected = f"The connection 'portkey_default' is of type '{conn_type}', expected 'portkey'."
+    with pytest.raises(PortkeyConnectionInvalidError, match=expected):
+        settings_of(monkeypatch, {"conn_type": conn_type, "password": "pk-portkey"})
+
+
+def test_a_connection_without_a_type_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        PortkeyHook,
+        "get_connection",
+        staticmethod(
+            lambda conn_id: SimpleNamespace(
+                conn_id=conn_id, conn_type=None, host=None, port=None, schema=None, password="pk-key", extra=None
+            )
+        ),
+    )
+
+    assert PortkeyHook().settings.base_url == "https://api.portkey.ai/v1"
+
+
+def test_extra_that_is_no_json_leaves_no_trace_in_the_exceptions(monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = '{"provider_api_key": "sk-hidden",'
+    connection = SimpleNamespace(
+        conn_id="x", conn_type="portkey", host=None, port=None, schema=None, password=None, extra=extra
+    )
+    monkeypatch.setattr(PortkeyHook, "get_connection", staticmethod(lambda conn_id: connection))
+
+    with pytest.raises(PortkeyConnectionInvalidError) as raised:
+        _ = PortkeyHook().settings
+
+    assert (raised.value.__cause__, raised.value.__context__) == (None, None)
+
+
+def test_warnings_are_logged_once_for_each_task(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("airflow_provider_portkey.hooks.connection._warned", set())
+    connection = {"conn_type": "portkey", "host": "http://gw.corp", "extra": {"providr": "x"}}
+    monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(connection))
+    lines: list[str] = []
+    log = SimpleNamespace(warning=lambda line, *args: lines.append(line % args))
+    monkeypatch.setattr(PortkeyHook, "log", log)
+
+    for task in ("task-1", "task-1", "task-2"):
+        _ = PortkeyHook(trace_id=task).settings
+
+    assert [line.split(": ")[1][:13] for line in lines] == ["Unknown field", "http"] * 2
+
+
 def test_the_form_of_older_versions_has_the_same_behaviour() -> None:
     assert PortkeyHook.get_ui_field_behaviour() == {
         "hidden_fields": ["login", "schema"],
@@ -195,11 +260,11 @@ def form_libraries(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], type]:
 
     parts: dict[str, type] = {}
     for module, names in {
-        "wtforms": ("PasswordField", "StringField"),
+        "wtforms": ("PasswordField", "StringField", "TextAreaField"),
         "wtforms.validators": ("Optional",),
         "flask_babel": (),
         "flask_appbuilder": (),
-        "flask_appbuilder.fieldwidgets": ("BS3PasswordFieldWidget", "BS3TextFieldWidget"),
+        "flask_appbuilder.fieldwidgets": ("BS3PasswordFieldWidget", "BS3TextAreaFieldWidget", "BS3TextFieldWidget"),
     }.items():
         stub = ModuleType(module)
         for name in names:
@@ -215,10 +280,19 @@ def test_the_form_of_older_versions_has_the_same_fields(form_libraries: Callable
 
     assert list(widgets) == list(FIELDS)
     for name, widget in widgets.items():
-        secret = name in ("virtual_key", "provider_api_key")
-        assert type(widget) is form_libraries("PasswordField" if secret else "StringField")
-        expected = form_libraries("BS3PasswordFieldWidget" if secret else "BS3TextFieldWidget")
-        assert type(widget.kwargs["widget"]) is expected
+        kind = "Text" if name in ("metadata", "headers", "query") else "String"
+        kind = "Password" if name in ("virtual_key", "provider_api_key", "secret_headers") else kind
+        field_class = {"Text": "TextAreaField"}.get(kind, f"{kind}Field")
+        widget_class = {"Text": "BS3TextAreaFieldWidget", "String": "BS3TextFieldWidget"}
+        assert type(widget) is form_libraries(field_class)
+        assert type(widget.kwargs["widget"]) is form_libraries(widget_class.get(kind, "BS3PasswordFieldWidget"))
         assert widget.args == (FIELDS[name]["label"],)
         assert widget.kwargs["description"] == FIELDS[name]["description"]
         assert type(widget.kwargs["validators"][0]) is form_libraries("Optional")
+
+
+def test_an_extra_that_is_already_an_object_is_taken_as_it_is() -> None:
+    connection = SimpleNamespace(host="https://portkey.test", port=None, schema=None, password="pk-key")
+    connection.extra = {"provider": "@openai-prod", "metadata": {"team": "data"}}
+
+    assert dict(to_settings(connection).headers)["x-portkey-provider"] == "@openai-prod"

@@ -161,3 +161,25 @@ def test_a_connection_that_is_no_json_is_a_result(monkeypatch: pytest.MonkeyPatc
 
     assert works is False
     assert sentence
+
+
+def test_unknown_fields_are_named_whatever_the_result(
+    portkey_connection: Callable[..., None], requests_mock: Any
+) -> None:
+    portkey_connection(extra={"providr": "openai", "extra__portkey__config": "pc-1"})
+    requests_mock.get(MODELS, [{"json": {"data": []}}, {"status_code": 503, "text": "down"}])
+
+    for works in (True, False):
+        result, sentences = PortkeyHook().test_connection()
+        assert result is works
+        assert sentences.endswith(
+            "Unknown fields in extra, not used: 'providr' (did you mean 'provider'?), "
+            "'extra__portkey__config' (did you mean 'config'?)."
+        )
+
+
+def test_a_connection_of_another_type_is_a_result(portkey_connection: Callable[..., None]) -> None:
+    portkey_connection(conn_type="http")
+
+    expected = "The connection 'portkey_default' is of type 'http', expected 'portkey'."
+    assert PortkeyHook().test_connection() == (False, expected)

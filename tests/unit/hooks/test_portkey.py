@@ -223,7 +223,7 @@ REFUSED: list[tuple[str, Call]] = [
     ("step_id", lambda hook: hook.get_run_step("t", "r", "")),
     ("include", lambda hook: hook.get_run_step("t", "r", "s", include="x")),
     ("thread_id", lambda hook: hook.iter_messages("")),
-    ("limit", lambda hook: hook.iter_messages("t", page_size=0)),
+    ("page_size", lambda hook: hook.iter_messages("t", page_size=0)),
     ("message_id", lambda hook: hook.get_message("t", "..")),
 ]
 

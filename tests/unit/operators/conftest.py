@@ -107,6 +107,6 @@ def posts(mock_server: PortkeyMockServer) -> Callable[[str], list[Any]]:
 
     def posts(ending: str) -> list[Any]:
         found = [one for one in mock_server.requests if one.method == "POST" and one.path.endswith(ending)]
-        return [json.loads(one.body) for one in found]
+        return [json.loads(one.body) if one.body else None for one in found]
 
     return posts

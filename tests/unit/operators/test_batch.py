@@ -13,9 +13,11 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow_provider_portkey.exceptions import (
     PortkeyBadRequestError,
     PortkeyBatchInputInvalidError,
+    PortkeyError,
     PortkeyInvalidArgumentError,
     PortkeyNotFoundError,
     PortkeyPaginationError,
+    PortkeyPathError,
     PortkeyRateLimitedError,
     PortkeyRemoteJobFailedError,
     PortkeyRemoteJobFailedTransientlyError,
@@ -250,6 +252,44 @@ def test_the_next_try_continues_where_a_try_broke_off(portkey, context, input_pa
     assert (len(portkey.files), len(portkey.batches)) == (1, 1)
 
 
+@pytest.mark.parametrize(("requests", "files"), [(2, 1), (3, 2)])
+def test_a_list_of_files_that_lags_is_requested_again(portkey, context, input_path, monkeypatch, requests, files):
+    portkey.after["upload"] = Killed()
+    with pytest.raises(Killed):
+        operator(input_path).execute(context)
+    empty = iter(range(requests))
+    listed = lambda self, max_items: iter(() if next(empty, None) is not None else portkey.files)  # noqa: E731
+    monkeypatch.setattr(PortkeyHook, "iter_batch_files", listed)
+    operator(input_path).execute(context)
+    assert (len(portkey.files), len(portkey.batches)) == (files, 1)
+
+
+@pytest.mark.parametrize(("requests", "batches"), [(2, 1), (3, 2)])
+def test_a_list_of_batches_that_lags_is_requested_again(portkey, context, input_path, requests, batches):
+    break_off_at_the_submission(portkey, context, input_path, "after")
+    empty = iter(range(requests))
+    portkey.list = lambda: iter(() if next(empty, None) is not None else portkey.batches)
+    operator(input_path).execute(context)
+    assert len(portkey.batches) == batches
+
+
+def test_a_kill_during_the_upload_prevents_the_batch(portkey, context, input_path, monkeypatch):
+    one = operator(input_path)
+    upload = portkey.upload
+
+    def killed(*arguments):
+        one.on_kill()
+        return upload(*arguments)
+
+    monkeypatch.setattr(portkey, "upload", killed)
+    with pytest.raises(PortkeyError, match="killed before it submitted its batch"):
+        one.execute(context)
+    assert portkey.batches == []
+    monkeypatch.setattr(portkey, "upload", upload)
+    assert operator(input_path).execute(context)["id"] == "batch_1"
+    assert len(portkey.files) == 1
+
+
 def test_each_try_may_break_off_at_the_next_stage(portkey, context, input_path):
     for when, call, error in [BREAKS[name] for name in BREAKS if name.startswith("killed")]:
         getattr(portkey, when)[call] = error
@@ -280,9 +320,10 @@ def break_off_at_the_submission(portkey, context, input_path, when):
 
 def test_the_list_is_read_only_as_far_back_as_the_batch_can_be(portkey, context, input_path):
     break_off_at_the_submission(portkey, context, input_path, "before")
-    read = []
+    lists = []
 
     def newest_first():
+        lists.append(read := [])
         for batch in [*others(300, age=60), *others(500, age=7200)]:
             read.append(batch)
             yield batch
@@ -290,7 +331,7 @@ def test_the_list_is_read_only_as_far_back_as_the_batch_can_be(portkey, context,
     portkey.list = newest_first
     operator(input_path).execute(context)
     assert len(portkey.batches) == 1
-    assert 300 < len(read) <= 400
+    assert [300 < len(read) <= 400 for read in lists] == [True] * 3
 
 
 def test_a_list_with_the_oldest_first_is_read_to_its_end(portkey, context, input_path):
@@ -336,7 +377,7 @@ def test_an_upload_outlives_a_try_that_came_to_nothing(portkey, context, input_p
         operator(input_path).execute(context)
     content = input_path.read_bytes()
     input_path.unlink()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(PortkeyPathError, match="cannot be read: No such file"):
         operator(input_path).execute(context)
     input_path.write_bytes(content)
     operator(input_path).execute(context)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -128,7 +129,74 @@ def test_the_search_for_an_earlier_run_ends_at_old_runs(mock_server, context, op
         operator().execute(context)
     retry()
     assert operator().execute(context)["id"] == "run_000251"
-    assert sum(one.path.endswith("/runs") and one.method == "GET" for one in mock_server.requests) == 1
+    assert sum(one.path.endswith("/runs") and one.method == "GET" for one in mock_server.requests) == 3
+
+
+@pytest.fixture
+def lagging(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Have the list of runs show nothing in its first requests."""
+
+    def lagging(requests: int) -> None:
+        iter_runs = PortkeyHook.iter_runs
+        empty = iter(range(requests))
+        monkeypatch.setattr(
+            PortkeyHook,
+            "iter_runs",
+            lambda self, thread_id: () if next(empty, None) is not None else iter_runs(self, thread_id),
+        )
+
+    return lagging
+
+
+@pytest.mark.parametrize(("requests", "run_id"), [(0, "run_000001"), (2, "run_000001"), (3, "run_000002")])
+def test_a_list_that_lags_is_requested_again(mock_server, context, operator, retry, killing, lagging, requests, run_id):
+    killing(PortkeyHook, "create_run", done=True)
+    with pytest.raises(SystemExit):
+        operator().execute(context)
+    retry()
+    lagging(requests)
+    assert operator().execute(context)["id"] == run_id
+
+
+def test_a_run_that_failed_before_its_task_knew_it_is_started_again(mock_server, context, operator, retry, killing):
+    mock_server.plan("runs", statuses="failed")
+    killing(PortkeyHook, "create_run", done=True)
+    with pytest.raises(SystemExit):
+        operator().execute(context)
+    retry()
+    mock_server.plan("runs", statuses="completed")
+    assert operator().execute(context)["id"] == "run_000002"
+    keys = {run["metadata"]["airflow_idempotency_key"] for run in PortkeyHook().iter_runs(THREAD)}
+    assert len(keys) == 2
+
+
+@pytest.mark.parametrize(("requests", "cancels"), [(0, 1), (2, 1), (3, 0)])
+def test_a_kill_during_the_start_searches_for_the_run_and_cancels_it(
+    mock_server, context, operator, lagging, posts, monkeypatch, requests, cancels
+):
+    mock_server.plan("runs", statuses="in_progress")
+    one = operator()
+    create = PortkeyHook.create_run
+
+    def killed(self: Any, *args: Any) -> Any:
+        create(self, *args)
+        one.on_kill()
+        raise SystemExit
+
+    monkeypatch.setattr(PortkeyHook, "create_run", killed)
+    lagging(requests)
+    with pytest.raises(SystemExit):
+        one.execute(context)
+    assert len(posts("/runs/run_000001/cancel")) == cancels
+
+
+def test_a_run_is_searched_for_on_the_thread_that_it_was_started_on(mock_server, context, operator, retry, killing):
+    killing(PortkeyHook, "create_run", done=True)
+    with pytest.raises(SystemExit):
+        operator().execute(context)
+    retry()
+    run = operator(thread_id="thread_of_the_next_try").execute(context)
+    assert (run["id"], run["thread_id"]) == ("run_000001", THREAD)
 
 
 def test_where_runs_cannot_be_listed_the_outcome_is_unknown(mock_server, context, operator, retry, killing):
@@ -191,7 +259,8 @@ def test_a_refused_start_is_sent_again_and_a_broken_one_is_searched_for(mock_ser
     with pytest.raises(PortkeyUnreachableError):
         operator().execute(context)
     assert operator().execute(context)["status"] == "completed"
-    assert [one.method for one in mock_server.requests if one.path.endswith("/runs")] == ["POST", "POST", "GET", "POST"]
+    methods = [one.method for one in mock_server.requests if one.path.endswith("/runs")]
+    assert methods == ["POST", "POST", "GET", "GET", "GET", "POST"]
 
 
 def test_a_retry_has_the_whole_timeout_again(mock_server, context, operator, retry, killing, clock):
@@ -207,9 +276,9 @@ def test_a_retry_has_the_whole_timeout_again(mock_server, context, operator, ret
 @pytest.mark.parametrize(("requested", "cancels"), [(True, 1), (False, 0)])
 def test_a_kill_cancels_the_run_that_the_task_started(mock_server, context, requested, cancels, operator, posts):
     mock_server.plan("runs", statuses="in_progress")
-    one = operator(wait_for_completion=False, cancel_on_kill=requested)
-    one.on_kill()
+    operator(cancel_on_kill=requested).on_kill()
     assert mock_server.requests == []
+    one = operator(wait_for_completion=False, cancel_on_kill=requested)
     one.execute(context)
     one.on_kill()
     assert len(posts("/runs/run_000001/cancel")) == cancels
@@ -242,7 +311,7 @@ def test_a_kill_on_the_triggerer_cancels_the_run(mock_server, context, operator,
         ({"metadata": {"k" * 65: "v"}}, "64"),
         ({"metadata": {"": "v"}}, "64"),
         ({"metadata": {"k": "v" * 513}}, "512"),
-        ({"metadata": {"k": 1}}, "512"),
+        ({"metadata": {"k": None}}, "512"),
         ({"extra_body": {"stream": True}}, "stream"),
         ({"extra_body": {"thread_id": "t"}}, "thread_id"),
         ({"extra_body": {"thread": {}}}, "thread"),

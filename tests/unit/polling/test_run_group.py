@@ -16,7 +16,8 @@ from airflow_provider_portkey.exceptions import (
     PortkeyServerError,
     PortkeyWaitTimeoutError,
 )
-from airflow_provider_portkey.jobs.run import RUNS
+from airflow_provider_portkey.jobs.run import RUN_GROUP
+from airflow_provider_portkey.polling.drivers import drive
 from airflow_provider_portkey.polling.events import conclude
 from airflow_provider_portkey.polling.poller import PollOutcome
 from airflow_provider_portkey.polling.run_group import PolledRuns, RunGroupPoller
@@ -71,14 +72,14 @@ def test_waits_until_all_have_finished_and_returns_a_summary_without_the_runs():
     assert poll(one, {A: "completed"}).event is None
     assert one.waiting == [B]
     event = poll(one, {B: "completed"}).event
-    assert conclude(RUNS, json.loads(json.dumps(event))) == summary(status_counts={"completed": 3})
+    assert conclude(RUN_GROUP, json.loads(json.dumps(event))) == summary(status_counts={"completed": 3})
 
 
 def test_any_succeeds_with_the_run_that_finished_first():
     one = group(wait_for="any")
     assert poll(one, {A: "in_progress", B: "failed", C: "cancelling"}).event is None
     found = {A: run(A, "completed", completed_at=20), C: run(C, "completed", completed_at=10)}
-    found = conclude(RUNS, observe(one, found).event)
+    found = conclude(RUN_GROUP, observe(one, found).event)
     assert (found["first_completed_run_id"], found["failed_run_ids"]) == (C, [B])
     assert found["status_counts"] == {"completed": 2, "failed": 1}
 
@@ -87,7 +88,7 @@ def test_any_fails_when_all_have_failed():
     one = group(wait_for="any")
     assert poll(one, {A: "failed", B: "expired", C: "in_progress"}).event is None
     with pytest.raises(PortkeyRunsFailedError, match=r"3 of 3 runs .* failed\. run_a failed"):
-        conclude(RUNS, poll(one, {C: "incomplete"}).event)
+        conclude(RUN_GROUP, poll(one, {C: "incomplete"}).event)
 
 
 @pytest.mark.parametrize(("allowed", "fails"), [(0, True), (1, True), (2, False), (None, False)])
@@ -96,11 +97,11 @@ def test_one_failed_run_too_many_fails_at_once(allowed, fails):
     event = poll(one, {A: "failed", B: "expired", C: "in_progress"}).event
     if not fails:
         assert event is None
-        found = conclude(RUNS, poll(one, {C: "completed"}).event)
+        found = conclude(RUN_GROUP, poll(one, {C: "completed"}).event)
         assert found == summary(status_counts={"completed": 1, "expired": 1, "failed": 1}, failed_run_ids=[A, B])
         return
     with pytest.raises(PortkeyRunsFailedError, match=f"more than max_failed_runs={allowed}") as raised:
-        conclude(RUNS, event)
+        conclude(RUN_GROUP, event)
     assert raised.value.status == "failed"
     assert raised.value.job["failed_run_ids"] == [A, B]
     assert "in_progress 1" in str(raised.value)
@@ -120,7 +121,7 @@ def test_the_message_names_a_handful_of_runs_with_their_reasons():
 
 def test_a_run_that_requires_action_ends_the_wait_by_name():
     with pytest.raises(PortkeyActionRequiredError, match=r"run_b.*as does 1 other.*on_requires_action"):
-        conclude(RUNS, poll(group(), {A: "in_progress", B: "requires_action", C: "requires_action"}).event)
+        conclude(RUN_GROUP, poll(group(), {A: "in_progress", B: "requires_action", C: "requires_action"}).event)
 
 
 @pytest.mark.parametrize("wait_for", ["all", "any"])
@@ -130,7 +131,7 @@ def test_a_run_that_requires_action_can_count_as_finished(wait_for):
     if wait_for == "all":
         assert outcome.event is None
         outcome = poll(one, {B: "completed", C: "completed"})
-    found = conclude(RUNS, outcome.event)
+    found = conclude(RUN_GROUP, outcome.event)
     assert found["action_required_run_ids"] == [A]
     assert found["first_completed_run_id"] == (A if wait_for == "any" else None)
 
@@ -138,7 +139,7 @@ def test_a_run_that_requires_action_can_count_as_finished(wait_for):
 def test_a_run_that_requires_action_can_be_waited_for():
     one = group(on_requires_action="wait")
     assert poll(one, {A: "requires_action", B: "completed", C: "completed"}).event is None
-    assert conclude(RUNS, poll(one, {A: "completed"}).event)["status_counts"] == {"completed": 3}
+    assert conclude(RUN_GROUP, poll(one, {A: "completed"}).event)["status_counts"] == {"completed": 3}
 
 
 def test_an_unknown_status_continues_and_warns_once():
@@ -169,7 +170,7 @@ def test_a_failed_poll_counts_and_a_successful_one_resets():
     with pytest.raises(
         PortkeyPollingGaveUpError, match=r"2 of 3 runs .*5 consecutive polls failed\. .*completed 1, unknown 2"
     ):
-        conclude(RUNS, poll(one, {}, {B: BROKEN}).event)
+        conclude(RUN_GROUP, poll(one, {}, {B: BROKEN}).event)
 
 
 def test_runs_of_a_failed_poll_are_not_lost_and_reported_later():
@@ -182,12 +183,12 @@ def test_runs_of_a_failed_poll_are_not_lost_and_reported_later():
 def test_a_run_that_does_not_exist_ends_the_wait_at_once_though_others_only_failed():
     gone = PortkeyNotFoundError("GET /threads/thread_1/runs/run_c: no such run", status_code=404)
     with pytest.raises(PortkeyNotFoundError, match="run_c"):
-        conclude(RUNS, poll(group(), {A: "in_progress"}, {B: BROKEN, C: gone}).event)
+        conclude(RUN_GROUP, poll(group(), {A: "in_progress"}, {B: BROKEN, C: gone}).event)
 
 
 def test_a_refusal_of_the_list_ends_the_wait_at_once():
     with pytest.raises(PortkeyAuthenticationError):
-        conclude(RUNS, group().on_failure(PortkeyAuthenticationError("no", status_code=401), 1.0).event)
+        conclude(RUN_GROUP, group().on_failure(PortkeyAuthenticationError("no", status_code=401), 1.0).event)
 
 
 def test_a_terminal_status_beats_a_failure_and_the_deadline():
@@ -200,7 +201,7 @@ def test_the_deadline_says_how_many_have_not_finished(failed):
     with pytest.raises(
         PortkeyWaitTimeoutError, match=r"2 of 3 runs .*within the timeout of 16 min 40 s\. .*completed 1"
     ):
-        conclude(RUNS, poll(group(), {A: "completed", C: "queued"}, failed, now=1000.0).event)
+        conclude(RUN_GROUP, poll(group(), {A: "completed", C: "queued"}, failed, now=1000.0).event)
 
 
 @pytest.mark.parametrize("status", [None, "", 7, [], {}])
@@ -212,7 +213,7 @@ def test_a_run_without_a_status_is_a_failed_poll_that_names_it(status):
 
 def test_usage_that_is_none_or_odd_counts_nothing():
     found = {A: run(A, "completed", usage=None), B: run(B, "completed", usage={"total_tokens": "many"})}
-    found = conclude(RUNS, observe(group([A, B]), found).event)
+    found = conclude(RUN_GROUP, observe(group([A, B]), found).event)
     assert found["usage"] == {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
 
@@ -222,7 +223,7 @@ def test_no_run_at_all_is_a_success_that_says_so(wait_for):
     event = outcome.event
     assert outcome.report == event["message"] == "0 runs (thread_id 'thread_1'): there is no run to wait for."
     usage = dict.fromkeys(summary()["usage"], 0)
-    assert conclude(RUNS, event) == summary(total=0, usage=usage)
+    assert conclude(RUN_GROUP, event) == summary(total=0, usage=usage)
 
 
 def test_another_process_continues_with_what_this_one_knows():
@@ -233,7 +234,7 @@ def test_another_process_continues_with_what_this_one_knows():
     assert again.waiting == [C]
     assert again.to_dict() == one.to_dict()
     counts = {"completed": 1, "failed": 1, "requires_action": 1}
-    found = conclude(RUNS, poll(again, {C: "completed"}).event)
+    found = conclude(RUN_GROUP, poll(again, {C: "completed"}).event)
     assert found == summary(status_counts=counts, failed_run_ids=[A], action_required_run_ids=[B])
 
 
@@ -276,7 +277,7 @@ def test_a_list_that_repeats_itself_fails_the_task_with_its_own_error(make_threa
     with pytest.raises(PortkeyPaginationError) as raised:
         thread.drive(one.requests(now=5000.0))
     with pytest.raises(PortkeyPaginationError, match="run_0"):
-        conclude(RUNS, one.on_failure(raised.value, 1.0).event)
+        conclude(RUN_GROUP, one.on_failure(raised.value, 1.0).event)
 
 
 def test_a_search_that_failed_is_made_again():
@@ -284,7 +285,17 @@ def test_a_search_that_failed_is_made_again():
     assert "next poll in 10 s" in one.on_failure(BROKEN, 1.0).report
     assert one.to_dict() == {}
     with pytest.raises(PortkeyWaitTimeoutError, match="The active runs"):
-        conclude(RUNS, one.on_failure(BROKEN, 1000.0).event)
+        conclude(RUN_GROUP, one.on_failure(BROKEN, 1000.0).event)
+
+
+def test_a_refused_key_fails_the_whole_poll_so_that_the_connection_is_read_again() -> None:
+    def get(path: str, ids: Any, query: Any) -> dict[str, Any]:
+        if "run_id" not in ids:
+            raise PortkeyNotFoundError("no list", status_code=404)
+        raise PortkeyAuthenticationError("wrong key", status_code=401)
+
+    with pytest.raises(PortkeyAuthenticationError):
+        drive(group([A]).requests(0.0), get)
 
 
 def test_an_unknown_status_is_warned_about_again_after_an_hour_also_by_another_process():
@@ -303,7 +314,7 @@ def test_usage_sums_every_number_with_cost_and_details_across_processes():
     one = group([A, B])
     observe(one, {A: run(A, "completed", usage=usage)})
     moved = group(None, known=json.loads(json.dumps(one.to_dict())))
-    found = conclude(RUNS, observe(moved, {B: run(B, "completed", usage=usage)}).event)
+    found = conclude(RUN_GROUP, observe(moved, {B: run(B, "completed", usage=usage)}).event)
     expected = {"prompt_tokens": 10, "completion_tokens": 0, "total_tokens": 12}
     assert found["usage"] == {**expected, "cost": 0.0005, "details": {"cached_tokens": 2}}
     assert found["tokens_by_status"] == {"completed": 12}
@@ -312,5 +323,6 @@ def test_usage_sums_every_number_with_cost_and_details_across_processes():
 def test_the_first_run_is_found_by_times_in_milliseconds_too():
     early, late = run(A, "completed", completed_at=1_764_000_000_900), run(B, "completed", completed_at=1_764_000_001)
     assert (
-        conclude(RUNS, observe(group([A, B], wait_for="any"), {A: early, B: late}).event)["first_completed_run_id"] == A
+        conclude(RUN_GROUP, observe(group([A, B], wait_for="any"), {A: early, B: late}).event)["first_completed_run_id"]
+        == A
     )

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_portkey.client.pagination import page_query
 from airflow_provider_portkey.exceptions import (
     PortkeyPaginationError,
     PortkeyServerError,
     PortkeyUnexpectedResponseError,
 )
-from airflow_provider_portkey.jobs.run import RUN, RUNS_PATH
+from airflow_provider_portkey.jobs.lists import RUNS
+from airflow_provider_portkey.jobs.run import RUN
 from airflow_provider_portkey.polling.drivers import Get, drive
 from airflow_provider_portkey.polling.run_tracker import (
     LOOKBACK,
@@ -39,7 +39,7 @@ def take(thread: Any, scope: Scope, known: Snapshot | None = None) -> Snapshot:
 
 
 def page(limit: int, after: str | None = None) -> Get:
-    return Get(RUNS_PATH, {"thread_id": "thread_1"}, page_query(limit=limit, after=after))
+    return Get(RUNS.path, {"thread_id": "thread_1"}, RUNS.query(limit=limit, order="desc", after=after))
 
 
 def single(run_id: str) -> Get:

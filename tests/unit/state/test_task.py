@@ -3,6 +3,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from airflow_provider_portkey.state.task import WAIT_KEY, TaskState
 from airflow_provider_portkey.testing import TaskStateStore
 
@@ -48,6 +50,26 @@ def test_without_a_task_instance_nothing_is_kept(variables: dict[str, str]) -> N
     state.clear()
 
     assert (state.read(), state.clear_count, state.try_number, variables) == ({}, None, None, {})
+
+
+def test_the_state_is_read_once() -> None:
+    store = TaskStateStore({"portkey_job": {"id": "run_1"}})
+    state = TaskState({"ti": TI, "task_state_store": store})  # type: ignore[typeddict-item, typeddict-unknown-key]
+    state.read()["id"] = "changed"
+    store.failing_reads = 1
+    assert state.read() == {"id": "run_1"}
+    state.write({"id": "run_2"})
+    assert state.read() == {"id": "run_2"}
+
+
+def test_a_write_that_failed_is_not_what_was_written_last() -> None:
+    store = TaskStateStore()
+    state = TaskState({"ti": TI, "task_state_store": store})  # type: ignore[typeddict-item, typeddict-unknown-key]
+    state.write({"id": "run_1"})
+    store.failing_writes = 1
+    with pytest.raises(RuntimeError):
+        state.write({"id": "run_2"})
+    assert state.read() == {"id": "run_1"}
 
 
 def test_counts_are_those_of_the_task_instance() -> None:

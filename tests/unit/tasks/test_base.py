@@ -27,6 +27,7 @@ NOT_TEMPLATED = {
     "cancel_on_kill": "a task may be killed before its templates are rendered",
     "tool_handlers": "functions",
     "job_spec": "a declaration in code",
+    "list_spec": "a declaration in code",
 }
 #: Classes whose job may require action.
 ACTING = {

@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferr
 from airflow_provider_portkey.client.sync import PortkeyClient
 from airflow_provider_portkey.exceptions import (
     PortkeyBadRequestError,
+    PortkeyError,
     PortkeyInvalidArgumentError,
     PortkeyNotFoundError,
     PortkeyPollingGaveUpError,
@@ -310,6 +311,93 @@ def test_a_kill_in_a_rescheduled_process_cancels_the_submitted_job(portkey, cont
             one.execute(context)
     one.on_kill()
     assert portkey.cancelled == ["resp_1"]
+
+
+@pytest.mark.parametrize("continues", [True, False])
+def test_a_kill_during_the_submission_cancels_the_job_when_the_response_arrives(
+    portkey, context, monkeypatch, continues
+):
+    one = operator(wait_for_completion=False)
+    create = portkey.create
+
+    def killed(job, body):
+        one.on_kill()
+        if not continues:
+            raise SystemExit
+        return create(job, body)
+
+    monkeypatch.setattr(portkey, "create", killed)
+    lines = []
+    monkeypatch.setattr(one.log, "warning", lambda message, *args: lines.append(message % args))
+    if continues:
+        one.execute(context)
+        assert portkey.cancelled == ["resp_1"]
+    else:
+        with pytest.raises(SystemExit):
+            one.execute(context)
+        assert portkey.cancelled == []
+    (line,) = [line for line in lines if "killed" in line]
+    assert "before the response to the submission of its response arrived" in line
+    assert "trace id" in line
+
+
+def test_a_kill_before_the_submission_prevents_the_submission(portkey, context, monkeypatch):
+    one = operator(wait_for_completion=False)
+    write = context["task_state_store"].set
+
+    def killed(key, value):
+        write(key, value)
+        one.on_kill()
+
+    monkeypatch.setattr(context["task_state_store"], "set", killed)
+    with pytest.raises(PortkeyError, match="killed before it submitted its response"):
+        one.execute(context)
+    assert (portkey.bodies, portkey.cancelled) == ([], [])
+    monkeypatch.setattr(context["task_state_store"], "set", write)
+    assert operator(wait_for_completion=False).execute(context)["id"] == "resp_1"
+
+
+def test_a_kill_while_an_earlier_job_is_requested_cancels_that_job(portkey, context, monkeypatch):
+    operator(wait_for_completion=False).execute(context)
+    one = operator(wait_for_completion=False)
+    get = portkey.get
+
+    def killed(*request, **options):
+        one.on_kill()
+        return get(*request, **options)
+
+    monkeypatch.setattr(portkey, "get", killed)
+    one.execute(context)
+    assert portkey.cancelled == ["resp_1"]
+
+
+def test_a_job_that_lags_is_not_taken_for_gone(portkey, context):
+    operator(wait_for_completion=False).execute(context)
+    portkey.status["resp_1"] = GONE
+    get = portkey.get
+
+    def lagging(*request, **options):
+        if len(portkey.gets) == 2:
+            portkey.status["resp_1"] = "completed"
+        return get(*request, **options)
+
+    portkey.get = lagging
+    context["ti"].try_number += 1
+    assert operator().execute(context)["id"] == "resp_1"
+    assert (len(portkey.bodies), portkey.gets) == (1, ["resp_1"] * 3)
+
+
+def test_a_retry_after_a_clear_continues_with_the_job_that_was_active_when_the_task_was_cleared(portkey, context):
+    operator(wait_for_completion=False).execute(context)
+    portkey.status["resp_1"] = "in_progress"
+    context["ti"].try_number += 1
+    context["ti"].max_tries += 1
+    with pytest.raises(TaskDeferred):
+        operator(deferrable=True).execute(context)
+    portkey.status["resp_1"] = "completed"
+    context["ti"].try_number += 1
+    assert operator().execute(context)["id"] == "resp_1"
+    assert len(portkey.bodies) == 1
 
 
 def test_without_a_task_state_store_a_variable_holds_the_job(portkey, task_context, variables):

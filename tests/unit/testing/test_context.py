@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from airflow_provider_portkey.testing import AssetStateStore, AssetStateStores, TaskStateStore, fake_context
+from airflow_provider_portkey.testing import AssetStateStore, AssetStateStores, Clock, TaskStateStore, fake_context
 
 
 def test_a_context_has_a_task_instance_and_an_empty_store() -> None:
@@ -71,7 +71,7 @@ def test_a_file_holds_the_values_for_other_processes(tmp_path: Path) -> None:
     assert TaskStateStore(path=path).values == {}
 
 
-def test_reads_and_writes_fail_as_often_as_told() -> None:
+def test_reads_and_writes_fail_as_often_as_declared() -> None:
     store = TaskStateStore({"key": 1})
     store.failing_reads, store.failing_writes = 1, 2
     with pytest.raises(RuntimeError, match="read"):
@@ -104,3 +104,12 @@ def test_of_several_assets_one_has_to_be_named() -> None:
         stores.set("key", 1)
     with pytest.raises(ValueError, match="2 concrete inlets and outlets"):
         asyncio.run(stores.aset("key", 1))
+
+
+def test_time_passes_only_in_a_test() -> None:
+    clock = Clock(100.0)
+    assert (clock(), clock.time(), clock.monotonic()) == (100.0, 100.0, 100.0)
+    clock.sleep(5)
+    asyncio.run(clock.async_sleep(2.5))
+    clock.now += 1
+    assert (clock(), clock.sleeps) == (108.5, [5, 2.5])

@@ -9,7 +9,6 @@ import pytest
 import requests
 
 from airflow_provider_portkey.testing import Fault, PortkeyMockServer
-from airflow_provider_portkey.testing.faults import Faults
 
 RUN, STEPS = "/threads/t/runs/r", "/threads/t/runs/r/steps"
 
@@ -116,11 +115,9 @@ def test_a_fault_strikes_some_requests(fault: Fault, struck: bool) -> None:
     assert fault.strikes("GET", "/v1/threads/t/runs/r/steps") is struck
 
 
-def test_the_fault_set_first_strikes_first_until_used_up() -> None:
-    faults = Faults()
-    first, second = Fault(status=500), Fault(status=502, times=None)
-    faults += [first, second]
-    assert [faults.take("GET", "/") for _ in range(4)] == [first, second, second, second]
+def test_the_fault_set_first_strikes_first_until_used_up(mock_server: PortkeyMockServer) -> None:
+    first, second = mock_server.fault(status=500), mock_server.fault(status=502, times=None)
+    assert [get(mock_server).status_code for _ in range(4)] == [500, 502, 502, 502]
     assert (first.struck, second.struck) == (1, 3)
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_portkey.testing.timeline import Statuses, Timeline, default_statuses, parse_statuses
+from airflow_provider_portkey.testing.timeline import Statuses, Timeline, parse_statuses
 
 
 def test_time_advances_a_timeline() -> None:
@@ -16,14 +16,14 @@ def test_time_advances_a_timeline() -> None:
 
 
 def test_a_late_poll_skips_statuses_but_keeps_their_times() -> None:
-    timeline = Timeline(default_statuses(8), started=1000.0)
+    timeline = Timeline([("queued", 0), ("in_progress", 2), ("completed", 8)], started=1000.0)
     timeline.poll(2000.0)
     assert timeline.status == "completed"
     assert timeline.reached == {"queued": 0, "in_progress": 2, "completed": 8}
 
 
 def test_zero_seconds_complete_at_once() -> None:
-    timeline = Timeline(default_statuses(0), started=1000.0)
+    timeline = Timeline([("queued", 0), ("in_progress", 0), ("completed", 0)], started=1000.0)
     timeline.update(1000.0)
     assert timeline.status == "completed"
 

@@ -149,7 +149,8 @@ def test_each_part_is_requested_started_and_joined(portkey, context, operator, t
         "workspace_id": "ws",
     }
     assert manifest.keys() == {
-        "uri", "format", "compression", "rows", "bytes", "sha256", "window_start", "window_end", "parts",
+        "uri", "format", "compression", "rows", "bytes", "sha256", "non_finite_values",
+        "window_start", "window_end", "parts",
         "started_at", "finished_at", "schema_version",
     }  # fmt: skip
     assert manifest["uri"] == f"file://{tmp_path}/logs.jsonl"
@@ -173,7 +174,7 @@ def test_by_default_the_interval_and_all_fields(operator):
     assert len(LOG_COLUMNS) == 20
     assert one.cancel_on_kill
     templated = ("path", "window_start", "window_end", "requested_data", "filters", "workspace_id", "on_mismatch")
-    storage = ("object_storage_conn_id", "file_format", "compression", "overwrite")
+    storage = ("object_storage_conn_id", "file_format", "compression", "csv_formulas", "overwrite")
     waiting = ("portkey_conn_id", "max_consecutive_failures", "retryable_error_codes")
     assert {*templated, *storage, *waiting} == set(one.template_fields)
 

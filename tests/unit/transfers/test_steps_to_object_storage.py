@@ -18,13 +18,14 @@ import requests
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_portkey import exceptions
-from airflow_provider_portkey.jobs.run import STEP_COLUMNS
+from airflow_provider_portkey.jobs import RUN_STEPS
 from airflow_provider_portkey.transfers.steps_to_object_storage import PortkeyRunStepsToObjectStorageOperator
 
 BASE = "https://portkey.test/v1"
 RUN = "/threads/thread_1/runs/run_1"
 MANIFEST_KEYS = [
-    "uri", "format", "compression", "rows", "bytes", "sha256", "thread_id", "run_id", "run_status", "first_id",
+    "uri", "format", "compression", "rows", "bytes", "sha256", "non_finite_values",
+    "thread_id", "run_id", "run_status", "first_id",
     "last_id", "pages", "usage", "started_at", "finished_at", "schema_version",
 ]  # fmt: skip
 USAGE = {"prompt_tokens": 123, "completion_tokens": 456, "total_tokens": 579}
@@ -94,6 +95,7 @@ def test_the_manifest_has_exactly_the_documented_keys(serve_run: Callable[..., A
         "rows": 250,
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
+        "non_finite_values": 0,
         "thread_id": "thread_1",
         "run_id": "run_1",
         "run_status": "completed",
@@ -154,7 +156,7 @@ def test_each_format_holds_every_step_and_the_same_bytes_each_time(
     assert first["sha256"] == second["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     if file_format == "parquet":
         rows = pyarrow.parquet.read_table(path).to_pylist()
-        assert list(rows[0]) == [*STEP_COLUMNS, "other_fields"]
+        assert list(rows[0]) == [*RUN_STEPS.columns, "other_fields"]
     else:
         text = (gzip.decompress(path.read_bytes()) if compression else path.read_bytes()).decode()
         if file_format == "csv":
@@ -246,7 +248,7 @@ def test_a_message_that_is_gone_leaves_its_text_empty(
 
     rows = list(csv.DictReader((tmp_path / "steps.csv").open(newline="")))
     assert [row["message_text"] for row in rows] == ["text 1", "", "text 3"]
-    assert list(rows[0]) == [*STEP_COLUMNS, "message_text", "other_fields"]
+    assert list(rows[0]) == [*RUN_STEPS.columns, "message_text", "other_fields"]
     assert gone.call_count == 1
 
 
@@ -348,7 +350,7 @@ def test_wrong_arguments_leave_no_file(serve_run: Callable[..., Any], tmp_path: 
 def test_every_parameter_is_templated() -> None:
     assert set(PortkeyRunStepsToObjectStorageOperator.template_fields) == {
         "thread_id", "run_id", "order", "include", "include_messages", "path", "file_format", "compression",
-        "overwrite", "portkey_conn_id", "object_storage_conn_id",
+        "csv_formulas", "overwrite", "portkey_conn_id", "object_storage_conn_id", "after", "max_items", "page_size",
     }  # fmt: skip
 
 

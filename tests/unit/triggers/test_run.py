@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_portkey.client import aio
 from airflow_provider_portkey.exceptions import PortkeyPaginationError
-from airflow_provider_portkey.jobs.run import RUNS
+from airflow_provider_portkey.jobs.run import RUN_GROUP
 from airflow_provider_portkey.polling.events import conclude
 from airflow_provider_portkey.testing import PortkeyMockServer
 from airflow_provider_portkey.triggers.run import PortkeyRunTrigger, PortkeyThreadRunsTrigger
@@ -161,7 +161,7 @@ def test_a_kill_cancels_the_run_only_where_that_was_requested(mock_server, reque
     asyncio.run(run_trigger(cancel_on_kill=requested).on_kill())
     cancels = [request for request in mock_server.requests if request.method == "POST"]
     assert [request.path for request in cancels] == (["/v1/threads/thread_1/runs/run_1/cancel"] if requested else [])
-    assert [request.body for request in cancels] == ([b"{}"] if requested else [])
+    assert [request.body for request in cancels] == ([b""] if requested else [])
 
 
 # Many runs
@@ -207,7 +207,7 @@ def test_a_list_that_repeats_itself_is_an_event_of_its_own(mock_server, group_tr
     run = {"id": "run_1", "status": "queued", "created_at": 4_000_000_000}
     mock_server.fault(body={"object": "list", "data": [run], "has_more": True}, path=LIST, times=None)
     with pytest.raises(PortkeyPaginationError, match="run_1"):
-        conclude(RUNS, event_of(group_trigger()))
+        conclude(RUN_GROUP, event_of(group_trigger()))
     assert len(mock_server.requests) == 2
 
 

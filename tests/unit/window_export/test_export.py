@@ -107,6 +107,7 @@ def test_a_row_is_a_step_as_received_and_the_manifest_has_the_totals(tmp_path: P
         "rows": 123,
         "bytes": sum(map(len, files.values())),
         "sha256": hashlib.sha256("".join(lines).encode()).hexdigest(),
+        "non_finite_values": 0,
         "pages": 5,
         "usage": {"prompt_tokens": 2460, "completion_tokens": 615, "total_tokens": 3075},
         "skipped": [],
@@ -221,7 +222,7 @@ def test_no_worker_thread_outlives_an_export_that_fails(
         add(f"run_{number:02}", hour=number / 2)
     before = set(threading.enumerate())
     mock_server.fault(delay=0.1, path="*/steps", times=2)
-    mock_server.fault(status=401, path="*/runs/run_03/steps")
+    mock_server.fault(status=401, path="*/runs/run_03/steps", times=None)
 
     with pytest.raises(exceptions.PortkeyAuthenticationError, match="stopped at thread 'thread_1'"):
         nights.export(tmp_path, max_concurrent_requests=6)

@@ -59,6 +59,7 @@ def restart_runs(mock_server: PortkeyMockServer, threads: list[str], seconds: fl
         mock_server.set_run_statuses(thread_id=thread_id, run_id="late", statuses=statuses)
 
 
+@pytest.mark.slow
 def test_killed_at_any_point_a_retry_writes_each_step_once_and_the_same_bytes(
     mock_server: PortkeyMockServer,
     clock: Any,
@@ -105,6 +106,7 @@ def test_killed_at_any_point_a_retry_writes_each_step_once_and_the_same_bytes(
         assert list(folder.rglob("*.part")) == []
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_between_the_kill_and_the_retry_is_exported_once(
     mock_server: PortkeyMockServer,
     clock: Any,

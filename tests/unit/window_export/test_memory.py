@@ -38,6 +38,7 @@ class Pages:
         return {"data": data, "has_more": start + 100 < self.steps}
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_steps_of_a_run(
     portkey_connection: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nights: Any
 ) -> None:
@@ -52,6 +53,7 @@ def test_memory_does_not_grow_with_the_steps_of_a_run(
     assert many - few < 3_000_000  # the cursors and the latest 10,000 ids that paging remembers
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_threads_of_a_file(
     portkey_connection: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nights: Any
 ) -> None:

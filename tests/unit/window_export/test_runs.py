@@ -18,7 +18,9 @@ def run(second: float, **more: Any) -> dict[str, Any]:
     return {"id": f"run_{second}", "created_at": int(START.timestamp()) + second, "status": "completed", **more}
 
 
-def select(runs: list[dict[str, Any]], by: str = "created", life: float = 50) -> tuple[list[str], int]:
+def select(
+    runs: list[dict[str, Any]], by: str = "created", life: float = 50, *, newest_first: bool = True
+) -> tuple[list[str], int]:
     """Return the runs of the window and how many runs of the list were read."""
     read = []
 
@@ -27,8 +29,8 @@ def select(runs: list[dict[str, Any]], by: str = "created", life: float = 50) ->
             read.append(each)
             yield each
 
-    found = runs_of_window(watched(), WINDOW, window_by=by, max_run_seconds=life)
-    return [each.id for each in found], len(read)
+    found = runs_of_window(watched(), WINDOW, window_by=by, max_run_seconds=life, newest_first=newest_first)
+    return [run["id"] for _, run in found], len(read)
 
 
 def test_reading_stops_at_the_first_run_that_is_older() -> None:
@@ -42,6 +44,15 @@ def test_runs_of_one_second_may_come_in_any_order() -> None:
 def test_a_list_in_another_order_is_refused() -> None:
     with pytest.raises(PortkeyUnexpectedResponseError, match=r"not newest first: 'run_6'"):
         select([run(5), run(6)])
+    with pytest.raises(PortkeyUnexpectedResponseError, match=r"not oldest first: 'run_5'"):
+        select([run(6), run(5)], newest_first=False)
+
+
+@pytest.mark.parametrize("by", ["created", "ended"])
+def test_a_list_that_is_oldest_first_is_read_up_to_the_end_of_the_window(by: str) -> None:
+    runs = [ended(second, second + 5) for second in (-50, 0, 50, 94, 100, 150, 200)]
+
+    assert select(runs, by, newest_first=False) == (["run_0", "run_50", "run_94"], 5)
 
 
 @pytest.mark.parametrize("wrong", [None, "2026", True, float("nan"), [1]])

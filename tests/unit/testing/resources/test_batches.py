@@ -102,7 +102,7 @@ def test_polls_advance_the_counts_too(mock_server: PortkeyMockServer, call: Any)
     statuses = ["validating", "in_progress", "in_progress", "completed"]
     mock_server.add_batch(batch_id="x", count=4, statuses=statuses, advance="per_poll")
     seen = [call("GET", "/batches/x")["request_counts"]["completed"] for _ in range(4)]
-    assert seen == [0, 0, 2, 4]
+    assert seen == [0, 1, 2, 4]
 
 
 @pytest.mark.parametrize(
@@ -134,14 +134,14 @@ def test_an_empty_file_and_a_declared_failure(mock_server: PortkeyMockServer, ca
     assert mock_server.add_batch(lines=[])["errors"]["data"][0]["code"] == "empty_file"
     declared = {"code": "token_limit_exceeded", "message": "Too many.", "line": None}
     assert mock_server.add_batch(statuses="failed", errors=[declared])["errors"]["data"] == [declared]
-    assert mock_server.add_batch(statuses="failed")["errors"]["data"][0]["code"] == "server_error"
+    assert mock_server.add_batch(statuses="failed")["errors"]["data"][0]["code"] == "invalid_prompt"
 
 
 def test_batches_are_listed_newest_first(mock_server: PortkeyMockServer, call: Any, clock: Any) -> None:
     for number in range(5):
         mock_server.add_batch(batch_id=f"b{number}", statuses=[("validating", 0), ("completed", 5)])
     clock.now += 5
-    page = call("GET", "/batches?limit=3&order=asc")
+    page = call("GET", "/batches?limit=3")
     assert ([one["id"] for one in page["data"]], page["has_more"]) == (["b4", "b3", "b2"], True)
     assert page["data"][0]["status"] == "completed"
     page = call("GET", f"/batches?limit=3&after={page['last_id']}")
@@ -174,3 +174,55 @@ def test_an_unknown_batch_is_a_404(mock_server: PortkeyMockServer, call: Any) ->
     mock_server.add_batch(batch_id="x")
     with pytest.raises(ValueError, match="taken"):
         mock_server.add_batch(batch_id="x")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "kind"),
+    [
+        (URL, "chat.completion"),
+        ("/v1/completions", "text_completion"),
+        ("/v1/embeddings", "list"),
+        ("/v1/responses", "response"),
+    ],
+)
+def test_a_response_has_the_shape_of_its_endpoint(
+    mock_server: PortkeyMockServer, fetch: Any, endpoint: str, kind: str
+) -> None:
+    mock_server.add_batch(batch_id="x", count=1, endpoint=endpoint)
+    assert lines_of(fetch, "/batches/x/output")[0]["response"]["body"]["object"] == kind
+
+
+@pytest.mark.parametrize("custom_id", ['"quoted"', "back\\slash", "Ünïcode 漢字", "\ud800", "a\nb", ""])
+@pytest.mark.parametrize("failing", [True, False])
+def test_any_id_is_returned_unchanged(
+    mock_server: PortkeyMockServer, call: Any, fetch: Any, custom_id: str, failing: bool
+) -> None:
+    made = mock_server.add_batch(lines=[line(custom_id)], failing=[custom_id] if failing else [])
+    file_id = made["error_file_id" if failing else "output_file_id"]
+    (result,) = lines_of(fetch, f"/files/{file_id}/content")
+    assert result["custom_id"] == custom_id
+
+
+def test_the_order_of_results_is_always_the_same(mock_server: PortkeyMockServer, fetch: Any) -> None:
+    for batch_id in "xy":
+        mock_server.add_batch(batch_id=batch_id, count=100)
+    first, second = ([one["custom_id"] for one in lines_of(fetch, f"/batches/{name}/output")] for name in "xy")
+    assert first == second != sorted(first)
+
+
+def test_failures_are_counted_among_the_processed_requests(
+    mock_server: PortkeyMockServer, call: Any, fetch: Any
+) -> None:
+    failing = [f"request-{number:06d}" for number in range(1, 101, 10)]
+    for done in (10, 37, 100):
+        batch = mock_server.add_batch(count=100, failing=failing, statuses="expired", partial=done / 100)
+        counts = batch["request_counts"]
+        errors = lines_of(fetch, f"/files/{batch['error_file_id']}/content")
+        assert counts["completed"] + counts["failed"] == done
+        assert sum(one["error"] is None for one in errors) == counts["failed"]
+    assert counts["failed"] == 10
+
+
+def test_errors_name_their_line_and_stop_at_the_tenth(mock_server: PortkeyMockServer) -> None:
+    errors = mock_server.add_batch(lines=["", *["{"] * 15])["errors"]["data"]
+    assert [error["line"] for error in errors] == list(range(1, 11))

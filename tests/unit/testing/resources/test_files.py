@@ -84,13 +84,14 @@ def test_an_upload_without_a_key_is_rejected(mock_server: PortkeyMockServer) -> 
     assert len(mock_server.requests) == 1
 
 
-def test_an_unknown_file_is_a_404_and_an_id_is_unique(mock_server: PortkeyMockServer, call: Any) -> None:
+def test_an_unknown_file_is_a_404_and_an_id_is_unique(mock_server: PortkeyMockServer, call: Any, fetch: Any) -> None:
     call("GET", "/files/unknown", status=404)
     call("GET", "/files/unknown/content", status=404)
     mock_server.add_file(["a", "b"], file_id="f")
     assert call("GET", "/files/f")["bytes"] == 4
     with pytest.raises(ValueError, match="taken"):
         mock_server.add_file("", file_id="f")
+    assert fetch("GET", "/files/f/content").text == "a\nb\n", "the file that was there is unchanged"
 
 
 def test_files_are_listed_newest_first(mock_server: PortkeyMockServer, call: Any) -> None:

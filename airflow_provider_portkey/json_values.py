@@ -1,0 +1,94 @@
+"""
+Values of responses, as databases and JSON files can hold them.
+
+Python reads more from JSON than PostgreSQL stores: U+0000, halves of surrogate pairs, ``NaN`` and ``Infinity``. A value
+with one of them is refused where Airflow stores it, and a triggerer that meets the same event again at every start
+never gets on. So everything that this provider gives to Airflow to store goes through :func:`storable`, and everything
+that it writes as JSON through :func:`strict_json`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+#: Nested values deeper than this become a JSON string: Airflow and databases walk values by recursion.
+MAX_DEPTH = 50
+
+#: Characters that PostgreSQL refuses in text and in jsonb.
+_REFUSED = re.compile("[\0\ud800-\udfff]")
+#: The strings of a JSON text, and the numbers that are not finite.
+_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|-?Infinity|NaN')
+
+
+def storable(value: Any) -> Any:
+    r"""
+    Return a value of JSON as Airflow's database can store it; any other object is left as it is.
+
+    U+0000 and each half of a surrogate pair are replaced by their escapes (``\u0000`` as six characters), so that the
+    text stays readable; ``NaN``, ``Infinity`` and ``-Infinity`` by ``None``; what is nested deeper than
+    :data:`MAX_DEPTH` by its JSON as a string, or by ``None`` where it is too deep for Python's own encoder.
+    """
+    return _storable(value, 0)
+
+
+def strict_json(value: Any) -> tuple[str, int]:
+    """
+    Return a value as JSON on one line, its keys sorted, and how many numbers in it are not finite.
+
+    Such a number is written as ``null``, a half of a surrogate pair as its escape, and so are U+2028 and U+2029: valid
+    in JSON, and line ends to readers that split lines by Unicode's rules.
+    """
+    options: dict[str, Any] = {"sort_keys": True, "separators": (",", ":")}
+    replaced = 0
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, **options)
+    except ValueError:  # a number that is not finite
+        text, replaced = _without_non_finite(json.dumps(value, ensure_ascii=False, **options))
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which only an escape can carry
+        text = _REFUSED.sub(_escape, text)
+    return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"), replaced
+
+
+def _storable(value: Any, depth: int) -> Any:
+    if isinstance(value, str):
+        return _REFUSED.sub(_escape, value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if not isinstance(value, Mapping | list | tuple):
+        return value
+    if depth >= MAX_DEPTH:
+        return _as_text(value)
+    if isinstance(value, Mapping):
+        return {_storable(name, depth): _storable(entry, depth + 1) for name, entry in value.items()}
+    return [_storable(entry, depth + 1) for entry in value]
+
+
+def _as_text(value: Any) -> str | None:
+    try:
+        return strict_json(value)[0]
+    except RecursionError:
+        return None
+
+
+def _escape(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
+
+
+def _without_non_finite(text: str) -> tuple[str, int]:
+    """Return a JSON text with ``null`` for each number that is not finite, and their number."""
+    replaced = 0
+
+    def replace(token: re.Match[str]) -> str:
+        nonlocal replaced
+        if token[0].startswith('"'):
+            return token[0]
+        replaced += 1
+        return "null"
+
+    return _TOKEN.sub(replace, text), replaced

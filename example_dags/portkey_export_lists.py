@@ -1,0 +1,60 @@
+"""Export the runs of a thread, the events of a fine-tuning job, and a list that this file declares."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, Param
+
+from airflow_provider_portkey.jobs import FINE_TUNING_EVENTS, ListSpec
+from airflow_provider_portkey.operators.lists import PortkeyThreadRunsOperator
+from airflow_provider_portkey.transfers.lists_to_object_storage import (
+    PortkeyListToObjectStorageOperator,
+    PortkeyThreadRunsToObjectStorageOperator,
+)
+
+FINE_TUNING_JOBS = ListSpec(
+    kind="fine-tuning jobs",
+    path="/fine_tuning/jobs",
+    columns={
+        "id": "text",
+        "created_at": "integer",
+        "model": "text",
+        "fine_tuned_model": "text",
+        "status": "text",
+        "trained_tokens": "integer",
+        "error": "json",
+    },
+    parameters=("limit", "after"),
+)
+
+with DAG(
+    dag_id="portkey_export_lists",
+    schedule=None,
+    doc_md=__doc__,
+    tags=["portkey", "example"],
+    params={
+        "thread_id": Param("thread_demo", type="string"),
+        "fine_tuning_job_id": Param("ftjob_demo", type="string"),
+        "folder": Param("/tmp/portkey", type="string", description="A folder or a URL such as s3://bucket/lists"),  # noqa: S108
+    },
+):
+    latest_runs = PortkeyThreadRunsOperator(
+        task_id="latest_runs", thread_id="{{ params.thread_id }}", order="desc", limit=5
+    )
+    export_runs = PortkeyThreadRunsToObjectStorageOperator(
+        task_id="export_runs",
+        thread_id="{{ params.thread_id }}",
+        path="{{ params.folder }}/{{ ts_nodash }}/runs.parquet",
+        file_format="parquet",
+    )
+    export_events = PortkeyListToObjectStorageOperator(
+        task_id="export_events",
+        list_spec=FINE_TUNING_EVENTS,
+        ids={"fine_tuning_job_id": "{{ params.fine_tuning_job_id }}"},
+        path="{{ params.folder }}/{{ ts_nodash }}/events.jsonl",
+    )
+    export_jobs = PortkeyListToObjectStorageOperator(
+        task_id="export_jobs",
+        list_spec=FINE_TUNING_JOBS,
+        path="{{ params.folder }}/{{ ts_nodash }}/fine_tuning_jobs.csv",
+        file_format="csv",
+    )

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+
+from airflow_provider_portkey.json_values import MAX_DEPTH, storable, strict_json
+
+INF = math.inf
+
+
+def refuse(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        ("bad byte \0 and half an emoji \ud83d", "bad byte \\u0000 and half an emoji \\ud83d"),
+        ("\ude00\ud83d", "\\ude00\\ud83d"),
+        ("an emoji 😀, a line separator \u2028", "an emoji 😀, a line separator \u2028"),
+        (math.nan, None),
+        (INF, None),
+        (-INF, None),
+        (1.5, 1.5),
+        (True, True),
+        (None, None),
+        (2**70, 2**70),
+        ({"a\0": {"b": ["\ud83d", (INF, 1)]}}, {"a\\u0000": {"b": ["\\ud83d", [None, 1]]}}),
+    ],
+)
+def test_a_value_is_made_storable_and_stays_readable(value: Any, stored: Any) -> None:
+    assert storable(value) == stored
+    assert "\\u0000" not in json.dumps(stored).replace("\\\\u0000", "")
+
+
+def nested(depth: int, innermost: Any) -> Any:
+    value = innermost
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("depth", [MAX_DEPTH - 1, MAX_DEPTH, MAX_DEPTH + 1, 300, 900])
+def test_deep_values_end_at_a_known_depth(depth: int) -> None:
+    value, levels = storable(nested(depth, ["\0"])), 0
+    while isinstance(value, list):
+        value, levels = value[0], levels + 1
+
+    assert levels == min(depth + 1, MAX_DEPTH)
+    assert "\\u0000" in value
+
+
+def test_what_not_even_the_encoder_can_walk_is_none() -> None:
+    value = storable(nested(100_000, 1))
+    for _ in range(MAX_DEPTH):
+        (value,) = value
+
+    assert value is None
+
+
+def test_json_has_null_for_each_number_that_is_not_finite_and_counts_them() -> None:
+    row = {"b": [math.nan, INF, -INF, 1e999], "a": 'NaN "Infinity" \\', "c": 1.5}
+
+    text, replaced = strict_json(row)
+
+    assert replaced == 4
+    assert json.loads(text, parse_constant=refuse) == {"a": row["a"], "b": [None] * 4, "c": 1.5}
+    assert list(json.loads(text)) == ["a", "b", "c"]
+
+
+def test_json_is_one_line_to_every_reader() -> None:
+    row = {"text": "one\u2028two\u2029three\nfour"}
+
+    text, replaced = strict_json(row)
+
+    assert text.splitlines() == [text]
+    assert (json.loads(text), replaced) == (row, 0)
+
+
+def test_json_keeps_characters_and_escapes_halves_of_surrogate_pairs() -> None:
+    row = {"text": "Grüße 😀 \ud83d \0 \\ud83d"}
+
+    text, _ = strict_json(row)
+
+    assert "Grüße 😀" in text.encode().decode()
+    assert json.loads(text) == row
+
+
+@pytest.mark.parametrize("depth", [50, 400])
+def test_a_deep_row_has_its_numbers_replaced_too(depth: int) -> None:
+    text, replaced = strict_json(nested(depth, math.nan))
+
+    assert (text, replaced) == ("[" * depth + "null" + "]" * depth, 1)
