@@ -145,6 +145,12 @@ def prompt(field: str, value: Any) -> Any:
     ]
 
 
+def name_list(field: str, value: Any) -> Any:
+    """Return names in any form that a template or XCom gives a list, as :func:`iter_ids`; ``None`` for ``None``."""
+    value = _rendered_none(value)
+    return field_names(field, _split_list(field, value, _NAMES) if isinstance(value, str) else value)
+
+
 def field_names(field: str, value: Any) -> Any:
     """Return a list of names, ``None`` for ``None``."""
     if value is None or (isinstance(value, list | tuple) and all(isinstance(name, str) and name for name in value)):
@@ -172,7 +178,7 @@ def iter_ids(field: str, value: object) -> Iterable[str]:
     :raises PortkeyInvalidArgumentError: for anything else, and for a string without an id: an empty list may be meant,
         a template that rendered to nothing is a mistake.
     """
-    ids = _ids_in(field, value) if isinstance(value, str) else [value] if type(value) is int else value
+    ids = _split_list(field, value, _IDS) if isinstance(value, str) else [value] if type(value) is int else value
     if isinstance(ids, bytes | Mapping) or not isinstance(ids, Iterable):
         raise PortkeyInvalidArgumentError(field, value, _IDS)
     named = ((f"{field}[{number}]", one) for number, one in enumerate(ids))
@@ -187,9 +193,10 @@ def read_ids(field: str, value: object) -> list[str] | None:
 #: Ends the sentence about a value that is no string.
 _NATIVE = "; with render_template_as_native_obj=True, '{{ ... | tojson }}' keeps a string as it is"
 _IDS = "a list of ids, or a string with them: JSON, or ids separated by commas or white space"
+_NAMES = "a list of field names, or a string with them: JSON, or names separated by commas or white space"
 
 
-def _ids_in(field: str, value: str) -> Any:
+def _split_list(field: str, value: str, expected: str) -> Any:
     stripped = value.strip()
     if stripped.startswith("["):
         for read in (json.loads, ast.literal_eval):
@@ -199,7 +206,8 @@ def _ids_in(field: str, value: str) -> Any:
                 continue
     elif stripped and stripped[0] not in "{(\"'" and stripped != "None":
         return [part for part in re.split(r"[,\s]+", stripped) if part]
-    expected = _IDS if stripped not in ("", "None") else f"{_IDS}; the template seems to have rendered to nothing"
+    if stripped in ("", "None"):
+        expected = f"{expected}; the template seems to have rendered to nothing"
     raise PortkeyInvalidArgumentError(field, value[:100], expected)
 
 

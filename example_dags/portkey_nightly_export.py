@@ -1,4 +1,4 @@
-"""Every night, export the steps of all runs that some threads had on the day before, one folder a day."""
+"""Nightly runs and steps of every thread: all runs of the day before, whole, and their steps beside them."""
 
 from __future__ import annotations
 
@@ -31,10 +31,12 @@ with DAG(
         """Return the ids of the threads; a real DAG would request them from the application that creates them."""
         return THREAD_IDS.split(",")
 
+    # Steps are in EXPORTS/steps, runs in EXPORTS/runs, one folder a day in each; run_id of a step is id of its run.
     export_steps = PortkeyThreadStepsToObjectStorageOperator(
         task_id="export_steps",
         thread_ids=threads(),
-        path=EXPORTS + "/steps",
+        path=EXPORTS,
+        include_runs=True,
         max_concurrent_requests=8,
         # Airflow 3.3 keeps with this asset which runs are carried over; before, that is in a file beside the steps.
         outlets=[Asset("portkey_steps")],
@@ -42,9 +44,10 @@ with DAG(
 
     @task
     def report(manifest: dict) -> str:
-        """Say in one line what was exported."""
-        runs = manifest["runs"]
-        line = f"{runs['exported']} runs with {manifest['rows']} steps, {runs['skipped']} left to the next night"
+        """Return in one line what was exported."""
+        counts = ", ".join(f"{count} {status}" for status, count in manifest["status_counts"].items()) or "none"
+        carried_over = manifest["runs"]["skipped"]
+        line = f"runs: {counts}; {manifest['rows']} steps; runs carried over to the next night: {carried_over}"
         print(line)
         return line
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from airflow.providers.common.compat.sdk import DAG, Param
 
-from airflow_provider_portkey.operators.response import PortkeyCreateResponseOperator, PortkeyResponseItemsOperator
+from airflow_provider_portkey.operators.job import PortkeyCreateResponseOperator, PortkeyResponseItemsOperator
 from airflow_provider_portkey.transfers.lists_to_object_storage import (
     PortkeyResponseItemsToObjectStorageOperator,
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow_provider_portkey.jobs.list_spec import OTHER_FIELDS
+from airflow_provider_portkey.jobs.lists import RUNS
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.export.formats import Columns
@@ -57,12 +58,17 @@ def operator_lineage(inputs: Iterable[str], manifest: Mapping[str, Any], columns
         return None
     from airflow.providers.common.compat.openlineage.facet import Dataset
 
-    schema = _schema(columns, is_table=manifest["format"] in ("csv", "parquet"))
+    is_table = manifest["format"] in ("csv", "parquet")
     return OperatorLineage(
         inputs=[Dataset(*_named(uri)) for uri in inputs],
         outputs=[
-            _output(manifest[f"{of}uri"], manifest[f"{of}rows"], manifest[f"{of}bytes"], schema)
-            for of in ("", "error_")
+            _output(
+                manifest[f"{of}uri"],
+                manifest[f"{of}rows"],
+                manifest[f"{of}bytes"],
+                _schema(columns_of, is_table=is_table),
+            )
+            for of, columns_of in (("", columns), ("error_", columns), ("runs_", dict(RUNS.columns)))
             if manifest.get(f"{of}uri")
         ],
     )

@@ -128,16 +128,19 @@ class BasePortkeyHook(BaseHook):
         job.check_response(ids, found)
         return found
 
-    def create_job(self, job: JobSpec, body: Mapping[str, Any]) -> dict[str, Any]:
+    def create_job(self, job: JobSpec, body: Mapping[str, Any], ids: Mapping[str, str] | None = None) -> dict[str, Any]:
         """
         Create a job and return it; retried only where the request cannot have taken effect.
 
+        :param job: The kind of job.
+        :param body: The body of the request.
+        :param ids: The ids of ``create_path`` by name.
         :raises ValueError: for a kind without ``create_path``.
         :raises PortkeyRequestError: the subclass for the failure.
         """
         if job.create_path is None:
             raise ValueError(f"A {job.kind} cannot be created.")
-        return self._client.post(job.create_path, {}, body)
+        return self._client.post(job.create_path, ids or {}, body)
 
     def cancel_job(self, job: JobSpec, ids: Mapping[str, str]) -> dict[str, Any]:
         """

@@ -7,6 +7,7 @@ of each table names its source. ``docs/providers.md`` shows them to users.
 
 from __future__ import annotations
 
+from airflow_provider_portkey.jobs.lists import BATCHES
 from airflow_provider_portkey.jobs.spec import JobSpec, merge_statuses
 
 #: OpenAI's reference of batches. Azure has the same words; the gateway (mapping of the open-source gateway 1.15.2,
@@ -47,6 +48,8 @@ BATCH = JobSpec(
     progress_field="request_counts",
     create_path="/batches",
     cancel_path="/batches/{batch_id}/cancel",
+    list_spec=BATCHES,
+    metadata_field="metadata",
 )
 
 #: An uploaded file. Azure's reference of files; Cohere has ``uploaded``, ``processed`` and ``error`` (mapping of the

@@ -14,6 +14,7 @@ RESPONSE = JobSpec(
     retryable_error_codes={"server_error", "rate_limit_exceeded"},
     error_fields=("error", "incomplete_details"),
     excluded_fields={"instructions", "tools", "input", "output"},
+    field_operators=dict.fromkeys(("input", "output"), "PortkeyResponseItemsToObjectStorageOperator"),
     create_path="/responses",
     cancel_path="/responses/{response_id}/cancel",
     cancel_body={},  # the gateway's route for this call reads JSON

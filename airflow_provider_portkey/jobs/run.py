@@ -11,6 +11,7 @@ from airflow_provider_portkey.exceptions import (
     PortkeyRunsFailedError,
     PortkeyUnexpectedResponseError,
 )
+from airflow_provider_portkey.jobs.lists import RUNS
 from airflow_provider_portkey.jobs.spec import JobSpec
 from airflow_provider_portkey.jobs.values import epoch_seconds
 
@@ -26,7 +27,10 @@ RUN = JobSpec(
     echoed_ids={"thread_id"},
     error_fields=("last_error", "incomplete_details"),
     excluded_fields={"instructions", "tools"},
+    create_path=RUNS.path,
     cancel_path="/threads/{thread_id}/runs/{run_id}/cancel",
+    list_spec=RUNS,
+    metadata_field="metadata",
     metric="portkey.run.tokens",
     failure_exception=PortkeyRunFailedError,
 )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from airflow_provider_portkey.client.paths import id_names, same_id
 from airflow_provider_portkey.exceptions import (
@@ -17,8 +17,13 @@ from airflow_provider_portkey.exceptions import (
 from airflow_provider_portkey.jobs.values import read_number
 from airflow_provider_portkey.json_values import storable
 
+if TYPE_CHECKING:
+    from airflow_provider_portkey.jobs.list_spec import ListSpec
+
 #: The fields of a declaration that give statuses a meaning.
 STATUS_SETS = ("active_statuses", "success_statuses", "failure_statuses", "action_required_statuses")
+#: The fields of a declaration that only tasks use, and triggers do not.
+_OF_TASKS = frozenset({"failure_exception", "list_spec", "metadata_field"})
 #: Errors of a list that a message shows.
 _MAX_ERRORS_SHOWN = 3
 
@@ -49,11 +54,15 @@ class JobSpec:
     :param id_field: Field of a job with its own id; ``None`` where a job does not have one.
     :param echoed_ids: Ids of the path, beside the job's own, that a job has under the same names.
     :param error_fields: Fields with the error of a failed job; the first one that is not empty counts.
-    :param excluded_fields: Fields that are excluded from XCom and events.
+    :param excluded_fields: Fields that are excluded from XCom and events, unless a task includes them.
+    :param field_operators: Excluded field to the operator that writes the field to a file, named where it is too large.
     :param progress_field: Field with counts that change while the job is active.
-    :param create_path: Path that creates a job by POST.
+    :param create_path: Path that creates a job by POST, with ``{name}`` for each id that is known before.
     :param cancel_path: Path that cancels the job by POST, with ``{name}`` for each id.
     :param cancel_body: JSON object that this POST sends, ``None`` for no body.
+    :param list_spec: The list of the jobs, with ids of ``create_path`` only: finds a job whose creation broke off, by
+        the idempotency key in ``metadata_field``.
+    :param metadata_field: Field of the job and of the request that creates it: strings by key, which the API stores.
     :param metric: Airflow metric to which the used tokens are added when the status is terminal.
     :param failure_exception: Exception for a status in ``failure_statuses``, where the failure does not pass.
     """
@@ -70,10 +79,13 @@ class JobSpec:
     echoed_ids: Collection[str] = ()
     error_fields: tuple[str, ...] = ()
     excluded_fields: Collection[str] = ()
+    field_operators: Mapping[str, str] = field(default_factory=dict)
     progress_field: str | None = None
     create_path: str | None = None
     cancel_path: str | None = None
     cancel_body: Mapping[str, Any] | None = None
+    list_spec: ListSpec | None = None
+    metadata_field: str | None = None
     metric: str | None = None
     failure_exception: type[PortkeyRemoteJobFailedError] = PortkeyRemoteJobFailedError
 
@@ -102,6 +114,16 @@ class JobSpec:
             raise ValueError(f"Job {self.kind!r}: path={self.path!r} is not valid: expected {expected}.")
         if unknown := sorted(set(self.echoed_ids).difference(self.id_names[:-1])):
             raise ValueError(f"Job {self.kind!r}: echoed_ids are not in the path: {', '.join(unknown)}.")
+        *parents, own = self.id_names
+        for name, used, available in (
+            ("create_path", self.create_id_names, tuple(parents)),
+            ("cancel_path", id_names(self.cancel_path or ""), (*parents, own)),
+            ("list_spec", self.list_spec.id_names if self.list_spec else (), self.create_id_names),
+        ):
+            if unknown := sorted(set(used) - set(available)):
+                raise ValueError(f"Job {self.kind!r}: {name} has {', '.join(unknown)}, which is no id known then.")
+        if (self.list_spec is None) != (self.metadata_field is None):
+            raise ValueError(f"Job {self.kind!r}: list_spec and metadata_field find a job together, or not at all.")
 
     def __repr__(self) -> str:
         """Return the same text in every process: Airflow compares the texts of a mapped task's arguments."""
@@ -117,9 +139,14 @@ class JobSpec:
         """Names of the ids that identify a job, in the order of the path."""
         return id_names(self.path)
 
+    @property
+    def create_id_names(self) -> tuple[str, ...]:
+        """Names of the ids that are known before the job is created, in the order of ``create_path``."""
+        return id_names(self.create_path or "")
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the declaration as JSON values for ``JobSpec(**values)``, without ``failure_exception``."""
-        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "failure_exception"}
+        """Return what a wait needs of the declaration, as JSON values for ``JobSpec(**values)``."""
+        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in _OF_TASKS}
         return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in values.items()}
 
     def describe(self, ids: Mapping[str, str]) -> str:
@@ -140,9 +167,9 @@ class JobSpec:
         if status is not None and not isinstance(status, str):
             raise self._no_status(ids, status)
         own = {self.id_field: self.id_names[-1]} if self.id_field else {}
-        for field, name in {**own, **dict.fromkeys(self.echoed_ids)}.items():
-            if not same_id(job.get(field), ids[name or field]):
-                what = f"The response is not about {self.describe(ids)}: its {field} is {job.get(field)!r}."
+        for shown, name in {**own, **dict.fromkeys(self.echoed_ids)}.items():
+            if not same_id(job.get(shown), ids[name or shown]):
+                what = f"The response is not about {self.describe(ids)}: its {shown} is {job.get(shown)!r}."
                 raise PortkeyUnexpectedResponseError(what)
 
     def status_of(self, ids: Mapping[str, str], job: Mapping[str, Any]) -> str:
@@ -165,9 +192,10 @@ class JobSpec:
             return PortkeyRemoteJobFailedTransientlyError(message, status=status, job=job)
         return self.failure_exception(message, status=status, job=job)
 
-    def summary(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the job without its excluded fields, as Airflow's database can store it."""
-        kept: dict[str, Any] = storable({name: job[name] for name in job if name not in self.excluded_fields})
+    def summary(self, job: Mapping[str, Any], include_fields: Collection[str] = ()) -> dict[str, Any]:
+        """Return the job without its excluded fields but for included ones, as Airflow's database can store it."""
+        left_out = set(self.excluded_fields) - set(include_fields)
+        kept: dict[str, Any] = storable({name: job[name] for name in job if name not in left_out})
         return kept
 
     def error_message(self, job: Mapping[str, Any]) -> str:

@@ -13,13 +13,12 @@ from airflow_provider_portkey.exceptions import (
     PortkeyBadRequestError,
     PortkeyError,
     PortkeyInvalidArgumentError,
-    PortkeyRemoteJobError,
     PortkeyToolCallFailedError,
 )
 from airflow_provider_portkey.lazy import lazy_attribute
 from airflow_provider_portkey.tasks.base import PortkeyTaskMixin
+from airflow_provider_portkey.tasks.job import BasePortkeyFieldsOperator
 from airflow_provider_portkey.tasks.submit import BasePortkeySubmitOperator, build_body
-from airflow_provider_portkey.tasks.wait import BasePortkeyWaitOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -161,13 +160,14 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Return the run, submit tool outputs and continue to wait, or raise the error of the trigger's event."""
-        from airflow_provider_portkey.polling.events import RETURNED, SUCCEEDED, conclude
+        from airflow_provider_portkey.polling.events import FAILED, RETURNED, SUCCEEDED, conclude
 
-        if self.tool_handlers and isinstance(event, dict) and event.get("reason") in (SUCCEEDED, RETURNED):
+        returned = {SUCCEEDED, RETURNED, *((FAILED,) if self.on_failed == "return" else ())}
+        if self.tool_handlers and isinstance(event, dict) and event.get("reason") in returned:
             # A poll returns what the event leaves out (see _new_trigger).
             with self._skipping():
                 self._begin(context)
-                self._submitted = self._ids_of(conclude(self.job, event))
+                self._submitted = self._ids_of(conclude(self.job, event, on_failed=self.on_failed))
                 self._poller = self._start(context)
             return self._poll_or_defer(context)
         return super().execute_complete(context, event)
@@ -232,6 +232,7 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
         if self.tool_handlers:
             # Airflow logs the event of a trigger, and the arguments of a call have no place in a log.
             job = replace(self.job, excluded_fields={*self.job.excluded_fields, "required_action"})
+            arguments["wait_state"] = {**arguments["wait_state"], "include_fields": []}
             return PortkeyRemoteJobTrigger(job_spec=job.to_dict(), ids=self._job_ids, **arguments)
         return PortkeyRunTrigger(**self._job_ids, **arguments)
 
@@ -267,7 +268,7 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
         return build_body(own, self.extra_body, reserved=("thread_id", "stream"))
 
 
-class PortkeyCancelRunOperator(BasePortkeyWaitOperator):
+class PortkeyCancelRunOperator(BasePortkeyFieldsOperator):
     """
     Cancel a run, and return it without its instructions and tools.
 
@@ -276,13 +277,15 @@ class PortkeyCancelRunOperator(BasePortkeyWaitOperator):
     :param thread_id: The run's thread (templated).
     :param run_id: The run (templated).
     :param wait_for_completion: Wait until the run has finished, with whatever status, as the sensor waits.
-    :param kwargs: The arguments of :class:`BasePortkeyWaitOperator` and of Airflow's sensors.
+    :param kwargs: The arguments of :class:`BasePortkeyFieldsOperator` and of Airflow's sensors.
     """
 
-    template_fields: Sequence[str] = (*BasePortkeyWaitOperator.template_fields, "thread_id", "run_id")
+    template_fields: Sequence[str] = (*BasePortkeyFieldsOperator.template_fields, "thread_id", "run_id")
     job = lazy_attribute("jobs.run", "RUN")
     #: A run that is being cancelled cannot be helped by tool outputs any more.
     on_requires_action = "wait"
+    #: A run that was cancelled has failed, and is what the task is for.
+    on_failed = "return"
 
     def __init__(self, *, thread_id: str, run_id: str, wait_for_completion: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -304,7 +307,8 @@ class PortkeyCancelRunOperator(BasePortkeyWaitOperator):
         if self.wait_for_completion:
             self._first_response = run
             return super().execute(context)
-        return self.job.summary(run)
+        with self._skipping():
+            return self._returned(run)
 
     def _cancel(self) -> dict[str, Any]:
         try:
@@ -323,10 +327,9 @@ class PortkeyCancelRunOperator(BasePortkeyWaitOperator):
         return not inactive
 
     def _conclude(self, context: Context, event: Any) -> dict[str, Any]:
-        try:
-            return super()._conclude(context, event)
-        except PortkeyRemoteJobError as finished:
-            return finished.job
+        run = super()._conclude(context, event)
+        run.pop("error_message", None)  # that the run was cancelled is no error here
+        return run
 
     def _new_trigger(self, **arguments: Any) -> BasePortkeyTrigger:
         from airflow_provider_portkey.triggers.run import PortkeyRunTrigger

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 from airflow_provider_portkey.exceptions import (
@@ -13,6 +14,7 @@ from airflow_provider_portkey.exceptions import (
     PortkeyPollingGaveUpError,
     PortkeyRequestError,
     PortkeyWaitTimeoutError,
+    PortkeyXComTooLargeError,
     error_for_status,
 )
 from airflow_provider_portkey.jobs.spec import JobSpec
@@ -51,8 +53,19 @@ def make_event(
     status: str | None,
     response: Mapping[str, Any] | None,
     error: PollError | None,
+    *,
+    include_fields: Collection[str] = (),
+    max_bytes: int | None = None,
 ) -> Event:
-    """Return the event for one reason, as Airflow's database can store it."""
+    """
+    Return the event for one reason, as Airflow's database can store it.
+
+    :param include_fields: Excluded fields that the event has nevertheless, unless they are too large.
+    :param max_bytes: Maximum size of the job as JSON where fields are included.
+    """
+    found, too_large = None, None
+    if response is not None:
+        found, too_large = summarize(job, response, include_fields, max_bytes)
     # Airflow's own exceptions have a 'status_code' too, which says nothing about a request.
     of_request = isinstance(error, PortkeyRequestError)
     event = {
@@ -60,19 +73,54 @@ def make_event(
         "reason": reason,
         "message": message,
         "status": status,
-        "job": job.summary(response) if response is not None else None,
+        "job": found,
+        "too_large": too_large,
         "error": {name: getattr(error, name) if of_request else None for name in _ERROR_ATTRIBUTES} if error else None,
     }
     return cast("Event", storable(event))
 
 
-def conclude(job: JobSpec, event: object) -> dict[str, Any]:
+def summarize(
+    job: JobSpec, response: Mapping[str, Any], include_fields: Collection[str], max_bytes: int | None
+) -> tuple[dict[str, Any], str | None]:
+    """
+    Return a job as XCom takes it, and a sentence that says which included field is too large.
+
+    A job with fields that are too large is returned without all of them: the job may not be needed, such as the one
+    of an error.
+
+    :param include_fields: Excluded fields that are included; a field that the job does not have is ignored.
+    :param max_bytes: Maximum size of the job as JSON, ``None`` for any size.
+    """
+    summary = job.summary(response)
+    sizes = {name: len(json.dumps(response[name])) for name in include_fields if name in response}
+    if not sizes:
+        return summary, None
+    whole = job.summary(response, include_fields)
+    if max_bytes is None or (size := len(json.dumps(whole))) <= max_bytes:
+        return whole, None
+    largest = max(sizes, key=lambda name: sizes[name])
+    instead = (
+        f"Use {job.field_operators[largest]}, which writes it to a file,"
+        if largest in job.field_operators
+        else "Request the job in the task that needs the field, with PortkeyHook.get_job(),"
+    )
+    return summary, (
+        f"The {job.kind} is too large for XCom with include_fields: it has {size} bytes as JSON, more than "
+        f"max_bytes={max_bytes}, and {sizes[largest]} of them are its field {largest!r}. {instead} or raise max_bytes "
+        "if your XCom backend is made for it."
+    )
+
+
+def conclude(job: JobSpec, event: object, *, on_failed: str = "fail") -> dict[str, Any]:
     """
     Return the job that succeeded, or raise the error that an event stands for.
 
+    :param on_failed: ``"return"`` returns a job that failed, with the reason in its field ``error_message``.
     :raises PortkeyEventInvalidError: for ``None`` and for everything that :func:`make_event` does not make.
     :raises PortkeyRemoteJobFailedError: the declaration's own subclass, where the job failed.
     :raises PortkeyRemoteJobFailedTransientlyError: where the job failed with a code of ``retryable_error_codes``.
+    :raises PortkeyXComTooLargeError: where the job would be returned and an included field is too large.
     :raises PortkeyActionRequiredError: where the job requires action and the task should fail then.
     :raises PortkeyWaitTimeoutError: where the job had not finished by the deadline.
     :raises PortkeyPollingGaveUpError: where too many consecutive polls failed.
@@ -82,8 +130,14 @@ def conclude(job: JobSpec, event: object) -> dict[str, Any]:
     """
     checked = _check(job, event)
     reason, message, status = checked["reason"], checked["message"], checked["status"]
-    if reason in (SUCCEEDED, RETURNED):
-        return dict(checked["job"])
+    failed = reason == FAILED and on_failed == "return"
+    if failed or reason in (SUCCEEDED, RETURNED):
+        if too_large := checked.get("too_large"):
+            raise PortkeyXComTooLargeError(str(too_large))
+        found = dict(checked["job"])
+        if failed:
+            found["error_message"] = found.get("error_message") or job.error_message(found) or message
+        return found
     if reason == FAILED:
         raise job.failure(message, status=status, job=checked["job"])
     if reason == ACTION_REQUIRED:

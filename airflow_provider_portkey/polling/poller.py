@@ -172,7 +172,16 @@ class Poller:
         error: events.PollError | None = None,
     ) -> events.Event:
         sentence = message[:1].upper() + message[1:]
-        return events.make_event(self.job, reason, sentence, self.state.status, response, error)
+        return events.make_event(
+            self.job,
+            reason,
+            sentence,
+            self.state.status,
+            response,
+            error,
+            include_fields=self.state.include_fields,
+            max_bytes=self.state.max_bytes,
+        )
 
 
 def _shown(status: str | None) -> str:

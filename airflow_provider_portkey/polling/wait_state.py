@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 #: Seconds between two polls by default; Airflow's default for a sensor's ``poke_interval`` too.
@@ -22,6 +22,8 @@ class WaitState:
     :param max_consecutive_failures: Consecutive polls that may fail before the wait is given up; ``None``: the wait is
         not given up before the deadline, not even where a poll is refused for good.
     :param on_requires_action: ``"fail"``, ``"wait"`` or ``"return"`` when the job requires action.
+    :param include_fields: Excluded fields of the job that its task returns nevertheless.
+    :param max_bytes: Maximum size of the returned job as JSON where fields are included.
     :param status: The job's last known status.
     :param failures: Consecutive polls that have failed.
     :param progress: The job's last known progress, as the log shows it.
@@ -34,6 +36,8 @@ class WaitState:
     next_poll_at: float = 0.0
     max_consecutive_failures: int | None = 5
     on_requires_action: str = "fail"
+    include_fields: list[str] = field(default_factory=list)
+    max_bytes: int | None = None
     status: str | None = None
     failures: int = 0
     progress: str = ""

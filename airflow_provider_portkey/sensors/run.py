@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.exceptions import PortkeyRequestError
 from airflow_provider_portkey.lazy import lazy_attribute
+from airflow_provider_portkey.tasks.job import BasePortkeyRemoteJobOperator
 from airflow_provider_portkey.tasks.wait import BasePortkeyWaitOperator
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from airflow_provider_portkey.triggers.run import PortkeyRunTrigger, PortkeyThreadRunsTrigger
 
 
-class PortkeyRunSensor(BasePortkeyWaitOperator):
+class PortkeyRunSensor(BasePortkeyRemoteJobOperator):
     """
     Wait until a run has finished, and return it without its instructions and tools.
 
@@ -26,11 +27,11 @@ class PortkeyRunSensor(BasePortkeyWaitOperator):
     :param run_id: The run (templated).
     :param on_requires_action: What to do at ``requires_action``: ``"fail"``, ``"wait"`` until somebody else has
         submitted tool outputs, or ``"return"`` to succeed with the run (templated).
-    :param kwargs: The arguments of :class:`BasePortkeyWaitOperator` and of Airflow's sensors.
+    :param kwargs: The arguments of :class:`BasePortkeyRemoteJobOperator` and of Airflow's sensors.
     """
 
     template_fields: Sequence[str] = (
-        *BasePortkeyWaitOperator.template_fields,
+        *BasePortkeyRemoteJobOperator.template_fields,
         "thread_id",
         "run_id",
         "on_requires_action",
@@ -70,8 +71,11 @@ class PortkeyThreadRunsSensor(BasePortkeyWaitOperator):
         ends at the first page whose runs were all created earlier. Runs expire about ten minutes after their creation.
     :param on_requires_action: As of :class:`PortkeyRunSensor`; with ``"return"`` a run that requires action counts as
         one that has succeeded (templated).
+    :param on_failed: What to do when too many runs have failed: ``"fail"``, or ``"return"`` to succeed with the
+        summary and the reasons in its field ``error_message`` (templated).
     :param cancel_on_kill: Cancel every active run when the task is killed or marked.
-    :param kwargs: The arguments of :class:`BasePortkeyWaitOperator` and of Airflow's sensors.
+    :param kwargs: The arguments of :class:`BasePortkeyWaitOperator` and of Airflow's sensors;
+        ``retryable_error_codes`` has no effect, because a retry would poll the same runs.
     """
 
     template_fields: Sequence[str] = (
@@ -82,6 +86,7 @@ class PortkeyThreadRunsSensor(BasePortkeyWaitOperator):
         "max_failed_runs",
         "created_within",
         "on_requires_action",
+        "on_failed",
     )
     job = lazy_attribute("jobs.run", "RUN")
     _event_job = lazy_attribute("jobs.run", "RUN_GROUP")
@@ -97,6 +102,7 @@ class PortkeyThreadRunsSensor(BasePortkeyWaitOperator):
         max_failed_runs: int | None = 0,
         created_within: float = 3600.0,
         on_requires_action: str = "fail",
+        on_failed: str = "fail",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -106,6 +112,7 @@ class PortkeyThreadRunsSensor(BasePortkeyWaitOperator):
         self.max_failed_runs = max_failed_runs
         self.created_within = created_within
         self.on_requires_action = on_requires_action
+        self.on_failed = on_failed
         self._validate()
 
     def on_kill(self) -> None:

@@ -62,9 +62,9 @@ def refuse_idempotency_key(metadata: Mapping[str, Any]) -> None:
         raise PortkeyInvalidArgumentError("metadata", metadata, f"no key {IDEMPOTENCY_KEY!r}: the operator sets it")
 
 
-def idempotency_key_of(job: Mapping[str, Any]) -> object:
+def idempotency_key_of(job: Mapping[str, Any], metadata_field: str = "metadata") -> object:
     """Return the idempotency key that a job was submitted with, ``None`` where it has none."""
-    metadata = job.get("metadata")
+    metadata = job.get(metadata_field)
     return metadata.get(IDEMPOTENCY_KEY) if isinstance(metadata, Mapping) else None
 
 

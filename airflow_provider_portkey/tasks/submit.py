@@ -14,8 +14,9 @@ from airflow_provider_portkey.exceptions import (
     PortkeyRequestError,
     PortkeySubmissionUnknownError,
     PortkeyUnexpectedResponseError,
+    PortkeyXComTooLargeError,
 )
-from airflow_provider_portkey.tasks.wait import BasePortkeyWaitOperator
+from airflow_provider_portkey.tasks.job import BasePortkeyRemoteJobOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -42,7 +43,7 @@ def build_body(own: Mapping[str, Any], extra_body: object, *, reserved: Iterable
     return {**extra, **{name: value for name, value in own.items() if value is not None}}
 
 
-class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
+class BasePortkeySubmitOperator(BasePortkeyRemoteJobOperator):
     """
     Submit a job and wait for it, in the three modes of a sensor. A subclass says how to submit its kind.
 
@@ -55,10 +56,10 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
     :param resubmit_unknown: What to do where an earlier try broke off between sending the submission and receiving
         its response, and Portkey does not report the outcome: submit again and perhaps pay twice, or fail
         (templated).
-    :param kwargs: The arguments of :class:`BasePortkeyWaitOperator` and of Airflow's sensors.
+    :param kwargs: The arguments of :class:`BasePortkeyRemoteJobOperator` and of Airflow's sensors.
     """
 
-    template_fields: Collection[str] = (*BasePortkeyWaitOperator.template_fields, "resubmit_unknown")
+    template_fields: Collection[str] = (*BasePortkeyRemoteJobOperator.template_fields, "resubmit_unknown")
 
     def __init__(
         self,
@@ -88,17 +89,18 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
         from airflow_provider_portkey.state.task import TaskState
 
         self._begin(context)
-        # Read here: a signal handler, as which Airflow calls on_kill, must not use Airflow's API.
-        self._trace_id_in_logs = self.hook.settings.trace_id or self._trace_id
         task_state = TaskState(context)
         if self._is_rescheduled(task_state):
             return super().execute(context)
+        # Read here: a signal handler, as which Airflow calls on_kill, must not use Airflow's API.
+        self._trace_id_in_logs = self.hook.settings.trace_id or self._trace_id
         job = self._find(task_state) or self._submit(task_state)
         if self._cancel_late:
             super().on_kill()
         if not self.wait_for_completion:
+            found = self._returned(job)
             task_state.clear()
-            return self.job.summary(job)
+            return found
         self._first_response = job
         return super().execute(context)
 
@@ -228,7 +230,7 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
         if key := known.get("idempotency_key"):
             self._open_submission = task_state, key
             if found := self.find_by_idempotency_key(task_state, key):
-                if found.get("status") in self.job.failure_statuses:
+                if found.get("status") in self.job.failure_statuses and self.on_failed == "fail":
                     self.log.info("%s has failed before; submitting again.", self.job.describe(self._ids_of(found)))
                     task_state.write({})
                     return None
@@ -246,10 +248,11 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
         if job is None:
             self.log.warning("%s is gone; submitting it again.", described)
             return None
-        cleared = known.get("clear_count") != task_state.clear_count
+        # A job that was never returned is not submitted again for a task that is cleared.
+        cleared = known.get("clear_count") != task_state.clear_count and not known.get("too_large")
         earlier = cleared or known.get("try_number") != task_state.try_number
         finished = {
-            *(self.job.failure_statuses if earlier else ()),
+            *(self.job.failure_statuses if cleared or (earlier and self.on_failed == "fail") else ()),
             *(self.job.success_statuses if cleared else ()),
         }
         if job.get("status") in finished:
@@ -306,6 +309,11 @@ class BasePortkeySubmitOperator(BasePortkeyWaitOperator):
     def _conclude(self, context: Context, event: Any) -> dict[str, Any]:
         from airflow_provider_portkey.state.task import TaskState
 
-        job = super()._conclude(context, event)
-        TaskState(context).clear()
+        task_state = TaskState(context)
+        try:
+            job = super()._conclude(context, event)
+        except PortkeyXComTooLargeError:
+            task_state.write({**task_state.read(), "too_large": True})
+            raise
+        task_state.clear()
         return job

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -25,8 +25,9 @@ from airflow_provider_portkey.exceptions import (
     PortkeyPaginationError,
     PortkeyRemoteJobError,
     PortkeyRequestError,
+    PortkeyXComTooLargeError,
 )
-from airflow_provider_portkey.tasks.base import PortkeyTaskMixin
+from airflow_provider_portkey.tasks.base import XCOM_MAX_BYTES, PortkeyTaskMixin
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -73,6 +74,11 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
     job: ClassVar[JobSpec]
     #: What to do when the job requires action; an argument where a kind of job can.
     on_requires_action = "fail"
+    #: What to do when the job has failed; an argument where a job that failed can be a result.
+    on_failed = "fail"
+    #: Excluded fields that the task returns, and the limit for them; arguments where the task returns one job.
+    include_fields: Sequence[str] | str | None = None
+    max_bytes: int = XCOM_MAX_BYTES
     #: Whether another process of the task cannot continue without what this one knows.
     _needs_wait_state = False
     #: The job as a request of this process has just returned it, which serves as the first poll.
@@ -175,6 +181,9 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
     def on_kill(self) -> None:
         """Cancel the job, if that was requested, when the task is killed on the worker."""
         if self.cancel_on_kill and (ids := self._job_ids):
+            if self.job.cancel_path is None:
+                self.log.warning("%s was left running: it cannot be cancelled.", self.job.describe(ids))
+                return
             self.log.info("Cancelling %s, because the task was killed.", self.job.describe(ids))
             self.hook.cancel_job(self.job, ids)
 
@@ -212,6 +221,8 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
             poll_interval=self.poke_interval,
             max_consecutive_failures=None if self.silent_fail else self.max_consecutive_failures,
             on_requires_action=self.on_requires_action,
+            include_fields=list(self.include_fields or ()),
+            max_bytes=self.max_bytes,
         )
 
     def _new_poller(self, state: WaitState, known: Mapping[str, Any]) -> Poller:
@@ -266,18 +277,23 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
     def _conclude(self, context: Context, event: Any) -> dict[str, Any]:
         """Return the job of an event or raise the event's error, and count the tokens of what has finished."""
         from airflow_provider_portkey.metrics import count_tokens
-        from airflow_provider_portkey.polling.events import conclude
+        from airflow_provider_portkey.polling.events import FAILED, conclude
 
         job = self._event_job
         try:
-            found = conclude(job, event)
+            found = conclude(job, event, on_failed=self.on_failed)
         except PortkeyRemoteJobError as error:
             count_tokens(job, error.job)
+            raise
+        except PortkeyXComTooLargeError:
+            count_tokens(job, event["job"])
             raise
         finally:
             if self._needs_wait_state and self._is_polled_by_processes:
                 self._wait_state_of(context).clear()
         count_tokens(job, found)
+        if event["reason"] == FAILED:
+            self.log.info("The job has failed and is returned: %s", event["message"])
         return found
 
     @property

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DEFAULT_LIMIT, MAX_LIMIT = 20, 100
 
 #: The kinds of jobs that a client can create over HTTP.
-PLANNED_KINDS = ("runs", "responses", "batches", "log_exports")
+PLANNED_KINDS = ("runs", "responses", "batches", "file_batches", "log_exports")
 
 T = TypeVar("T")
 
@@ -111,7 +111,7 @@ class Store:
         """
         Declare the scenario of jobs that a client will create over HTTP.
 
-        :param kind: ``runs``, ``responses``, ``batches`` or ``log_exports``.
+        :param kind: ``runs``, ``responses``, ``batches``, ``file_batches`` or ``log_exports``.
         :param times: the number of jobs; ``None`` for all that follow.
         :param parameters: those of the ``add`` method of that kind.
         :raises ValueError: for any other kind.

@@ -118,7 +118,8 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
         from airflow_provider_portkey.export.openlineage import report_lineage
 
         inputs = [self.source_uri(), *other_inputs]
-        report_lineage(self.hook, inputs=inputs, outputs=filter(None, (manifest["uri"], manifest.get("error_uri"))))
+        outputs = (manifest.get(name) for name in ("uri", "error_uri", "runs_uri"))
+        report_lineage(self.hook, inputs=inputs, outputs=filter(None, outputs))
         self._lineage = inputs, manifest
 
     def source_uri(self) -> str:

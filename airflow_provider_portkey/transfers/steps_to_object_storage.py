@@ -1,4 +1,4 @@
-"""The steps of one run, or of all runs of a window, to object storage."""
+"""The steps of one run, or the steps and runs of a window, to object storage."""
 
 from __future__ import annotations
 
@@ -98,9 +98,10 @@ class PortkeyThreadStepsToObjectStorageOperator(_BaseStepsTransfer):
     """
     Write the steps of every run that threads had in a window to one folder, one file per thread.
 
-    The folder is ``<path>/window_start=<timestamp>``. A retry, a clear and a backfill of the window each write the same
-    files again. Runs that had not ended when their window was exported are carried over, and exported once with a
-    later window. A thread's list of runs is read from now back to the start of the window.
+    The folder is ``<path>/window_start=<timestamp>``; see ``include_runs`` for the runs themselves. A retry, a clear
+    and a backfill of the window each write the same files again. Runs that had not ended when their window was exported
+    are carried over, and exported once with a later window. A thread's list of runs is read from now back to the start
+    of the window.
 
     :param thread_ids: The threads: a list, the output of an upstream task, or a string, which is a JSON list or ids
         separated by commas or white space (templated).
@@ -117,6 +118,8 @@ class PortkeyThreadStepsToObjectStorageOperator(_BaseStepsTransfer):
         (templated).
     :param include: Names of additional fields to request (templated).
     :param include_messages: Add the field ``message_text``: the text of the message that a step wrote (templated).
+    :param include_runs: Write the runs as well, whole as Portkey sent them, one file per thread: steps to
+        ``<path>/steps/window_start=<timestamp>``, runs to ``<path>/runs/window_start=<timestamp>`` (templated).
     :param path: The folder of all windows, the same for each window (templated).
     :param overwrite: Export a window again that was exported completely, rather than fail before the first request
         (templated).
@@ -133,6 +136,7 @@ class PortkeyThreadStepsToObjectStorageOperator(_BaseStepsTransfer):
         "on_unfinished",
         "max_run_seconds",
         "max_concurrent_requests",
+        "include_runs",
     )
     rows_from = "/threads"
 
@@ -147,6 +151,7 @@ class PortkeyThreadStepsToObjectStorageOperator(_BaseStepsTransfer):
         on_unfinished: str = "skip",
         max_run_seconds: float = 3600.0,
         max_concurrent_requests: int = 4,
+        include_runs: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -158,6 +163,7 @@ class PortkeyThreadStepsToObjectStorageOperator(_BaseStepsTransfer):
         self.on_unfinished = on_unfinished
         self.max_run_seconds = max_run_seconds
         self.max_concurrent_requests = max_concurrent_requests
+        self.include_runs = include_runs
         if (thread_ids is None) == (thread_ids_path is None):
             raise PortkeyInvalidArgumentError(
                 "thread_ids", thread_ids, "either thread_ids or thread_ids_path, not both"
@@ -172,7 +178,8 @@ class PortkeyThreadStepsToObjectStorageOperator(_BaseStepsTransfer):
         :raises PortkeyExportConflictError: where another export has the same path.
         :raises PortkeyDestinationExistsError: where the window was exported completely and ``overwrite`` is off.
         """
-        from airflow_provider_portkey.window_export.export import ExportRequest, export_window
+        from airflow_provider_portkey.window_export.export import export_window
+        from airflow_provider_portkey.window_export.request import ExportRequest
 
         self._begin(context)
         request = ExportRequest(**{name: getattr(self, name) for name in ExportRequest.__dataclass_fields__})

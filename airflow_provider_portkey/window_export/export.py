@@ -1,43 +1,36 @@
-"""The export of one window: the steps of every run of its threads, one file per thread, one manifest."""
+"""The export of one window: the steps, and the runs, of its threads, one file each per thread, one manifest."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey import exceptions
-from airflow_provider_portkey.export.atomic import file_path, refuse_existing
+from airflow_provider_portkey.export.atomic import refuse_existing
 from airflow_provider_portkey.export.formats import check_installed
 from airflow_provider_portkey.export.message_texts import iter_step_rows, step_columns
-from airflow_provider_portkey.export.partition import (
-    MANIFEST,
-    check_folder_writable,
-    file_name,
-    folder_path,
-    keep_only,
-    stamp,
-    sweep,
-)
+from airflow_provider_portkey.export.partition import MANIFEST, file_name, folder_path
 from airflow_provider_portkey.export.window import read_window
-from airflow_provider_portkey.export.writer import open_writer
+from airflow_provider_portkey.jobs.lists import RUNS as RUNS_LIST
 from airflow_provider_portkey.parameters import MAX_LIMIT
-from airflow_provider_portkey.validation import iter_ids
-from airflow_provider_portkey.window_export.manifest import Totals, write_manifest
+from airflow_provider_portkey.window_export.layout import RUNS, STEPS, WindowFolders, window_folders
+from airflow_provider_portkey.window_export.manifest import Totals, entry_of_file, write_manifest
 from airflow_provider_portkey.window_export.prefetch import WorkerPool, prefetch
+from airflow_provider_portkey.window_export.request import ExportRequest
 from airflow_provider_portkey.window_export.runs import RunSummary, runs_of_window, summarize_run
+from airflow_provider_portkey.window_export.spool import RunSpool
 from airflow_provider_portkey.window_export.state import WindowState
-from airflow_provider_portkey.window_export.thread_ids import ThreadIndex, read_id_file
+from airflow_provider_portkey.window_export.thread_ids import ThreadIndex, iter_thread_ids
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
+    from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_portkey.export.formats import Row
     from airflow_provider_portkey.export.window import Window
@@ -56,30 +49,6 @@ _ONE_THREAD_ERRORS = (
     exceptions.PortkeyPaginationError,
     exceptions.PortkeyRemoteJobNotFinishedError,
 )
-#: The entry of a thread without runs in this window.
-_NO_FILE: Mapping[str, Any] = {"file": None, "rows": 0, "bytes": 0, "sha256": None, "runs": 0}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportRequest:
-    """What to export: the parameters of ``PortkeyThreadStepsToObjectStorageOperator`` under the same names."""
-
-    thread_ids: Iterable[str] | str | None
-    thread_ids_path: str | None
-    window_start: str | datetime
-    window_end: str | datetime
-    window_by: str
-    on_unfinished: str
-    max_run_seconds: float
-    max_concurrent_requests: int
-    include: Sequence[str] | None
-    include_messages: bool
-    path: str
-    object_storage_conn_id: str | None
-    file_format: str
-    compression: str | None
-    csv_formulas: str
-    overwrite: bool
 
 
 @dataclass(eq=False)
@@ -91,6 +60,7 @@ class Selection:
     :param seen: The number of all runs of the thread that concern the window.
     :param carried_in: Those of ``runs`` that were carried over from earlier windows.
     :param carried_out: Runs that are carried over to a later window, with their status.
+    :param spool: The whole runs, where they are exported.
     :param error: Why the thread failed.
     """
 
@@ -99,6 +69,7 @@ class Selection:
     seen: int = 0
     carried_in: list[str] = field(default_factory=list)
     carried_out: dict[str, dict[str, Any]] = field(default_factory=dict)
+    spool: RunSpool | None = None
     error: Exception | None = None
 
 
@@ -123,13 +94,13 @@ def export_window(request: ExportRequest, hook: PortkeyHook, context: Context) -
         expected = "a timestamp in the past: runs that are created after the export would be in no window"
         raise exceptions.PortkeyInvalidArgumentError("window_end", window.to_dict()["window_end"], expected)
     check_installed(request.file_format, request.compression)
-    folder = base / f"window_start={stamp(window.start)}"
-    refuse_existing(folder / MANIFEST, overwrite=request.overwrite)
+    folders = window_folders(base, window, include_runs=request.include_runs)
+    refuse_existing(folders.steps / MANIFEST, overwrite=request.overwrite)
     hook.get_conn()  # the threads of the pool must not look up the connection
     with ThreadIndex() as index:
-        index.add(_thread_ids(request))
-        check_folder_writable(folder)
-        state = WindowState(context, base, folder, window, request.window_by)
+        index.add(iter_thread_ids(request.thread_ids, request.thread_ids_path, request.object_storage_conn_id))
+        folders.check_writable()
+        state = WindowState(context, base, folders.steps, window, request.window_by)
         if not state.follows_another:
             log.warning(
                 "No complete export of the window before %s is known in %s: runs that had not ended then will be in a "
@@ -137,7 +108,7 @@ def export_window(request: ExportRequest, hook: PortkeyHook, context: Context) -
                 window.start,
                 base,
             )
-        return ThreadWindowExport(request, window, folder, hook, state, index).run()
+        return ThreadWindowExport(request, window, folders, hook, state, index).run()
 
 
 @dataclass
@@ -146,7 +117,7 @@ class ThreadWindowExport:
 
     request: ExportRequest
     window: Window
-    folder: ObjectStoragePath
+    folders: WindowFolders
     hook: PortkeyHook
     state: WindowState
     index: ThreadIndex
@@ -159,18 +130,19 @@ class ThreadWindowExport:
 
         :raises PortkeyRowsMismatchError: where a run was seen and is not accounted for.
         """
-        sweep(self.folder)
+        self.folders.sweep()
         # Threads with runs from an earlier window are exported even if they are no longer among the thread ids.
         self.index.add(self.state.record.carried_in)
         with WorkerPool(self.request.max_concurrent_requests) as self.pool:
             opened = prefetch(self.pool, self._runs(), self._open_run, depth=self.pool.limit)
             for selection, of_thread in groupby(opened, key=lambda each: each[0][0]):
                 self._export(selection, ((run, future) for (_, run), future in of_thread if run))
-        keep_only(self.folder, self.index.has_entry)
-        manifest = self.totals.manifest(self.request, self.window, self.folder, self.index)
+        self.folders.keep_only(self.index)
+        manifest = self.totals.manifest(self.request, self.window, self.folders, self.index)
         failed = self.totals.failed_threads
         if not failed:
-            write_manifest(self.folder / MANIFEST, manifest, self.index.entries())
+            for path in self.folders.manifests():
+                write_manifest(path, manifest, self.index.entries())
         self.state.close(failed)
         if failed:
             raise self.totals.failure(manifest)
@@ -199,26 +171,41 @@ class ThreadWindowExport:
                 if not isinstance(error, _ONE_THREAD_ERRORS):
                     return
 
-    def _list_runs(self, thread_id: str) -> tuple[list[RunSummary], list[RunSummary]]:
-        """Return the thread's runs of the window, and those that earlier windows carried over."""
+    def _list_runs(self, thread_id: str) -> tuple[list[RunSummary], list[RunSummary], RunSpool | None]:
+        """Return the thread's runs of the window, those that earlier windows carried over, and all of them whole."""
         request = self.request
+        spool = RunSpool() if request.include_runs else None
+
+        def summaries(found: Iterable[tuple[RunSummary, Mapping[str, Any]]]) -> list[RunSummary]:
+            listed = []
+            for summary, run in found:
+                if spool:
+                    spool.add(run)
+                listed.append(summary)
+            return listed
+
         runs = self.hook.iter_runs(thread_id, order="desc", on_page=self._on_page)
         found = runs_of_window(runs, self.window, window_by=request.window_by, max_run_seconds=request.max_run_seconds)
+        of_window = summaries(found)
         run_ids = self.state.record.run_ids_carried_in(thread_id)
-        carried_in = [summarize_run(self.hook.get_run(thread_id, run_id)) for run_id in run_ids]
-        return [summary for summary, _ in found], carried_in
+        earlier = (self.hook.get_run(thread_id, run_id) for run_id in run_ids)
+        return of_window, summaries((summarize_run(run), run) for run in earlier), spool
 
-    def _select(self, thread_id: str, runs: list[RunSummary], carried_in: list[RunSummary]) -> Selection:
+    def _select(
+        self, thread_id: str, runs: list[RunSummary], carried_in: list[RunSummary], spool: RunSpool | None
+    ) -> Selection:
         record = self.state.record
         seen = {*(run.id for run in (*runs, *carried_in)), *record.carried_in.get(thread_id, ())}
         try:
             carry_over, exported, changed = record.decide(thread_id, runs, carried_in, self.request.on_unfinished)
         except exceptions.PortkeyRemoteJobNotFinishedError as error:
+            if spool:
+                spool.close()
             return Selection(thread_id, seen=len(seen), error=error)
         if changed:
             self.state.save()  # before a file of this thread is written
         seen |= carry_over.carried_out.keys()
-        return Selection(thread_id, exported, len(seen), carry_over.carried_in, carry_over.carried_out)
+        return Selection(thread_id, exported, len(seen), carry_over.carried_in, carry_over.carried_out, spool)
 
     def _open_run(self, item: tuple[Selection, RunSummary | None]) -> _OpenRun:
         """Read the first page of a run's rows, in a thread of the pool."""
@@ -256,7 +243,7 @@ class ThreadWindowExport:
         try:
             if selection.error is not None:
                 raise selection.error
-            entry = self._write_file(name, selection, runs) if selection.runs else _NO_FILE
+            entry = self._write_files(name, selection, runs) if selection.runs else self._no_files()
         except exceptions.PortkeyError as error:
             if not isinstance(error, _ONE_THREAD_ERRORS):
                 error.args = (f"The export stopped at thread {thread_id!r}: {error}", *error.args[1:])
@@ -264,46 +251,53 @@ class ThreadWindowExport:
             log.error("Thread %r failed: %s", thread_id, error)
             selection.error = error
             totals.add_failed_thread(thread_id, selection.seen, error)
-            self.index.set_entry(name, {"thread_id": thread_id})  # so that an earlier file of the thread stays
+            for kind in (STEPS, RUNS):
+                self.index.add_file(kind, name)  # so that an earlier file of the thread stays
             return
         skipped = [{"run_id": run_id, **about} for run_id, about in sorted(selection.carried_out.items())]
         totals.add_skipped(thread_id, skipped)
         if selection.seen:
             entry = {"thread_id": thread_id, **entry, "carried_over": selection.carried_in, "skipped": skipped}
-            self.index.set_entry(name if entry["file"] else f"_{name}", entry)
+            self.index.set_entry(name, entry)
 
-    def _write_file(
+    def _write_files(
         self, name: str, selection: Selection, runs: Iterator[tuple[RunSummary, Future[_OpenRun]]]
-    ) -> Mapping[str, Any]:
+    ) -> dict[str, Any]:
+        """Write the files of a thread, all or none, and return their part of the thread's entry."""
         exported = []
-        with open_writer(
-            self.folder / name,
-            columns=step_columns(self.request.include_messages),
-            file_format=self.request.file_format,
-            compression=self.request.compression,
-            csv_formulas=self.request.csv_formulas,
-            skip_empty=True,
-        ) as writer:
+        columns = {STEPS: step_columns(self.request.include_messages), RUNS: dict(RUNS_LIST.columns)}
+        with (
+            closing(selection.spool) if selection.spool else nullcontext() as spool,
+            self.folders.open_files(
+                name,
+                columns,
+                file_format=self.request.file_format,
+                compression=self.request.compression,
+                csv_formulas=self.request.csv_formulas,
+            ) as files,
+        ):
             for run, opened in runs:
                 for page in self._pages(opened):
                     for row in page:
-                        writer.write(row)
+                        files[STEPS].write(row)
+                if spool:
+                    files[RUNS].write(spool.read(run.id))
                 exported.append(run)
-        self.totals.add_file(writer, exported, carried_over=len(selection.carried_in))
-        return {
-            "file": name if writer.rows else None,
-            "rows": writer.rows,
-            "bytes": writer.bytes,
-            "sha256": writer.sha256,
-            "runs": len(exported),
-        }
+        self.totals.add_runs(exported, carried_over=len(selection.carried_in))
+        entry: dict[str, Any] = {"runs": len(exported)}
+        for kind, writer in files.items():
+            if writer.rows:
+                self.totals.add_file(kind, writer)
+                self.index.add_file(kind, name)
+            entry |= entry_of_file(kind, writer)
+        return entry
+
+    def _no_files(self) -> dict[str, Any]:
+        entry: dict[str, Any] = {"runs": 0}
+        for kind in self.folders.kinds:
+            entry |= entry_of_file(kind)
+        return entry
 
 
 def _read_page(rows: Iterator[Row]) -> list[Row]:
     return list(islice(rows, MAX_LIMIT))
-
-
-def _thread_ids(request: ExportRequest) -> Iterable[str]:
-    if request.thread_ids_path is None:
-        return iter_ids("thread_ids", request.thread_ids)
-    return read_id_file(file_path(request.thread_ids_path, request.object_storage_conn_id, field="thread_ids_path"))

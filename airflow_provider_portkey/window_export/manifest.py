@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
@@ -14,6 +15,7 @@ from airflow_provider_portkey.export.atomic import atomic_write, uri_of
 from airflow_provider_portkey.export.manifest import build_manifest, timestamp_now
 from airflow_provider_portkey.jobs.run import TOKENS
 from airflow_provider_portkey.jobs.usage import UsageSum
+from airflow_provider_portkey.window_export.layout import RUNS, STEPS
 from airflow_provider_portkey.window_export.runs import RunSummary
 
 if TYPE_CHECKING:
@@ -21,16 +23,19 @@ if TYPE_CHECKING:
 
     from airflow_provider_portkey.export.window import Window
     from airflow_provider_portkey.export.writer import RowWriter
-    from airflow_provider_portkey.window_export.export import ExportRequest
+    from airflow_provider_portkey.window_export.layout import WindowFolders
+    from airflow_provider_portkey.window_export.request import ExportRequest
     from airflow_provider_portkey.window_export.thread_ids import ThreadIndex
 
+#: What the fields of each kind of file begin with, in the manifest and in its entries.
+_FIELD_PREFIX = {STEPS: "", RUNS: "runs_"}
 #: Maximum runs and threads that XCom names; the manifest file names all.
 _MAX_NAMED = 20
 #: Maximum characters of an error in XCom.
 _MAX_ERROR_LENGTH = 300
 #: Fields of the returned manifest that the file leaves out: they may differ between exports of the same runs, or are
 #: in its details.
-_NOT_IN_FILE = frozenset({"uri", "pages", "started_at", "finished_at", "skipped", "failed_threads"})
+_NOT_IN_FILE = frozenset({"uri", "runs_uri", "pages", "started_at", "finished_at", "skipped", "failed_threads"})
 
 
 @dataclass
@@ -38,10 +43,11 @@ class Totals:
     """Counts threads, runs, rows and files during the export."""
 
     started_at: str = field(default_factory=timestamp_now)
-    files: int = 0
-    rows: int = 0
-    bytes: int = 0
-    non_finite_values: int = 0
+    files: Counter[str] = field(default_factory=Counter)
+    rows: Counter[str] = field(default_factory=Counter)
+    bytes: Counter[str] = field(default_factory=Counter)
+    non_finite_values: Counter[str] = field(default_factory=Counter)
+    status_counts: Counter[str] = field(default_factory=Counter)
     seen: int = 0
     exported: int = 0
     skipped: int = 0
@@ -59,16 +65,20 @@ class Totals:
         with self._lock:
             self.pages += 1
 
-    def add_file(self, writer: RowWriter, runs: Sequence[RunSummary], *, carried_over: int) -> None:
-        """Count the runs of a thread and the file that was written, if any."""
+    def add_runs(self, runs: Sequence[RunSummary], *, carried_over: int) -> None:
+        """Count the exported runs of a thread."""
         self.exported += len(runs)
         self.carried_over += carried_over
         for run in runs:
             self.usage.add(run.usage)
-        self.rows += writer.rows
-        self.bytes += writer.bytes
-        self.non_finite_values += writer.non_finite_values
-        self.files += writer.rows > 0
+        self.status_counts.update(run.status for run in runs)
+
+    def add_file(self, kind: str, writer: RowWriter) -> None:
+        """Count a file of steps or runs that was written."""
+        self.rows[kind] += writer.rows
+        self.bytes[kind] += writer.bytes
+        self.non_finite_values[kind] += writer.non_finite_values
+        self.files[kind] += 1
 
     def add_skipped(self, thread_id: str, runs: Sequence[Mapping[str, Any]]) -> None:
         """Count the runs of a thread that are carried over to a later window."""
@@ -84,7 +94,7 @@ class Totals:
             self.named_threads.append({"thread_id": thread_id, "error": str(error)[:_MAX_ERROR_LENGTH]})
 
     def manifest(
-        self, request: ExportRequest, window: Window, folder: ObjectStoragePath, index: ThreadIndex
+        self, request: ExportRequest, window: Window, folders: WindowFolders, index: ThreadIndex
     ) -> dict[str, Any]:
         """
         Return the manifest.
@@ -96,30 +106,39 @@ class Totals:
                 f"Of {self.seen} runs {self.exported} were exported, {self.skipped} skipped and {self.failed} failed, "
                 "which is not all of them."
             )
-        digest = hashlib.sha256()
-        for entry in map(json.loads, index.entries()):
-            if entry.get("file"):
-                digest.update(f"{entry['sha256']}  {entry['file']}\n".encode())
         runs = {name: getattr(self, name) for name in ("seen", "exported", "skipped", "failed", "carried_over")}
+        about = {**self._files(STEPS, folders.steps, index), **window.to_dict()}
+        if folders.runs is not None:
+            about |= self._files(RUNS, folders.runs, index)
         return build_manifest(
-            uri=uri_of(folder),
             file_format=request.file_format,
             compression=request.compression,
-            rows=self.rows,
-            bytes=self.bytes,
-            sha256=digest.hexdigest(),
-            non_finite_values=self.non_finite_values,
-            **window.to_dict(),
+            **about,
             window_by=request.window_by,
             threads=len(index),
-            files=self.files,
             runs=runs,
+            status_counts=dict(sorted(self.status_counts.items())),
             skipped=self.named_runs,
             failed_threads=self.named_threads,
             pages=self.pages,
             usage=self.usage.to_dict(),
             started_at=self.started_at,
         )
+
+    def _files(self, kind: str, folder: ObjectStoragePath, index: ThreadIndex) -> dict[str, Any]:
+        digest = hashlib.sha256()
+        prefix = _FIELD_PREFIX[kind]
+        for entry in map(json.loads, index.entries()):
+            if entry.get(f"{prefix}file"):
+                digest.update(f"{entry[f'{prefix}sha256']}  {entry[f'{prefix}file']}\n".encode())
+        return {
+            f"{prefix}uri": uri_of(folder),
+            f"{prefix}files": self.files[kind],
+            f"{prefix}rows": self.rows[kind],
+            f"{prefix}bytes": self.bytes[kind],
+            f"{prefix}sha256": digest.hexdigest(),
+            f"{prefix}non_finite_values": self.non_finite_values[kind],
+        }
 
     def failure(self, manifest: Mapping[str, Any]) -> PortkeyThreadsFailedError:
         """Return the error that names the failed threads."""
@@ -131,6 +150,14 @@ class Totals:
             "The files of all others are written.",
             manifest=manifest,
         )
+
+
+def entry_of_file(kind: str, writer: RowWriter | None = None) -> dict[str, Any]:
+    """Return a file's part of the entry of its thread, ``None`` and zeros where there is no file."""
+    about: dict[str, Any] = {"file": None, "rows": 0, "bytes": 0, "sha256": None}
+    if writer and writer.rows:
+        about = {"file": writer.path.name, **{name: getattr(writer, name) for name in ("rows", "bytes", "sha256")}}
+    return {_FIELD_PREFIX[kind] + name: value for name, value in about.items()}
 
 
 def write_manifest(path: ObjectStoragePath, manifest: Mapping[str, Any], entries: Iterable[str]) -> None:

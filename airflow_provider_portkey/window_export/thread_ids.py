@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
+from airflow_provider_portkey.export.atomic import file_path
 from airflow_provider_portkey.export.jsonl import split_lines
 from airflow_provider_portkey.export.local_files import path_errors
 from airflow_provider_portkey.json_values import strict_json
-from airflow_provider_portkey.validation import validate_id
+from airflow_provider_portkey.validation import iter_ids, validate_id
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -36,9 +37,22 @@ def read_id_file(path: ObjectStoragePath, *, field: str = "thread_ids_path") -> 
                 yield validate_id(where, thread_id)
 
 
+def iter_thread_ids(
+    thread_ids: Iterable[str] | str | None, thread_ids_path: str | None, object_storage_conn_id: str | None
+) -> Iterable[str]:
+    """
+    Return an iterable over the threads of an export's parameters, each checked as it is taken.
+
+    :raises PortkeyInvalidArgumentError: naming the id, or the line, that is wrong.
+    """
+    if thread_ids_path is None:
+        return iter_ids("thread_ids", thread_ids)
+    return read_id_file(file_path(thread_ids_path, object_storage_conn_id, field="thread_ids_path"))
+
+
 class ThreadIndex:
     """
-    The threads of an export and an entry of the manifest for each, on disk: there may be a million.
+    The threads of an export, their files, and an entry of the manifest for each, on disk: there may be a million.
 
     The database is a temporary file without a name, which disappears with the process.
     """
@@ -47,6 +61,7 @@ class ThreadIndex:
         self._database = sqlite3.connect("", isolation_level=None)
         self._database.execute("CREATE TABLE threads (id TEXT PRIMARY KEY) WITHOUT ROWID")
         self._database.execute("CREATE TABLE entries (name TEXT PRIMARY KEY, entry TEXT) WITHOUT ROWID")
+        self._database.execute("CREATE TABLE files (kind TEXT, name TEXT, PRIMARY KEY (kind, name)) WITHOUT ROWID")
 
     def __enter__(self) -> ThreadIndex:
         return self
@@ -72,13 +87,18 @@ class ThreadIndex:
             last = rows[-1] if rows else None
 
     def set_entry(self, name: str, entry: Mapping[str, Any]) -> None:
-        """Set the entry of a thread, under the name of its file."""
+        """Set the entry of a thread, under the name of its files."""
         text, _ = strict_json(entry)
         self._database.execute("INSERT OR REPLACE INTO entries VALUES (?, ?)", (name, text))
 
-    def has_entry(self, name: str) -> bool:
-        """Return whether there is an entry under a name."""
-        return self._database.execute("SELECT 1 FROM entries WHERE name = ?", (name,)).fetchone() is not None
+    def add_file(self, kind: str, name: str) -> None:
+        """Add a file that is part of the export."""
+        self._database.execute("INSERT OR IGNORE INTO files VALUES (?, ?)", (kind, name))
+
+    def has_file(self, kind: str, name: str) -> bool:
+        """Return whether a file is part of the export."""
+        found = self._database.execute("SELECT 1 FROM files WHERE kind = ? AND name = ?", (kind, name))
+        return found.fetchone() is not None
 
     def entries(self) -> Iterator[str]:
         """Yield the entries as JSON, sorted by name."""

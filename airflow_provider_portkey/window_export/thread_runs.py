@@ -8,15 +8,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
-from airflow_provider_portkey.export.atomic import file_path
 from airflow_provider_portkey.export.window import read_window
 from airflow_provider_portkey.jobs.lists import RUNS
 from airflow_provider_portkey.jobs.run import RUN
 from airflow_provider_portkey.jobs.spec import STATUS_SETS
 from airflow_provider_portkey.jobs.usage import UsageSum
-from airflow_provider_portkey.validation import iter_ids, read_ids, validate_id
+from airflow_provider_portkey.validation import read_ids, validate_id
 from airflow_provider_portkey.window_export.runs import runs_of_window
-from airflow_provider_portkey.window_export.thread_ids import read_id_file
+from airflow_provider_portkey.window_export.thread_ids import iter_thread_ids
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -103,9 +102,7 @@ class ThreadRuns:
     def _read_thread_ids(self) -> Iterable[str]:
         if self.thread_id is not None:
             return [validate_id("thread_id", self.thread_id)]
-        if self.thread_ids_path is None:
-            return iter_ids("thread_ids", self.thread_ids)
-        return read_id_file(file_path(self.thread_ids_path, self.object_storage_conn_id, field="thread_ids_path"))
+        return iter_thread_ids(self.thread_ids, self.thread_ids_path, self.object_storage_conn_id)
 
     def _read_statuses(self) -> Collection[str]:
         known = sorted(status for name in STATUS_SETS for status in getattr(RUN, name))

@@ -15,7 +15,7 @@ from airflow_provider_portkey.jobs.response import RESPONSE
 from airflow_provider_portkey.jobs.run import RUN
 from airflow_provider_portkey.jobs.spec import JobSpec
 from airflow_provider_portkey.operators.batch import PortkeyCreateBatchOperator
-from airflow_provider_portkey.operators.response import PortkeyCreateResponseOperator, PortkeyResponseItemsOperator
+from airflow_provider_portkey.operators.job import PortkeyCreateResponseOperator, PortkeyResponseItemsOperator
 from airflow_provider_portkey.sensors.job import PortkeyCustomJobSensor, PortkeyFineTuningJobSensor
 from airflow_provider_portkey.transfers.batch_output_to_object_storage import PortkeyBatchOutputToObjectStorageOperator
 

@@ -63,6 +63,18 @@ def test_gate_and_export(dags, mock_server, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("failed", "taken", "result"), [(0, "use_files", 2), (1, "report", "1 of 2 files failed")])
+def test_a_declared_job_is_created_and_branched_on(dags, mock_server, failed, taken, result):
+    mock_server.plan("file_batches", statuses=[("in_progress", 0), ("completed", 1)], failed=failed)
+    dag_run = dags["portkey_create_any_job"].test()
+    states = {task.task_id: task.state for task in dag_run.get_task_instances()}
+    other = {"use_files", "report"} - {taken}
+    assert states == {"index_files": "success", "has_every_file": "success", taken: "success", other.pop(): "skipped"}
+    found = xcom(dag_run, taken)
+    assert found == result or str(found).startswith(str(result))
+
+
+@pytest.mark.slow
 def test_steps_to_xcom(dags, mock_server):
     dag_run = run(dags["portkey_steps_to_xcom"])
     assert len(xcom(dag_run, "get_steps")) == 7

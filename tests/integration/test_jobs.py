@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_portkey.exceptions import PortkeyRemoteJobFailedTransientlyError, PortkeyXComTooLargeError
 from airflow_provider_portkey.jobs import FINE_TUNING_CHECKPOINTS, FINE_TUNING_EVENTS, JobSpec
-from airflow_provider_portkey.operators.response import PortkeyCreateResponseOperator, PortkeyResponseItemsOperator
+from airflow_provider_portkey.operators.job import PortkeyCreateResponseOperator, PortkeyResponseItemsOperator
 from airflow_provider_portkey.sensors.job import (
     PortkeyCustomJobSensor,
     PortkeyFineTuningJobSensor,

@@ -48,6 +48,10 @@ def export(dag, night: datetime) -> dict:
     return tasks["export_steps"].xcom_pull(task_ids="export_steps")
 
 
+def rows_of(folder: Path) -> list[dict]:
+    return [json.loads(line) for file in folder.rglob("*.jsonl") for line in file.read_text().splitlines()]
+
+
 def fill(mock_server: PortkeyMockServer, clock: Clock, night: datetime) -> None:
     """Give each thread three runs that have ended, and one that ends after the export."""
     clock.now = (night + DAY + timedelta(minutes=1)).timestamp()
@@ -75,16 +79,19 @@ def test_nights_and_a_clear(dag, tmp_path, monkeypatch, count, asset):
         for night in nights:
             fill(mock_server, clock, night)
             manifests.append(export(dag, night))
-        before = {file: file.read_bytes() for file in tmp_path.glob("window_start=*/*")}
+        before = {file: file.read_bytes() for file in tmp_path.rglob("window_start=*/*")}
         again = export(dag, nights[2])
     for number, manifest in enumerate(manifests):
         late = 2 if number else 0
         assert manifest["window_start"] == nights[number].strftime("%Y-%m-%dT%H:%M:%SZ")
         runs = {"seen": 8 + late, "exported": 6 + late, "skipped": 2, "failed": 0, "carried_over": late}
         assert manifest["runs"] == runs
+        assert (manifest["runs_rows"], manifest["status_counts"]) == (6 + late, {"completed": 6 + late})
     assert again["runs"] == manifests[2]["runs"]
-    assert {file: file.read_bytes() for file in tmp_path.glob("window_start=*/*")} == before
-    rows = [json.loads(line) for file in tmp_path.rglob("*.jsonl") for line in file.read_text().splitlines()]
-    assert set(Counter(row["id"] for row in rows).values()) == {1}
+    assert {file: file.read_bytes() for file in tmp_path.rglob("window_start=*/*")} == before
+    rows, runs = rows_of(tmp_path / "steps"), rows_of(tmp_path / "runs")
+    assert set(Counter(row["id"] for row in [*rows, *runs]).values()) == {1}
     assert len(rows) == count * 30 + (count - 1) * 4
+    assert {row["run_id"] for row in rows} == {run["id"] for run in runs}
+    assert {run["status"] for run in runs} == {"completed"}
     assert (tmp_path / "_unfinished").exists() != (asset and AIRFLOW_V_3_3_PLUS)

@@ -1,98 +1,118 @@
-"""Values between tasks: native rendering, and single items of a result."""
+"""The DAGs of docs/taskflow.md on a real Airflow metadata database, against the mock server over HTTP."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from textwrap import dedent
+from typing import Any
 
 import pytest
 
 from airflow_provider_portkey.testing import PortkeyMockServer
 
+PAGE = Path(__file__).parents[2] / "docs" / "taskflow.md"
+BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+RUN = {"thread_id": "thread_demo", "run_id": "run_demo"}
+DIAGNOSIS = {"code": "server_error", "message": "Broken."}
+
+
+@pytest.fixture(scope="module")
+def dags(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.utils.db import initdb
+
+    initdb()
+    folder = tmp_path_factory.mktemp("taskflow")
+    for number, block in enumerate(BLOCKS):
+        (folder / f"dag_{number}.py").write_text(block)
+    bag = DagBag(dag_folder=folder)
+    assert bag.import_errors == {}
+    assert len(bag.dags) == len(BLOCKS)
+    # dag.test() knows the DAGs of bundles only.
+    local = "airflow.dag_processing.bundles.local.LocalDagBundle"
+    bundles = [
+        {"name": "taskflow", "classpath": local, "kwargs": {"path": str(folder)}},
+        {"name": "dags-folder", "classpath": local, "kwargs": {}},
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps(bundles))
+        yield bag.dags
+
 
 @pytest.fixture
 def mock_server(monkeypatch: pytest.MonkeyPatch):
-    with PortkeyMockServer() as mock_server:
+    with PortkeyMockServer(job_seconds=1) as mock_server:
         monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
         yield mock_server
 
 
-def run(parse_dags, monkeypatch: pytest.MonkeyPatch, folder: Path, code: str, **conf):
-    """Run a DAG that a file of its own defines, and return its XComs."""
-    file = folder / "flow.py"
-    file.write_text(dedent(code))
-    monkeypatch.setattr("airflow.settings.DAGS_FOLDER", str(folder))
-    dag_run = parse_dags(file)["flow"].test(run_conf=conf)
-    tasks = {task.task_id: task for task in dag_run.get_task_instances()}
-    assert {name: str(task.state) for name, task in tasks.items()} == dict.fromkeys(tasks, "success")
-    return {name: task.xcom_pull(task_ids=name) for name, task in tasks.items()}
+def run_dag(dag: Any, **conf: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run a DAG; return the states and the results of its tasks."""
+    dag_run = dag.test(run_conf=conf)
+    tasks = dag_run.get_task_instances()
+    results = {one.task_id: one.xcom_pull(task_ids=one.task_id) for one in tasks if one.state == "success"}
+    return {one.task_id: one.state for one in tasks}, results
 
 
-HEAD = """
-from airflow.providers.common.compat.sdk import DAG, task
-from airflow_provider_portkey.operators.response import PortkeyCreateResponseOperator, PortkeyResponseItemsOperator
-from airflow_provider_portkey.operators.run import PortkeyCreateRunOperator
-from airflow_provider_portkey.operators.steps import PortkeyRunStepsOperator
-from airflow_provider_portkey.sensors.run import PortkeyRunSensor, PortkeyThreadRunsSensor
-from airflow_provider_portkey.transfers.steps_to_object_storage import PortkeyRunStepsToObjectStorageOperator
-"""
+def wait_for(seconds: float, status: str) -> list[tuple[str, float]]:
+    return [("in_progress", 0), (status, seconds)]
 
 
-@pytest.mark.parametrize("deferrable", [False, True])
-def test_single_items_of_a_result_are_outputs_of_their_own(parse_dags, mock_server, monkeypatch, tmp_path, deferrable):
-    code = f"""{HEAD}
-with DAG("flow", schedule=None):
-    create = PortkeyCreateResponseOperator(
-        task_id="create", model="m", input="42", multiple_outputs=True, deferrable={deferrable}, poke_interval=0.2
-    )
-    PortkeyResponseItemsOperator(task_id="items", response_id=create.output["id"])
+@pytest.mark.parametrize("seconds", [0, 2], ids=["first poll", "deferred"])
+@pytest.mark.parametrize(
+    ("status", "error", "taken", "result"),
+    [
+        ("completed", None, "publish", 60),
+        ("failed", DIAGNOSIS, "start_another", "run_demo failed: server_error: Broken."),
+        ("failed", {"code": "invalid_prompt", "message": "No."}, "give_up", "run_demo failed: invalid_prompt: No."),
+        ("incomplete", None, "start_another", "run_demo incomplete: max_completion_tokens"),
+        ("requires_action", None, "escalate", 1),
+    ],
+)
+def test_a_branch_decides_on_how_the_run_finished(dags, mock_server, seconds, status, error, taken, result):
+    statuses = wait_for(seconds, status) if seconds else status
+    mock_server.add_run(**RUN, statuses=statuses, steps=2, **({"last_error": error} if error else {}))
+    states, results = run_dag(dags["branch_on_a_run"])
+    branches = {"publish", "escalate", "give_up", "start_another"}
+    assert {name for name in branches if states[name] == "success"} == {taken}
+    assert {states[name] for name in branches - {taken}} == {"skipped"}
+    if taken == "publish":
+        assert results["publish"] == results["wait"]["usage"]["total_tokens"] > 0
+    elif taken == "escalate":
+        assert len(results["escalate"]) == result
+    else:
+        assert results[taken] == result
 
-    @task
-    def report(response: dict) -> str:
-        return response["status"]
 
-    report(create.output)
-"""
-    xcoms = run(parse_dags, monkeypatch, tmp_path, code)
-
-    assert (xcoms["report"], xcoms["create"]["status"]) == ("completed", "completed")
-    assert xcoms["items"]
+def test_the_output_of_a_response_is_used(dags, mock_server):
+    mock_server.plan("responses", statuses=wait_for(1, "completed"), output=[{"text": "Thursday.\nReally."}])
+    states, results = run_dag(dags["use_the_output"])
+    assert set(states.values()) == {"success"}
+    assert results["first_line"] == "Thursday."
 
 
-def test_ids_inputs_and_metadata_of_digits_with_native_rendering(parse_dags, mock_server, monkeypatch, tmp_path):
-    for run_id in ("1", "22"):
-        mock_server.add_run(thread_id="123", run_id=run_id, statuses="completed", steps=2)
-    code = f"""{HEAD}
-params = {{"thread": "123", "run": "22", "runs": "1, 22", "number": "42"}}
-one = {{"thread_id": "{{{{ params.thread }}}}", "run_id": "{{{{ params.run }}}}"}}
-with DAG("flow", schedule=None, render_template_as_native_obj=True, params=params):
-    PortkeyRunSensor(task_id="wait", **one)
-    PortkeyThreadRunsSensor(task_id="wait_for_both", thread_id=one["thread_id"], run_ids="{{{{ params.runs }}}}")
-    PortkeyRunStepsOperator(task_id="steps", **one, max_bytes="{{{{ 10000 }}}}")
-    PortkeyRunStepsToObjectStorageOperator(task_id="export", **one, path="{tmp_path}/{{{{ params.number }}}}.jsonl")
-    PortkeyCreateResponseOperator(
-        task_id="response", model="m", input="{{{{ params.number }}}}", metadata={{"order": "{{{{ params.number }}}}"}}
-    )
-    PortkeyCreateRunOperator(
-        task_id="start",
-        assistant_id="{{{{ params.number }}}}",
-        thread_id=one["thread_id"],
-        additional_messages=[{{"role": "user", "content": "{{{{ params.number }}}}"}}],
-        metadata={{"order": "{{{{ params.number }}}}"}},
-        poke_interval=0.2,
-    )
-"""
-    xcoms = run(parse_dags, monkeypatch, tmp_path, code)
+def test_every_run_is_counted_those_that_failed_included(dags, mock_server):
+    for number, status in enumerate(["completed", "failed", "completed"]):
+        mock_server.add_run(thread_id="thread_demo", run_id=f"run_{number}", statuses=wait_for(1, status))
+    states, results = run_dag(dags["each_run_of_a_thread"])
+    assert set(states.values()) == {"success"}
+    assert results["count"] == {"completed": 2, "failed": 1}
 
-    assert (xcoms["wait"]["id"], xcoms["wait_for_both"]["total"]) == ("22", 2)
-    assert (len(xcoms["steps"]), xcoms["export"]["rows"], xcoms["export"]["run_id"]) == (2, 2, "22")
-    assert xcoms["start"]["metadata"]["order"] == "42"
-    bodies = {
-        request.path.rpartition("/")[2]: json.loads(request.body)
-        for request in mock_server.requests
-        if request.method == "POST"
-    }
-    assert (bodies["responses"]["input"], bodies["responses"]["metadata"]) == ("42", {"order": "42"})
-    assert bodies["runs"]["assistant_id"] == "42"
-    assert bodies["runs"]["additional_messages"] == [{"role": "user", "content": "42"}]
+
+def test_a_callback_finds_the_job_in_the_exception(dags, mock_server, capfd, caplog):
+    mock_server.add_run(**RUN, statuses=wait_for(1, "failed"), last_error=DIAGNOSIS)
+    states, _ = run_dag(dags["alert_on_a_failed_run"])
+    assert states == {"wait": "failed"}
+    assert f"ALERT: run run_demo is failed: {DIAGNOSIS}" in capfd.readouterr().out + caplog.text
+
+
+def test_a_callback_finds_who_refused(dags, mock_server, capfd, caplog):
+    mock_server.fault(status=401, path="*/runs/*", times=None)
+    run_dag(dags["alert_on_a_failed_run"])
+    assert "refused, trace" in capfd.readouterr().out + caplog.text
+
+
+def test_the_page_says_which_examples_are_whole_dags() -> None:
+    assert len(BLOCKS) == 4

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -79,6 +80,11 @@ def tasks(folder: Path) -> dict[str, dict[str, Any]]:
         "PortkeyCreateRunOperator": {"assistant_id": "asst_1", "thread_id": "thread_1"},
         "PortkeyCancelRunOperator": {**run, "wait_for_completion": True},
         "PortkeyCreateResponseOperator": {"model": "m", "input": "Why?"},
+        "PortkeyCreateCustomJobOperator": {
+            "job_spec": replace(FILE_BATCH, create_path="/vector_stores/{vector_store_id}/file_batches"),
+            "ids": {"vector_store_id": "vs_1"},
+            "body": {"file_ids": ["a"]},
+        },
         "PortkeyCreateBatchOperator": {"input_path": str(folder / "in.jsonl")},
         "PortkeyLogsToObjectStorageOperator": {"path": str(folder / "logs.jsonl"), **WINDOW},
         "PortkeyRunStepsOperator": run,

@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
-from airflow_provider_portkey.validation import boolean, iter_ids, one_of, read_ids, real_number, whole_number
+from airflow_provider_portkey.validation import (
+    boolean,
+    iter_ids,
+    name_list,
+    one_of,
+    read_ids,
+    real_number,
+    whole_number,
+)
 
 
 @pytest.mark.parametrize(
@@ -106,3 +114,19 @@ def test_a_rule_returns_the_value_to_use(rule: Any, value: Any, used: Any) -> No
 def test_a_rule_names_the_field_the_value_and_what_is_right(rule: Any, value: Any) -> None:
     with pytest.raises(PortkeyInvalidArgumentError, match=r"^field=.* is not valid: expected .+\."):
         rule("field", value)
+
+
+@pytest.mark.parametrize("given", [["a", "b"], ("a", "b"), '["a", "b"]', "['a', 'b']", "a,b", " a b ", "a\nb"])
+def test_names_in_any_form_that_a_template_renders(given: Any) -> None:
+    assert list(name_list("fields", given)) == ["a", "b"]
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, None), ("None", None), ([], []), ("[]", [])])
+def test_no_names_are_none_or_an_empty_list(given: Any, used: Any) -> None:
+    assert name_list("fields", given) == used
+
+
+@pytest.mark.parametrize("given", ["", 7, ["a", 1], ["a", ""], {"a": 1}, '{"a": 1}', "[1]", "[", b"a", {"a"}])
+def test_what_holds_no_names_is_refused(given: Any) -> None:
+    with pytest.raises(PortkeyInvalidArgumentError, match=r"^fields=.* expected a list of field names"):
+        name_list("fields", given)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from airflow_provider_portkey.testing.app import ApiRequest
+from airflow_provider_portkey.testing.faults import bad_request
 from airflow_provider_portkey.testing.resources.jobs import Job
 
 
@@ -28,9 +30,17 @@ class FileBatch(Job):
     kind = "file batch"
     path = "/v1/vector_stores/{vector_store_id}/file_batches/{batch_id}"
     id_prefix = "vsfb"
+    create_paths = ("/v1/vector_stores/{vector_store_id}/file_batches",)
     stages: ClassVar[Mapping[str, float]] = {"in_progress": 0, "completed": 1}
     final_statuses = frozenset({"completed", "failed", "cancelled"})
     processed_statuses = frozenset({"completed", "failed"})
+
+    @classmethod
+    def parse(cls, request: ApiRequest) -> dict[str, Any]:
+        file_ids = request.body.get("file_ids")
+        if not isinstance(file_ids, list) or not file_ids:
+            raise bad_request("'file_ids' has to be a list of files.", param="file_ids")
+        return {"files": len(file_ids), **request.ids}
 
     def prepare(self) -> None:
         self.total = self.files

@@ -7,7 +7,7 @@ from datetime import timedelta
 from airflow.sdk import DAG, Param
 
 from airflow_provider_portkey.operators.batch import PortkeyCreateBatchOperator
-from airflow_provider_portkey.operators.response import PortkeyCreateResponseOperator
+from airflow_provider_portkey.operators.job import PortkeyCreateResponseOperator
 from airflow_provider_portkey.sensors.run import PortkeyRunSensor
 from airflow_provider_portkey.transfers.batch_output_to_object_storage import (
     PortkeyBatchOutputToObjectStorageOperator,

@@ -16,7 +16,7 @@ from airflow_provider_portkey.exceptions import (
     PortkeyRunFailedError,
     PortkeyUnexpectedResponseError,
 )
-from airflow_provider_portkey.jobs import JobSpec
+from airflow_provider_portkey.jobs import BATCHES, RUNS, JobSpec
 from airflow_provider_portkey.jobs.batch import BATCH
 from airflow_provider_portkey.jobs.fine_tuning import FINE_TUNING
 from airflow_provider_portkey.jobs.log_export import LOG_EXPORT
@@ -78,6 +78,12 @@ def test_statuses_may_be_any_collection_of_strings(collection: Any) -> None:
         ({"partial_statuses": ["failed"]}, "partial_statuses must be among success_statuses"),
         ({"echoed_ids": ["batch_id"]}, r"echoed_ids are not in the path: batch_id\."),
         ({"retryable_error_codes": "busy"}, "retryable_error_codes must be a collection .* not a string"),
+        ({"create_path": "/stores/{store}/batches"}, "create_path has store, which is no id known then"),
+        ({"create_path": "/stores/{store_id}/batches/{batch_id}"}, "create_path has batch_id"),
+        ({"list_spec": RUNS, "metadata_field": "metadata"}, "list_spec has thread_id, which is no id known then"),
+        ({"cancel_path": "/stores/{store_id}/{id}/cancel"}, "cancel_path has id"),
+        ({"list_spec": BATCHES}, "list_spec and metadata_field find a job together"),
+        ({"metadata_field": "metadata"}, "list_spec and metadata_field find a job together"),
     ],
 )  # fmt: skip
 def test_a_wrong_declaration_is_refused_by_field(fields: dict[str, Any], message: str) -> None:
@@ -86,7 +92,14 @@ def test_a_wrong_declaration_is_refused_by_field(fields: dict[str, Any], message
 
 
 def test_a_declaration_survives_json() -> None:
-    declared = spec(error_fields=["last_error"], excluded_fields=["files"], metric="tokens", cancel_path="/c")
+    declared = spec(
+        error_fields=["last_error"],
+        excluded_fields=["files"],
+        field_operators={"files": "ListFilesOperator"},
+        metric="tokens",
+        cancel_path="/cancel",
+        create_path="/stores/{store_id}/batches",
+    )
     declared = replace(declared, cancel_body={"reason": "killed"})
     restored = JobSpec(**json.loads(json.dumps(declared.to_dict())))
 
@@ -94,7 +107,8 @@ def test_a_declaration_survives_json() -> None:
     assert restored.error_fields == ("last_error",)
 
 
-def test_the_exception_is_not_serialized() -> None:
+def test_what_triggers_do_not_use_is_not_serialized() -> None:
+    assert not {"list_spec", "metadata_field"} & spec(list_spec=BATCHES, metadata_field="metadata").to_dict().keys()
     assert "failure_exception" not in spec(failure_exception=PortkeyRunFailedError).to_dict()
 
 
@@ -105,7 +119,14 @@ def test_a_description_names_the_job_and_its_parents() -> None:
 
 
 def test_a_summary_lacks_the_excluded_fields() -> None:
-    assert spec(excluded_fields=["files"]).summary({"id": "b", "files": [1], "new": 2}) == {"id": "b", "new": 2}
+    job = {"id": "b", "files": [1], "new": 2}
+    assert spec(excluded_fields=["files"]).summary(job) == {"id": "b", "new": 2}
+    assert spec(excluded_fields=["files"]).summary(job, ["files", "absent"]) == job
+
+
+def test_ids_that_are_known_before_the_creation_are_those_of_its_path() -> None:
+    assert spec(create_path="/stores/{store_id}/batches").create_id_names == ("store_id",)
+    assert spec(create_path="/batches").create_id_names == spec().create_id_names == ()
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from airflow_provider_portkey.exceptions import (
     PortkeyServerError,
     PortkeySubmissionUnknownError,
     PortkeyUnreachableError,
+    PortkeyXComTooLargeError,
 )
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
 from airflow_provider_portkey.operators.run import PortkeyCancelRunOperator, PortkeyCreateRunOperator
@@ -438,3 +439,21 @@ def test_a_cancel_with_a_value_that_is_wrong_after_rendering_sends_nothing(mock_
     with pytest.raises(raised, match="max_consecutive_failures"):
         stop.execute(context)
     assert mock_server.requests == []
+
+
+def test_a_cancelled_run_may_have_more_fields_and_no_error(mock_server, context, mode, carry_out):
+    mock_server.add_run(thread_id=THREAD, run_id="run_1", statuses="cancelled", fields={"instructions": "i" * 100})
+
+    def make(**changes: Any) -> PortkeyCancelRunOperator:
+        how = {"mode": "reschedule" if mode == "reschedule" else "poke", "deferrable": mode == "deferred"}
+        arguments = {"thread_id": THREAD, "run_id": "run_1", "include_fields": ["instructions"], "poke_interval": 0}
+        return PortkeyCancelRunOperator(task_id="cancel", **how, **(arguments | changes))
+
+    for wait in (True, False):
+        run = carry_out(lambda wait=wait: make(wait_for_completion=wait), context)
+        assert (run["status"], run["instructions"]) == ("cancelled", "i" * 100)
+        assert "error_message" not in run
+        with pytest.raises(PortkeyXComTooLargeError):
+            carry_out(lambda wait=wait: make(wait_for_completion=wait, max_bytes=50), context)
+        with pytest.raises(AirflowSkipException):
+            carry_out(lambda wait=wait: make(wait_for_completion=wait, max_bytes=50, soft_fail=True), context)

@@ -65,6 +65,28 @@ def test_handlers_are_called_in_several_rounds(mock_server, context, mode, caplo
     assert "s3cret" not in log
 
 
+@pytest.mark.parametrize(("last", "end"), [("requires_action", "completed"), ("failed", "failed")])
+def test_a_run_with_handlers_is_returned_with_its_included_fields(
+    mock_server, context, mode, operator, carry_out, posts, last, end
+):
+    mock_server.plan(
+        "runs",
+        statuses=["queued", "in_progress", last],
+        advance="per_poll",
+        tool_calls=[call("call_1")],
+        fields={"instructions": "i" * 500},
+    )
+    choices = {
+        "tool_handlers": {"look_up": lambda word: word},
+        "include_fields": ["instructions"],
+        "on_failed": "return",
+    }
+    run = carry_out(lambda: operator(mode, **choices), context)
+    assert (run["status"], run["instructions"]) == (end, "i" * 500)
+    assert ("error_message" in run) == (end == "failed")
+    assert len(posts(SUBMIT)) == (end == "completed")
+
+
 def test_the_arguments_of_a_call_stay_out_of_the_event_that_airflow_logs(mock_server, context, operator):
     called = call("call_1", arguments='{"word": "s3cret"}')
     mock_server.plan(

@@ -7,12 +7,15 @@ import pytest
 from airflow_provider_portkey.exceptions import (
     PortkeyActionRequiredError,
     PortkeyAuthenticationError,
+    PortkeyError,
     PortkeyEventInvalidError,
     PortkeyPaginationError,
     PortkeyPollingGaveUpError,
     PortkeyRunFailedError,
     PortkeyWaitTimeoutError,
+    PortkeyXComTooLargeError,
 )
+from airflow_provider_portkey.jobs.response import RESPONSE as RESPONSE_JOB
 from airflow_provider_portkey.jobs.run import RUN
 from airflow_provider_portkey.polling import events
 
@@ -46,6 +49,54 @@ def test_every_other_reason_raises_its_error(reason, error):
     with pytest.raises(error, match=r"What happened\.") as raised:
         events.conclude(RUN, event(reason))
     assert type(raised.value) is error
+
+
+def test_a_failure_is_returned_where_that_is_wanted():
+    found = events.conclude(RUN, event(events.FAILED), on_failed="return")
+    assert found == {"id": "run_1", "status": "failed", "error_message": "What happened."}
+    own = event(events.FAILED, job={"id": "run_1", "last_error": {"code": "c", "message": "m"}})
+    assert events.conclude(RUN, own, on_failed="return")["error_message"] == "c: m"
+    own["job"]["error_message"] = "The job's own."
+    assert events.conclude(RUN, own, on_failed="return")["error_message"] == "The job's own."
+
+
+@pytest.mark.parametrize("reason", [events.ACTION_REQUIRED, events.TIMED_OUT, events.GAVE_UP, events.REFUSED])
+def test_every_other_error_is_raised_also_where_a_failure_is_returned(reason):
+    with pytest.raises(PortkeyError):
+        events.conclude(RUN, event(reason), on_failed="return")
+
+
+def test_included_fields_are_in_the_event_unless_they_are_too_large():
+    response = {"id": "run_1", "instructions": "i", "tools": ["x" * 100]}
+
+    def job(limit: int | None, *names: str) -> tuple[dict, str | None]:
+        made = events.make_event(
+            RUN, events.SUCCEEDED, "m", "completed", response, None, include_fields=names, max_bytes=limit
+        )
+        return made["job"], made["too_large"]
+
+    assert job(None, "tools", "instructions", "absent") == (response, None)
+    assert job(1, *[]) == ({"id": "run_1"}, None)
+    size = len(json.dumps(response))
+    assert job(size, "tools", "instructions") == (response, None)
+    found, too_large = job(size - 1, "tools", "instructions")
+    assert found == {"id": "run_1"}
+    sizes = f"it has {size} bytes as JSON, more than max_bytes={size - 1}, and 104 of them are its field 'tools'"
+    assert sizes in too_large
+
+
+def test_the_operator_for_a_large_field_is_named():
+    response = {"id": "resp_1", "output": ["x" * 100]}
+    _, too_large = events.summarize(RESPONSE_JOB, response, ["output"], 50)
+    assert "Use PortkeyResponseItemsToObjectStorageOperator, which writes it to a file, or raise max_bytes" in too_large
+
+
+@pytest.mark.parametrize(("reason", "on_failed"), [(events.SUCCEEDED, "fail"), (events.FAILED, "return")])
+def test_a_job_that_is_returned_must_have_its_included_fields(reason, on_failed):
+    with pytest.raises(PortkeyXComTooLargeError, match=r"^Too large\.$"):
+        events.conclude(RUN, event(reason, too_large="Too large."), on_failed=on_failed)
+    with pytest.raises(PortkeyRunFailedError):
+        events.conclude(RUN, event(events.FAILED, too_large="Too large."))
 
 
 def test_a_failure_carries_the_job():

@@ -24,6 +24,7 @@ from airflow_provider_portkey.exceptions import (
     PortkeyRequestError,
     PortkeyServerError,
     PortkeyWaitTimeoutError,
+    PortkeyXComTooLargeError,
 )
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
 from airflow_provider_portkey.jobs.run import RUN
@@ -337,6 +338,106 @@ def test_a_poke_without_execute_checks_the_parameters_and_has_a_trace_id(kind, p
     one.max_consecutive_failures = "many"
     with pytest.raises(PortkeyInvalidArgumentError, match="max_consecutive_failures"):
         one.poke(task_context())
+
+
+def test_a_job_that_failed_may_be_returned_with_its_reason(kind, wait, portkey):
+    reasons = {kind.sensor.job.error_fields[0]: {"code": "some_code", "message": "Some words."}}
+    job = {**failed(kind), **reasons}
+    portkey.script = [active(kind), job]
+    found = wait(kind, on_failed="return")
+    assert found == {**kind.sensor.job.summary(job), "error_message": "some_code: Some words."}
+
+
+def test_a_job_that_failed_without_a_reason_is_returned_with_a_sentence(kind, wait, portkey):
+    portkey.script = [failed(kind)]
+    found = wait(kind, on_failed="return", soft_fail=True)
+    assert re.search(r"finished as \w+ after .* and gave no reason\.", found["error_message"])
+
+
+def test_a_job_that_succeeded_is_the_same_whatever_a_failed_one_does(kind, wait, portkey):
+    portkey.script = [succeeded(kind)]
+    assert "error_message" not in wait(kind, on_failed="return")
+
+
+@pytest.mark.parametrize("failure", [name for name in FAILURES if name != "failed"])
+def test_only_a_job_that_failed_is_returned(kind, wait, portkey, failure):
+    portkey.script = [active(kind), FAILURES[failure](kind)]
+    with pytest.raises((PortkeyWaitTimeoutError, PortkeyPollingGaveUpError, PortkeyRequestError, AirflowSensorTimeout)):
+        wait(kind, on_failed="return")
+
+
+WITH_EXCLUDED = [kind for kind in KINDS if kind.sensor.job.excluded_fields]
+
+
+@pytest.fixture(params=WITH_EXCLUDED, ids=lambda kind: kind.sensor.job.kind)
+def excluding(request: pytest.FixtureRequest) -> Kind:
+    return request.param
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["first poll", "later"])
+@pytest.mark.parametrize("status", [succeeded, failed])
+def test_excluded_fields_may_be_included(excluding, wait, portkey, early, status):
+    names = sorted(excluding.sensor.job.excluded_fields)
+    job = {**status(excluding), names[0]: [{"deep": None}]}
+    portkey.script = [job] if early else [active(excluding), job]
+    found = wait(excluding, include_fields=names[:1], on_failed="return")
+    assert found.pop("error_message", "") == "" or status is failed
+    assert found == {name: value for name, value in job.items() if name not in names[1:]}
+
+
+def test_a_field_that_the_job_does_not_have_is_left_out(excluding, wait, portkey):
+    name = sorted(excluding.sensor.job.excluded_fields)[0]
+    job = {field: value for field, value in succeeded(excluding).items() if field != name}
+    portkey.script = [active(excluding), job]
+    assert name not in wait(excluding, include_fields=[name])
+
+
+@pytest.mark.parametrize("status", [succeeded, failed])
+def test_an_included_field_that_is_too_large_fails_and_is_named(excluding, mode, task, portkey, status):
+    small, large, *_ = sorted(excluding.sensor.job.excluded_fields)
+    job = {**status(excluding), small: "s", large: "x" * 60_000}
+    portkey.script = [active(excluding), job]
+    one = task(mode, excluding.sensor, include_fields=f"{small}, {large}", on_failed="return", **excluding.ids)
+    with pytest.raises(PortkeyXComTooLargeError, match=rf"max_bytes=49152, and 60002 of them are its field '{large}'"):
+        one.run()
+    assert all(len(str(event)) < 2_000 for event in one.events)
+    portkey.polls = 0
+    assert len(task(mode, excluding.sensor, include_fields=[large], max_bytes="70000", on_failed="return",
+                    **excluding.ids).run()[large]) == 60_000  # fmt: skip
+
+
+def test_a_failure_is_raised_also_where_a_field_is_too_large(excluding, wait, portkey):
+    name = sorted(excluding.sensor.job.excluded_fields)[0]
+    portkey.script = [active(excluding), {**failed(excluding), name: "x" * 60_000}]
+    with pytest.raises(excluding.sensor.job.failure_exception) as raised:
+        wait(excluding, include_fields=[name])
+    assert name not in raised.value.job
+
+
+@pytest.mark.parametrize("wrong", ["outptu", "status", '["id"]', [1], {"tools": 1}, ["tools", ""]])
+def test_fields_that_are_not_left_out_are_refused_when_the_dag_is_parsed(kind, wrong):
+    with pytest.raises(PortkeyInvalidArgumentError, match=r"^include_fields="):
+        kind.sensor(task_id="wait", include_fields=wrong, **kind.ids)
+
+
+def test_included_fields_may_be_a_template(excluding, portkey):
+    names = sorted(excluding.sensor.job.excluded_fields)
+    portkey.script = [succeeded(excluding)]
+    for template, rendered in (("{{ params.fields }}", str(names)), (["{{ params.field }}"], names[:1])):
+        sensor = excluding.sensor(task_id="wait", include_fields=template, **excluding.ids)
+        sensor.include_fields = rendered
+        assert names[0] in sensor.execute({})
+        sensor.include_fields = "other"
+        with pytest.raises(PortkeyInvalidArgumentError, match="only fields that are left out by default"):
+            sensor.execute({})
+
+
+def test_a_job_that_cannot_be_cancelled_is_left_running_at_a_kill(portkey, caplog, capsys):
+    spec = JobSpec(**{**FILE_BATCH.to_dict(), "cancel_path": None})
+    sensor = PortkeyCustomJobSensor(task_id="wait", job_spec=spec, ids=KINDS[-1].ids, cancel_on_kill=True)
+    sensor.on_kill()
+    assert portkey.cancelled == []
+    assert "it cannot be cancelled" in caplog.text + capsys.readouterr().out
 
 
 ACTING = [Kind(PortkeyRunSensor, KINDS[0].ids), Kind(PortkeyCustomJobSensor, {"job_spec": RUN, "ids": KINDS[0].ids})]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -336,6 +337,21 @@ def test_each_change_of_the_counts_is_one_line_in_every_mode(mode, portkey, capl
     assert max(text.count("runs of thread 'thread_1' after") for text in shown) == 3
 
 
+def test_too_many_failures_may_be_returned_with_their_reasons(mode, waiting, variables):
+    runs = {"a": [("failed", 5)], "b": [("completed", NEVER)]}
+    found = waiting(mode, runs, run_ids=["a", "b"], on_failed="return").run()
+    reasons = r"1 of 2 runs .* failed, more than max_failed_runs=0\. a failed: server_error: a broke"
+    assert re.match(reasons, found.pop("error_message"))
+    assert found == summary(status_counts={"failed": 1, "in_progress": 1}, failed_run_ids=["a"])
+
+
+def test_no_success_may_be_returned_with_the_reasons(mode, waiting):
+    runs = {"a": [("failed", 5)], "b": [("expired", 15)]}
+    found = waiting(mode, runs, run_ids=["a", "b"], wait_for="any", on_failed="return").run()
+    assert (found["failed_run_ids"], found["first_completed_run_id"]) == (["a", "b"], None)
+    assert "2 of 2 runs" in found["error_message"]
+
+
 @pytest.mark.parametrize("mode", ["deferred", "reschedule"])
 def test_the_triggers_arguments_and_the_state_are_small(mode, waiting):
     runs = {f"run_{number:024}": [("completed", 25)] for number in range(200)}
@@ -415,7 +431,13 @@ def test_ids_that_rendered_to_nothing_are_named_and_nothing_is_sent(mode, portke
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"wait_for": "none"}, {"max_failed_runs": -1}, {"created_within": 0}, {"on_requires_action": "x"}],
+    [
+        {"wait_for": "none"},
+        {"max_failed_runs": -1},
+        {"created_within": 0},
+        {"on_requires_action": "x"},
+        {"on_failed": "x"},
+    ],
 )
 def test_a_wrong_argument_is_refused_when_the_dag_is_parsed(wrong):
     with pytest.raises(PortkeyInvalidArgumentError, match=next(iter(wrong))):

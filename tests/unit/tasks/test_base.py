@@ -15,10 +15,10 @@ from airflow.providers.common.compat.sdk import DAG, BaseOperator
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
 from airflow_provider_portkey.get_provider_info import get_provider_info
 from airflow_provider_portkey.links import trace_id_of
-from airflow_provider_portkey.operators.response import PortkeyCreateResponseOperator, PortkeyResponseItemsOperator
+from airflow_provider_portkey.operators.job import PortkeyCreateResponseOperator, PortkeyResponseItemsOperator
 from airflow_provider_portkey.operators.run import PortkeyCreateRunOperator
-from airflow_provider_portkey.sensors.job import PortkeyCustomJobSensor
 from airflow_provider_portkey.sensors.run import PortkeyThreadRunsSensor
+from airflow_provider_portkey.tasks.wait import BasePortkeyWaitOperator
 
 #: Parameters that no template can set, and why.
 NOT_TEMPLATED = {
@@ -35,7 +35,12 @@ ACTING = {
     "PortkeyThreadRunsSensor",
     "PortkeyCustomJobSensor",  # as far as the declaration has such a status
     "PortkeyCreateRunOperator",
+    "PortkeyCreateCustomJobOperator",
 }
+#: Classes for which a job that failed cannot be a result.
+ALWAYS_FAILING = {"PortkeyLogsToObjectStorageOperator", "PortkeyCancelRunOperator"}
+#: Classes that wait and do not return one job.
+WITHOUT_FIELDS = {"PortkeyLogsToObjectStorageOperator", "PortkeyThreadRunsSensor"}
 
 
 def task_classes() -> list[type[BaseOperator]]:
@@ -76,8 +81,15 @@ def test_every_parameter_is_templated_unless_there_is_a_reason(cls: type[BaseOpe
 @every_class
 def test_on_requires_action_exists_only_where_a_job_can_require_action(cls: type[BaseOperator]) -> None:
     assert ("on_requires_action" in parameters_of(cls)) == (cls.__name__ in ACTING)
-    if cls is not PortkeyCustomJobSensor and cls.__name__ in ACTING:
+    if cls.__name__ in ACTING and hasattr(cls, "job"):  # others are declared by the DAG author
         assert cls.job.action_required_statuses  # type: ignore[attr-defined]
+
+
+@every_class
+def test_a_class_that_waits_may_return_a_failed_job_and_more_fields(cls: type[BaseOperator]) -> None:
+    waits = issubclass(cls, BasePortkeyWaitOperator)
+    assert ("on_failed" in parameters_of(cls)) == (waits and cls.__name__ not in ALWAYS_FAILING)
+    assert ("include_fields" in parameters_of(cls)) == (waits and cls.__name__ not in WITHOUT_FIELDS)
 
 
 @every_class

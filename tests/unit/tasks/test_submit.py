@@ -20,9 +20,10 @@ from airflow_provider_portkey.exceptions import (
     PortkeySubmissionUnknownError,
     PortkeyUnexpectedResponseError,
     PortkeyUnreachableError,
+    PortkeyXComTooLargeError,
 )
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
-from airflow_provider_portkey.operators.response import PortkeyCreateResponseOperator
+from airflow_provider_portkey.operators.job import PortkeyCreateResponseOperator
 
 
 class Portkey:
@@ -164,6 +165,44 @@ def test_what_a_later_try_submits_again(portkey, context, status, cleared, submi
         context["ti"].max_tries += 1
     operator(wait_for_completion=False).execute(context)
     assert len(portkey.bodies) == submissions
+
+
+@pytest.mark.parametrize(("cleared", "submissions"), [(False, 1), (True, 2)])
+def test_a_failed_job_that_is_a_result_is_returned_by_a_later_try(portkey, context, cleared, submissions):
+    operator(wait_for_completion=False, on_failed="return").execute(context)
+    portkey.status |= {"resp_1": "failed", "resp_2": "failed"}
+    context["ti"].try_number += 1
+    if cleared:
+        context["ti"].max_tries += 1
+    found = operator(on_failed="return").execute(context)
+    assert (found["id"], found["status"]) == (f"resp_{submissions}", "failed")
+    assert "gave no reason" in found["error_message"]
+    assert len(portkey.bodies) == submissions
+
+
+@pytest.mark.parametrize("store", [True, False], ids=["task state store", "variable"])
+def test_a_job_that_was_too_large_to_return_is_not_submitted_again(portkey, task_context, variables, store):
+    context = task_context(store=store)
+    with pytest.raises(PortkeyXComTooLargeError, match="PortkeyResponseItemsToObjectStorageOperator"):
+        operator(include_fields=["output"], max_bytes=30).execute(context)
+    for max_bytes in (40, 100):
+        context["ti"].try_number += 1
+        context["ti"].max_tries += 1
+        if max_bytes == 40:
+            with pytest.raises(PortkeyXComTooLargeError):
+                operator(include_fields=["output"], max_bytes=max_bytes).execute(context)
+    found = operator(include_fields=["output"], max_bytes=100).execute(context)
+    assert found == {"id": "resp_1", "status": "completed", "output": ["excluded"]}
+    assert len(portkey.bodies) == 1
+    context["ti"].try_number += 1
+    context["ti"].max_tries += 1
+    assert operator().execute(context)["id"] == "resp_2"
+
+
+def test_without_waiting_the_included_fields_are_those_of_the_submission(portkey, context):
+    portkey.status["resp_1"] = "in_progress"
+    one = operator(wait_for_completion=False, include_fields=["instructions"])
+    assert one.execute(context) == {"id": "resp_1", "status": "queued", "instructions": "excluded"}
 
 
 def test_a_job_that_failed_fails_the_task(portkey, context):

@@ -349,8 +349,8 @@ def test_wrong_arguments_leave_no_file(serve_run: Callable[..., Any], tmp_path: 
 
 def test_every_parameter_is_templated() -> None:
     assert set(PortkeyRunStepsToObjectStorageOperator.template_fields) == {
-        "thread_id", "run_id", "order", "include", "include_messages", "path", "file_format", "compression",
-        "csv_formulas", "overwrite", "portkey_conn_id", "object_storage_conn_id", "after", "max_items", "page_size",
+        "thread_id", "run_id", "order", "after", "max_items", "page_size", "include", "include_messages", "path",
+        "file_format", "compression", "csv_formulas", "overwrite", "portkey_conn_id", "object_storage_conn_id",
     }  # fmt: skip
 
 

@@ -44,9 +44,9 @@ class Nights:
         return self.operator(path, **{**window, **arguments}).execute(context or {})
 
     @staticmethod
-    def folder(path: Path, night: int = 0) -> Path:
-        """Return the folder of a night's files."""
-        return path / f"window_start={NIGHT + night * DAY:%Y%m%dT%H%M%SZ}"
+    def folder(path: Path, night: int = 0, *, kind: str = "") -> Path:
+        """Return the folder of a night's files; of one kind, where both kinds are written."""
+        return path / kind / f"window_start={NIGHT + night * DAY:%Y%m%dT%H%M%SZ}"
 
     def run_ids(self, path: Path, night: int = 0, *, thread_id: str = "thread_1") -> list[str]:
         """Return the runs of a thread's file in the order of its rows, each once."""
@@ -56,14 +56,18 @@ class Nights:
     @staticmethod
     def files(path: Path) -> dict[str, bytes]:
         """Return every file of the windows."""
-        found = path.glob("window_start=*/*")
+        found = path.rglob("window_start=*/*")
         return {str(file.relative_to(path)): file.read_bytes() for file in found if file.is_file()}
 
     @staticmethod
-    def steps(path: Path) -> Counter[tuple[str, str]]:
+    def rows(path: Path) -> list[dict[str, Any]]:
+        """Return the rows of all jsonl files below a folder."""
+        lines = [line for file in sorted(path.rglob("*.jsonl")) for line in file.read_text().splitlines()]
+        return [json.loads(line) for line in lines]
+
+    def steps(self, path: Path) -> Counter[tuple[str, str]]:
         """Count the rows of each step."""
-        lines = [line for file in path.rglob("*.jsonl") for line in file.read_text().splitlines()]
-        return Counter((row["run_id"], row["id"]) for row in map(json.loads, lines))
+        return Counter((row["run_id"], row["id"]) for row in self.rows(path) if "run_id" in row)
 
 
 @pytest.fixture

@@ -108,6 +108,7 @@ def test_a_row_is_a_step_as_received_and_the_manifest_has_the_totals(tmp_path: P
         "bytes": sum(map(len, files.values())),
         "sha256": hashlib.sha256("".join(lines).encode()).hexdigest(),
         "non_finite_values": 0,
+        "status_counts": {"completed": 2},
         "pages": 5,
         "usage": {"prompt_tokens": 2460, "completion_tokens": 615, "total_tokens": 3075},
         "skipped": [],

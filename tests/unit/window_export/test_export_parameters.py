@@ -160,8 +160,8 @@ def test_both_places_hold_the_same_and_earlier_files_are_read(
 def test_every_parameter_is_templated() -> None:
     assert {*PortkeyThreadStepsToObjectStorageOperator.template_fields} == {
         "thread_ids", "thread_ids_path", "window_start", "window_end", "window_by", "on_unfinished", "max_run_seconds",
-        "max_concurrent_requests", "include", "include_messages", "path", "file_format", "compression", "csv_formulas",
-        "overwrite", "portkey_conn_id", "object_storage_conn_id",
+        "max_concurrent_requests", "include", "include_messages", "include_runs", "path", "file_format", "compression",
+        "csv_formulas", "overwrite", "portkey_conn_id", "object_storage_conn_id",
     }  # fmt: skip
 
 

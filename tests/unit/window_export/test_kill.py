@@ -60,7 +60,8 @@ def restart_runs(mock_server: PortkeyMockServer, threads: list[str], seconds: fl
 
 
 @pytest.mark.slow
-def test_killed_at_any_point_a_retry_writes_each_step_once_and_the_same_bytes(
+@pytest.mark.parametrize("include_runs", [False, True])
+def test_killed_at_any_point_a_retry_writes_each_row_once_and_the_same_bytes(
     mock_server: PortkeyMockServer,
     clock: Any,
     tmp_path: Path,
@@ -68,6 +69,7 @@ def test_killed_at_any_point_a_retry_writes_each_step_once_and_the_same_bytes(
     context: dict[str, Any],
     nights: Any,
     add: Any,
+    include_runs: bool,
 ) -> None:
     threads = ["thread_1", "thread_2"]
     clock.now += 86_400
@@ -85,7 +87,13 @@ def test_killed_at_any_point_a_retry_writes_each_step_once_and_the_same_bytes(
         clock.now, reaper.count, reaper.at = evening, 0, at
         restart_runs(mock_server, threads, 86_400)
         for night in (0, 1):
-            arguments = {"night": night, "thread_ids": threads, "context": context, "max_concurrent_requests": 1}
+            arguments = {
+                "night": night,
+                "thread_ids": threads,
+                "context": context,
+                "max_concurrent_requests": 1,
+                "include_runs": include_runs,
+            }
             try:
                 nights.export(folder, **arguments)
             except Killed:
@@ -97,12 +105,15 @@ def test_killed_at_any_point_a_retry_writes_each_step_once_and_the_same_bytes(
     whole = two_nights(tmp_path / "whole", None)
     points = reaper.count
     assert points > 40
-    assert len(whole) == 6
+    assert len(whole) == (12 if include_runs else 6)
     for at in range(points):
         folder = tmp_path / str(at)
         assert two_nights(folder, at) == whole, at
         assert set(nights.steps(folder).values()) == {1}
         assert {run for run, _ in nights.steps(folder)} == {"done", "late", "next"}
+        if include_runs:
+            runs = [(row["thread_id"], row["id"]) for row in nights.rows(folder / "runs")]
+            assert sorted(runs) == [(thread, run) for thread in threads for run in ("done", "late", "next")]
         assert list(folder.rglob("*.part")) == []
 
 

@@ -54,6 +54,31 @@ def test_memory_does_not_grow_with_the_steps_of_a_run(
 
 
 @pytest.mark.slow
+def test_memory_does_not_grow_with_the_size_of_runs(
+    portkey_connection: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nights: Any
+) -> None:
+    def serve(count: int) -> None:
+        def get(client: PortkeyClient, path: str, ids: Any, query: Any = None, **_: Any) -> dict[str, Any]:
+            if path.endswith("/steps"):
+                return {"data": [], "has_more": False}
+            start = int(dict(query).get("after", "-1")) + 1
+            run = {"created_at": 1_763_683_200, "status": "completed", "instructions": "x" * 10_000}
+            data = [{"id": str(number), **run} for number in range(start, min(start + 100, count))]
+            return {"data": data, "has_more": start + 100 < count}
+
+        monkeypatch.setattr(PortkeyClient, "get", get)
+
+    serve(100)
+    nights.export(tmp_path / "warm", include_runs=True)
+    few = peak(lambda: nights.export(tmp_path / "few", include_runs=True))
+    serve(3_000)
+    many = peak(lambda: nights.export(tmp_path / "many", include_runs=True))
+
+    assert (nights.folder(tmp_path / "many", kind="runs") / "thread_1.jsonl").stat().st_size > 30_000_000
+    assert many - few < 3_000_000  # a summary of each run
+
+
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_threads_of_a_file(
     portkey_connection: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nights: Any
 ) -> None:

@@ -74,8 +74,16 @@ def test_entries_are_set_while_the_threads_are_read() -> None:
             index.set_entry(f"{thread_id}.jsonl", {"thread_id": thread_id})
 
         assert sum(1 for _ in index.entries()) == 3_000
-        assert index.has_entry("00001.jsonl")
-        assert not index.has_entry("00001.csv")
+
+
+def test_a_file_is_known_by_its_kind_and_name() -> None:
+    with ThreadIndex() as index:
+        for _ in range(2):
+            index.add_file("steps", "00001.jsonl")
+
+        assert index.has_file("steps", "00001.jsonl")
+        assert not index.has_file("steps", "00001.csv")
+        assert not index.has_file("runs", "00001.jsonl")
 
 
 def test_a_list_with_a_wrong_id_is_refused() -> None:

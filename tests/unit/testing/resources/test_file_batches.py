@@ -45,3 +45,15 @@ def test_a_file_batch_belongs_to_its_vector_store(mock_server: PortkeyMockServer
     call("GET", "/vector_stores/other/file_batches/b", status=404)
     with pytest.raises(ValueError, match="taken"):
         mock_server.add_file_batch(vector_store_id="vs", batch_id="b")
+
+
+def test_a_client_may_create_a_file_batch(mock_server: PortkeyMockServer, call: Any) -> None:
+    mock_server.plan("file_batches", statuses="in_progress", failed=1)
+    created = call("POST", "/vector_stores/vs/file_batches", json={"file_ids": ["a", "b"]})
+    assert (created["vector_store_id"], created["file_counts"]["total"]) == ("vs", 2)
+    assert call("GET", f"/vector_stores/vs/file_batches/{created['id']}") == created
+
+
+@pytest.mark.parametrize("body", [{}, {"file_ids": []}, {"file_ids": "a"}])
+def test_a_file_batch_needs_files(call: Any, body: dict[str, Any]) -> None:
+    assert call("POST", "/vector_stores/vs/file_batches", json=body, status=400)["error"]["param"] == "file_ids"
