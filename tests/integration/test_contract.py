@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from airflow_provider_portkey.operators.response import PortkeyCreateResponseOperator
+from airflow_provider_portkey.operators.job import PortkeyCreateResponseOperator
 
 from airflow_provider_portkey.client.aio import open_client
 from airflow_provider_portkey.client.sync import PortkeyClient

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from airflow.exceptions import AirflowRescheduleException
 from airflow.providers.common.compat.sdk import TaskDeferred
-from airflow_provider_portkey.operators.response import PortkeyCreateResponseOperator
+from airflow_provider_portkey.operators.job import PortkeyCreateResponseOperator
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
