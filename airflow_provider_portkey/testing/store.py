@@ -62,25 +62,39 @@ class Items(Generic[T]):
         raise ApiError(404, f"No {kind} found with id '{item_id}'.")
 
     def page(self, query: Mapping[str, str], serialize: Callable[[T], dict[str, Any]]) -> dict[str, Any]:
-        """Return the page that ``limit``, ``order`` and ``after`` of a request select, as the list endpoints do."""
-        limit, order, after = query.get("limit", str(DEFAULT_LIMIT)), query.get("order", "desc"), query.get("after")
+        """
+        Return the page that ``limit``, ``order``, ``after`` and ``before`` of a request select, as list endpoints do.
+
+        ``before`` alone returns the page directly in front of that item, still in the list's own order, and
+        ``has_more`` then speaks of what is in front of the page. With ``after`` too, both bound the list.
+        """
+        limit, order = query.get("limit", str(DEFAULT_LIMIT)), query.get("order", "desc")
         if not re.fullmatch("[0-9]{1,9}", limit) or not 1 <= int(limit) <= MAX_LIMIT:
             raise bad_request(f"'limit' has to be 1 to {MAX_LIMIT}, not '{limit}'.", param="limit")
         if order not in ("asc", "desc"):
             raise bad_request(f"'order' has to be 'asc' or 'desc', not '{order}'.", param="order")
-        if query.get("before"):
-            raise bad_request("The mock server does not page backwards.", param="before")
-        if after and after not in self._positions:
-            raise bad_request(f"'after' names '{after}', which is not in this list.", param="after")
-        total, start = len(self._items), 0
-        if after:
-            position = self._positions[after]
-            start = position + 1 if order == "asc" else total - position
-        stop = min(start + int(limit), total)
+        total, after, before = len(self._items), self._cursor("after", query), self._cursor("before", query)
+        start, stop = 0 if after is None else after + 1, total if before is None else before
+        if before is not None and after is None:
+            start = max(stop - int(limit), 0)
+            has_more = start > 0
+        else:
+            has_more = start + int(limit) < stop
+            stop = max(start, min(start + int(limit), stop))
         items = self._items[start:stop] if order == "asc" else self._items[total - stop : total - start][::-1]
         data = [serialize(item) for item in items]
         first_id, last_id = (data[0]["id"], data[-1]["id"]) if data else (None, None)
-        return {"object": "list", "data": data, "first_id": first_id, "last_id": last_id, "has_more": stop < total}
+        return {"object": "list", "data": data, "first_id": first_id, "last_id": last_id, "has_more": has_more}
+
+    def _cursor(self, name: str, query: Mapping[str, str]) -> int | None:
+        """Return the position of a cursor's item in the requested order."""
+        item_id = query.get(name)
+        if not item_id:
+            return None
+        if item_id not in self._positions:
+            raise bad_request(f"'{name}' names '{item_id}', which is not in this list.", param=name)
+        position = self._positions[item_id]
+        return position if query.get("order") == "asc" else len(self._items) - 1 - position
 
 
 @dataclass(kw_only=True)

@@ -61,6 +61,23 @@ def test_after_the_last_item_the_page_is_empty() -> None:
     assert page == {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
 
 
+@pytest.mark.parametrize(
+    ("query", "expected", "has_more"),
+    [
+        ({"before": "i2"}, ["i4", "i3"], True),
+        ({"before": "i3"}, ["i5", "i4"], False),
+        ({"before": "i5"}, [], False),
+        ({"before": "i3", "order": "asc"}, ["i1", "i2"], True),
+        ({"after": "i5", "before": "i1"}, ["i4", "i3"], True),
+        ({"after": "i3", "before": "i1"}, ["i2"], False),
+        ({"after": "i1", "before": "i3"}, [], False),
+    ],
+)
+def test_before_bounds_a_page_from_behind(query: dict[str, str], expected: list[str], has_more: bool) -> None:
+    page = page_of(items_of(6), limit="2", **query)
+    assert ([item["id"] for item in page["data"]], page["has_more"]) == (expected, has_more)
+
+
 def test_a_page_names_its_first_and_last() -> None:
     page = page_of(items_of(5), limit="3", order="asc")
     assert page["data"] == [{"id": "i0"}, {"id": "i1"}, {"id": "i2"}]
@@ -77,7 +94,7 @@ def test_a_cursor_stays_in_place_while_the_list_grows() -> None:
     ("name", "value"),
     [
         ("after", "unknown"),
-        ("before", "i1"),
+        ("before", "unknown"),
         ("order", "ASC"),
         *(("limit", limit) for limit in ["0", "-1", "101", "ten", "", "1.5", " 5", "٣", "9" * 5000]),
     ],
