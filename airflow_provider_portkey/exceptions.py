@@ -19,10 +19,12 @@ The exceptions of this provider, one class for each cause.
     - PortkeyUnreachableError
     - PortkeyConnectionLookupError
   - PortkeyPaginationError
-  + PortkeyRemoteJobFailedError (fail)
-    - PortkeyRunFailedError (fail)
-    - PortkeyRunsFailedError (fail)
-    - PortkeyActionRequiredError (fail)
+  + PortkeyRemoteJobError
+    + PortkeyRemoteJobFailedError (fail)
+      - PortkeyRunFailedError (fail)
+      - PortkeyRunsFailedError (fail)
+      - PortkeyActionRequiredError (fail)
+    - PortkeyRemoteJobFailedTransientlyError
   - PortkeyToolCallFailedError (fail)
   - PortkeyWaitTimeoutError (timeout)
   - PortkeyPollingGaveUpError
@@ -232,9 +234,9 @@ class PortkeyPaginationError(PortkeyError):
     """A list repeated a cursor or an item: reading on would never end, or yield items twice."""
 
 
-class PortkeyRemoteJobFailedError(PortkeyError, AirflowFailException):
+class PortkeyRemoteJobError(PortkeyError):
     """
-    The remote job failed; base of the exceptions for single kinds of jobs.
+    A remote job has no result; base of the exceptions with the last state of the job.
 
     :param status: The job's last status.
     :param job: The job's last state, without its excluded fields.
@@ -244,6 +246,10 @@ class PortkeyRemoteJobFailedError(PortkeyError, AirflowFailException):
         super().__init__(message)
         self.status = status
         self.job = dict(job or {})
+
+
+class PortkeyRemoteJobFailedError(PortkeyRemoteJobError, AirflowFailException):
+    """The remote job failed for good; base of the exceptions for single kinds of jobs."""
 
 
 class PortkeyRunFailedError(PortkeyRemoteJobFailedError):
@@ -256,6 +262,10 @@ class PortkeyRunsFailedError(PortkeyRemoteJobFailedError):
 
 class PortkeyActionRequiredError(PortkeyRemoteJobFailedError):
     """The job requires action, and ``on_requires_action`` is ``"fail"``."""
+
+
+class PortkeyRemoteJobFailedTransientlyError(PortkeyRemoteJobError):
+    """The remote job failed with a code of ``retryable_error_codes``: the same job may succeed when submitted again."""
 
 
 class PortkeyToolCallFailedError(PortkeyError, AirflowFailException):

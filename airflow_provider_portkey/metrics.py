@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_portkey.jobs.values import read_number
+
 if TYPE_CHECKING:
     from airflow_provider_portkey.jobs.spec import JobSpec
 
@@ -28,7 +30,7 @@ def _tokens_by_status(spec: JobSpec, job: Mapping[str, Any]) -> Mapping[str, int
     if isinstance(summed := job.get("tokens_by_status"), Mapping):
         return summed
     status, usage = job.get("status"), job.get("usage")
-    tokens = usage.get("total_tokens") if isinstance(usage, Mapping) else None
-    if status not in spec.terminal_statuses or not isinstance(tokens, int):
+    tokens = read_number(usage.get("total_tokens")) if isinstance(usage, Mapping) else None
+    if not isinstance(status, str) or status not in spec.terminal_statuses or tokens is None:
         return {}
-    return {str(status): tokens}
+    return {status: int(tokens)}

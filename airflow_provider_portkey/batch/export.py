@@ -6,15 +6,20 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import unquote
 
 from airflow_provider_portkey.batch.input import read_chunks
 from airflow_provider_portkey.batch.reconcile import BatchReconciler
+from airflow_provider_portkey.client.paths import same_id
 from airflow_provider_portkey.exceptions import (
     PortkeyBatchRequestsFailedError,
+    PortkeyError,
     PortkeyInvalidArgumentError,
     PortkeyNotFoundError,
     PortkeyRemoteJobNotFinishedError,
+    PortkeyUnexpectedResponseError,
 )
 from airflow_provider_portkey.export.atomic import check_destination, file_path, uri_of
 from airflow_provider_portkey.export.formats import check_installed
@@ -79,7 +84,7 @@ class BatchExport:
         """
         Write the files and return the manifest.
 
-        :raises PortkeyRemoteJobNotFinishedError: where the batch is still active.
+        :raises PortkeyRemoteJobNotFinishedError: where the batch has no terminal status.
         :raises PortkeyLineInvalidError: naming a line that is no JSON object.
         """
         started_at = timestamp_now()
@@ -91,7 +96,7 @@ class BatchExport:
             for row in self._output_rows(batch):
                 if reconciler.add(row):
                     output.write(row)
-            for row in self._file_rows("error", batch):
+            for row in self._error_rows(batch):
                 if reconciler.add(row, error_file=True):
                     (errors or output).write(row)
         summary = output.summary()
@@ -111,11 +116,11 @@ class BatchExport:
     def _terminal_batch(self) -> dict[str, Any]:
         batch = self.hook.get_batch(self.batch_id)
         status = batch.get("status")
-        if status in BATCH.active_statuses:
+        if status not in BATCH.terminal_statuses:
             raise PortkeyRemoteJobNotFinishedError(
                 f"Batch {self.batch_id!r} is still {status}: wait for it with PortkeyBatchSensor before its output."
             )
-        if status not in BATCH.success_statuses:
+        if status not in BATCH.success_statuses or status in BATCH.partial_statuses:
             reason = BATCH.error_message(batch)
             log.warning("Batch %r is %s%s", self.batch_id, status, f": {reason}" if reason else ".")
         return batch
@@ -125,32 +130,69 @@ class BatchExport:
             return BatchReconciler(None)
         if self._input is not None:
             chunks, name = _content_of(self._input), str(self._input)
-        else:
-            file_id = str(batch.get("input_file_id") or "")
+        elif file_id := _file_id(batch, "input"):
             chunks, name = self.hook.iter_file_content(file_id), f"input file {file_id!r}"
+        else:
+            log.warning("Batch %r has no input file: its outcomes are not compared with requests.", self.batch_id)
+            return BatchReconciler(None)
         try:
             return BatchReconciler(iter_objects(split_lines(chunks), name), name=name)
         except PortkeyNotFoundError as error:
             advice = "The batch's input is not there to compare its output with: set input_path, or reconcile=False."
-            raise PortkeyNotFoundError(
-                f"{error} {advice}", server_message=error.server_message, status_code=error.status_code
-            ) from None
+            raise _with_advice(error, advice) from None
 
     def _output_rows(self, batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        if self.source == "file":
-            yield from self._file_rows("output", batch)
-        elif batch.get("status") != "failed":  # without output: Portkey would respond with the batch's errors
+        file_id = _file_id(batch, "output")
+        if self._has_output_file(batch):
+            try:
+                if file_id:
+                    lines = split_lines(self.hook.iter_file_content(file_id))
+                    yield from iter_objects(lines, f"output file {file_id!r}")
+            except PortkeyNotFoundError as error:
+                if batch["status"] not in BATCH.success_statuses and _is_folder(batch):
+                    log.warning("Batch %r has no output: %s", self.batch_id, error)
+                    return
+                advice = "The batch's output file is a folder: set source='portkey'." if _is_folder(batch) else ""
+                raise (_with_advice(error, advice) if advice else error) from None
+        elif batch["status"] != "failed":  # without output: Portkey would respond with the batch's errors
             name = f"the output of batch {self.batch_id!r}"
             try:
                 yield from iter_objects(split_lines(self.hook.iter_batch_output(self.batch_id)), name)
             except PortkeyNotFoundError:
-                if batch.get("output_file_id") or batch.get("status") in BATCH.success_statuses:
+                if file_id or batch["status"] in BATCH.success_statuses:
                     raise
 
-    def _file_rows(self, kind: str, batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yield the rows of the output or error file, none where the batch has no such file."""
-        if file_id := batch.get(f"{kind}_file_id"):
-            yield from iter_objects(split_lines(self.hook.iter_file_content(file_id)), f"{kind} file {file_id!r}")
+    def _has_output_file(self, batch: Mapping[str, Any]) -> bool:
+        """
+        Return whether the output is that of ``output_file_id``, if any, rather than that of ``/batches/{id}/output``.
+
+        Anthropic and batches that Portkey manages have no such file, Bedrock has a folder.
+        """
+        if self.source != "auto":
+            return self.source == "file"
+        if _file_id(batch, "output"):
+            return not _is_folder(batch)
+        if _file_id(batch, "error"):
+            return True
+        return batch["status"] not in BATCH.success_statuses and _file_id(batch, "input") is not None
+
+    def _error_rows(self, batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the rows of the error file; of Vertex it is a folder, which costs a warning and not the output."""
+        if not (file_id := _file_id(batch, "error")):
+            return
+        left_out = "The error file %r of batch %r is left out: %s"
+        try:
+            lines = split_lines(self.hook.iter_file_content(file_id))
+            first = next(filter(bytes.strip, lines), b"")
+        except PortkeyError as error:
+            if getattr(error, "transient", False):
+                raise
+            log.warning(left_out, file_id, self.batch_id, error)
+            return
+        if first.lstrip().startswith(b"<"):
+            log.warning(left_out, file_id, self.batch_id, "it is a page or the listing of a folder.")
+            return
+        yield from iter_objects(chain([first], lines), f"error file {file_id!r}")
 
     def _open(self, path: ObjectStoragePath) -> AbstractContextManager[RowWriter]:
         return open_writer(
@@ -182,6 +224,28 @@ def check_failures(manifest: Mapping[str, Any], max_failure_ratio: float | None)
             manifest=manifest,
         )
     log.info("%s", summary)
+
+
+def _file_id(batch: Mapping[str, Any], kind: str) -> str | None:
+    """
+    Return the id of a batch's input, output or error file, ``None`` where the batch has none.
+
+    :raises PortkeyUnexpectedResponseError: where the id is no string.
+    """
+    file_id = batch.get(f"{kind}_file_id")
+    if file_id is not None and not isinstance(file_id, str):
+        raise PortkeyUnexpectedResponseError(f"Batch {batch.get('id')!r} has {kind}_file_id={file_id!r}, no id.")
+    return file_id or None
+
+
+def _is_folder(batch: Mapping[str, Any]) -> bool:
+    """Return whether the output file of a batch is a folder: by its name, or because it is the error file too."""
+    output = _file_id(batch, "output")
+    return output is not None and (unquote(output).endswith("/") or same_id(output, _file_id(batch, "error")))
+
+
+def _with_advice(error: PortkeyNotFoundError, advice: str) -> PortkeyNotFoundError:
+    return PortkeyNotFoundError(f"{error} {advice}", server_message=error.server_message, status_code=error.status_code)
 
 
 def _content_of(path: ObjectStoragePath) -> Iterator[bytes]:

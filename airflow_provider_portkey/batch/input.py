@@ -8,12 +8,13 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from airflow_provider_portkey.exceptions import PortkeyBatchInputInvalidError
 from airflow_provider_portkey.export.atomic import uri_of
-from airflow_provider_portkey.export.jsonl import read_object, split_lines
+from airflow_provider_portkey.export.jsonl import iter_objects, read_object, split_lines
 from airflow_provider_portkey.export.local_files import path_errors
 from airflow_provider_portkey.export.openlineage import report_lineage
 
@@ -38,6 +39,7 @@ class BatchInput:
     :param requests: Number of requests.
     :param bytes: Size of the file.
     :param sha256: Hash of the content, in hexadecimal.
+    :param inline: Whether the lines are ``{"custom_id", "params"}``, for the body of the request that creates a batch.
     """
 
     file: BinaryIO
@@ -45,19 +47,32 @@ class BatchInput:
     requests: int
     bytes: int
     sha256: str
+    inline: bool = False
+
+    def iter_requests(self) -> Iterator[dict[str, Any]]:
+        """Yield the request on each line."""
+        self.file.seek(0)
+        return iter_objects(split_lines(read_chunks(self.file)), self.uri)
 
 
 @contextmanager
 def open_batch_input(
-    path: ObjectStoragePath, *, endpoint: str, max_requests: int | None = None
+    path: ObjectStoragePath,
+    *,
+    endpoint: str,
+    max_requests: int | None = None,
+    mode: str = "file",
+    check: bool = True,
 ) -> Iterator[BatchInput]:
     """
     Open the input of a batch and check every line.
 
     A remote file is copied to a temporary file of this machine first, so that the checked content is the uploaded one.
 
-    :param endpoint: The endpoint of the batch.
+    :param endpoint: The endpoint of the lines.
     :param max_requests: Limit of requests, ``None`` for no limit.
+    :param mode: ``"file"``, ``"inline"``, or ``"auto"``: inline where the first line has ``params`` and no ``url``.
+    :param check: Whether to check the lines, rather than only count them.
     :raises PortkeyBatchInputInvalidError: naming the bad lines.
     :raises PortkeyPathError: where the file cannot be opened.
     """
@@ -77,8 +92,17 @@ def open_batch_input(
                 yield chunk
 
         report_lineage(path, inputs=[uri])
-        requests = check_batch_input(split_lines(chunks()), endpoint=endpoint, name=uri, max_requests=max_requests)
-        yield BatchInput(file, uri, requests, size, content_hash.hexdigest())
+        lines = split_lines(chunks())
+        first = list(islice(lines, 1))
+        inline = mode == "inline" or (mode == "auto" and any(map(_is_inline, first)))
+        requests = check_batch_input(
+            chain(first, lines),
+            endpoint=None if inline else endpoint,
+            name=uri,
+            max_requests=max_requests,
+            check=check,
+        )
+        yield BatchInput(file, uri, requests, size, content_hash.hexdigest(), inline)
 
 
 def read_chunks(file: BinaryIO) -> Iterator[bytes]:
@@ -88,7 +112,12 @@ def read_chunks(file: BinaryIO) -> Iterator[bytes]:
 
 
 def check_batch_input(
-    lines: Iterable[bytes], *, endpoint: str, name: str = "The input", max_requests: int | None = None
+    lines: Iterable[bytes],
+    *,
+    endpoint: str | None,
+    name: str = "The input",
+    max_requests: int | None = None,
+    check: bool = True,
 ) -> int:
     """
     Check the input of a batch line by line and return the number of requests.
@@ -96,16 +125,18 @@ def check_batch_input(
     Memory holds sixteen bytes of each ``custom_id`` and the number of its line.
 
     :param lines: Each without its line end.
-    :param endpoint: The only ``url`` that a line may have.
+    :param endpoint: The only ``url`` that a line may have; ``None`` for inline requests, which have ``params`` instead
+        of ``method``, ``url`` and ``body``.
     :param name: The name of the file in errors.
     :param max_requests: Requests that the provider takes in one batch (OpenAI: 50,000); ``None`` for any number.
+    :param check: Whether to check the lines, rather than only count them.
     :raises PortkeyBatchInputInvalidError: naming the first twenty bad lines, and counting all of them.
     """
     first_lines: dict[bytes, int] = {}
     problems: list[str] = []
     bad = number = 0
     for number, line in enumerate(lines, 1):
-        if wrong := _wrong(line, number, endpoint, first_lines):
+        if check and (wrong := _wrong(line, number, endpoint, first_lines)):
             bad += 1
             if bad <= _PROBLEMS_SHOWN:
                 problems.append(f"Line {number} {'; '.join(wrong)}.")
@@ -116,9 +147,10 @@ def check_batch_input(
             f"{name} has {number} lines, more than max_requests={max_requests}. Nothing was sent.", bad_lines=bad
         )
     if bad:
+        kind = f"request for {endpoint}" if endpoint else "inline request"
         more = f" And {bad - _PROBLEMS_SHOWN} more." if bad > _PROBLEMS_SHOWN else ""
         raise PortkeyBatchInputInvalidError(
-            f"{name}: {bad} of {number} lines {'is' if bad == 1 else 'are'} no request for {endpoint}. "
+            f"{name}: {bad} of {number} lines {'is' if bad == 1 else 'are'} no {kind}. "
             f"Nothing was sent. {' '.join(problems)}{more}",
             problems=problems,
             bad_lines=bad,
@@ -140,7 +172,15 @@ def _copied(path: ObjectStoragePath) -> Iterator[BinaryIO]:
         yield file
 
 
-def _wrong(line: bytes, number: int, endpoint: str, first_lines: dict[bytes, int]) -> list[str]:
+def _is_inline(line: bytes) -> bool:
+    try:
+        request = read_object(line)
+    except ValueError:
+        return False
+    return "params" in request and "url" not in request
+
+
+def _wrong(line: bytes, number: int, endpoint: str | None, first_lines: dict[bytes, int]) -> list[str]:
     """Return the problems of one line, and remember the number of the first line with its ``custom_id``."""
     try:
         request = read_object(line, strict=True)
@@ -152,6 +192,10 @@ def _wrong(line: bytes, number: int, endpoint: str, first_lines: dict[bytes, int
         wrong.append(_but("custom_id", custom_id, "a string that is not empty"))
     elif (first := first_lines.setdefault(digest(custom_id), number)) != number:
         wrong.append(f"has the custom_id {_shown(custom_id)} of line {first} again")
+    if endpoint is None:
+        if not isinstance(request.get("params"), dict):
+            wrong.append(_but("params", request.get("params"), "an object"))
+        return wrong
     if request.get("method") != "POST":
         wrong.append(_but("method", request.get("method"), "'POST'"))
     if request.get("url") != endpoint:

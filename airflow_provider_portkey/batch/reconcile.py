@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from airflow_provider_portkey.batch.input import digest
+from airflow_provider_portkey.batch.outcomes import is_failure, request_id_of, usage_of
 from airflow_provider_portkey.exceptions import PortkeyLineInvalidError
-from airflow_provider_portkey.export.usage import add_usage
+from airflow_provider_portkey.jobs.usage import UsageSum
 
 
 class BatchReconciler:
@@ -25,11 +26,11 @@ class BatchReconciler:
         self.failed = 0
         self.duplicate = 0
         self._unexpected = 0
-        self._usage: dict[str, Any] = {}
+        self._usage = UsageSum()
         #: Whether there is an outcome, for each request and for each unexpected ``custom_id``.
         self._has_outcome: dict[bytes, bool] = {}
         for number, request in enumerate(requests or (), 1):
-            if not isinstance(custom_id := request.get("custom_id"), str):
+            if (custom_id := request_id_of(request)) is None:
                 raise PortkeyLineInvalidError(f"{name}: request {number} has no custom_id to find its outcome by.")
             self._has_outcome[digest(custom_id)] = False
         self._expected = len(self._has_outcome)
@@ -54,9 +55,7 @@ class BatchReconciler:
             self.failed += 1
         else:
             self.succeeded += 1
-        response = outcome.get("response")
-        body = response.get("body") if isinstance(response, Mapping) else None
-        add_usage(self._usage, body.get("usage") if isinstance(body, Mapping) else None)
+        self._usage.add(usage_of(outcome))
         return True
 
     def counts(self) -> dict[str, Any]:
@@ -69,14 +68,5 @@ class BatchReconciler:
             "missing": self._expected - outcomes if self._compares else None,
             "duplicate": self.duplicate,
             "unexpected": self._unexpected if self._compares else None,
-            "usage": self._usage or None,
+            "usage": self._usage.to_dict() or None,
         }
-
-
-def is_failure(outcome: Mapping[str, Any]) -> bool:
-    """Return whether a line says that its request failed: an error, no response, or a status of 400 or more."""
-    response = outcome.get("response")
-    if outcome.get("error") or not isinstance(response, Mapping):
-        return True
-    status = response.get("status_code")
-    return isinstance(status, int) and status >= 400

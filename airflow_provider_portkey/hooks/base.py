@@ -122,9 +122,11 @@ class BasePortkeyHook(BaseHook):
         :param job: The kind of job.
         :param ids: The job's ids by name.
         :param max_retries: Instead of the connection's number; a poll is one attempt (``0``).
-        :raises PortkeyRequestError: the subclass for the failure.
+        :raises PortkeyRequestError: the subclass for the failure; ``PortkeyUnexpectedResponseError`` for another job.
         """
-        return self._client.get(job.path, ids, max_retries=max_retries)
+        found = self._client.get(job.path, ids, max_retries=max_retries)
+        job.check_response(ids, found)
+        return found
 
     def create_job(self, job: JobSpec, body: Mapping[str, Any], ids: Mapping[str, str] | None = None) -> dict[str, Any]:
         """

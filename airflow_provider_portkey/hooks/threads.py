@@ -36,7 +36,9 @@ class ThreadsMixin(BasePortkeyHook):
         :param tool_outputs: ``{"tool_call_id": str, "output": str}`` for every tool call of the run.
         """
         ids = {"thread_id": thread_id, "run_id": run_id}
-        return self._client.post(RUN.path + "/submit_tool_outputs", ids, {"tool_outputs": list(tool_outputs)})
+        run = self._client.post(RUN.path + "/submit_tool_outputs", ids, {"tool_outputs": list(tool_outputs)})
+        RUN.check_response(ids, run)
+        return run
 
     def cancel_run(self, thread_id: str, run_id: str) -> dict[str, Any]:
         """Cancel a run and return it, usually with status ``cancelling``."""

@@ -10,6 +10,8 @@ RESPONSE = JobSpec(
     active_statuses={"queued", "in_progress"},
     success_statuses={"completed"},
     failure_statuses={"failed", "cancelled", "incomplete"},
+    #: OpenAI's reference of responses (``ResponseErrorCode``); all other codes are about the request.
+    retryable_error_codes={"server_error", "rate_limit_exceeded"},
     error_fields=("error", "incomplete_details"),
     excluded_fields={"instructions", "tools", "input", "output"},
     field_operators=dict.fromkeys(("input", "output"), "PortkeyResponseItemsToObjectStorageOperator"),

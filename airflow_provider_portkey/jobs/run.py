@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ from airflow_provider_portkey.exceptions import (
 )
 from airflow_provider_portkey.jobs.lists import RUNS
 from airflow_provider_portkey.jobs.spec import JobSpec
+from airflow_provider_portkey.jobs.values import epoch_seconds
 
 RUN = JobSpec(
     kind="run",
@@ -22,6 +22,9 @@ RUN = JobSpec(
     success_statuses={"completed"},
     failure_statuses={"failed", "cancelled", "expired", "incomplete"},
     action_required_statuses={"requires_action"},
+    #: OpenAI's reference of runs; ``invalid_prompt`` would come again.
+    retryable_error_codes={"server_error", "rate_limit_exceeded"},
+    echoed_ids={"thread_id"},
     error_fields=("last_error", "incomplete_details"),
     excluded_fields={"instructions", "tools"},
     create_path=RUNS.path,
@@ -33,24 +36,19 @@ RUN = JobSpec(
 )
 
 #: Several runs of one thread, polled together.
-RUN_GROUP = replace(RUN, kind="runs", excluded_fields=(), failure_exception=PortkeyRunsFailedError)
+RUN_GROUP = replace(
+    RUN, kind="runs", excluded_fields=(), retryable_error_codes=(), failure_exception=PortkeyRunsFailedError
+)
 
-#: The fields of a run's ``usage``.
+#: The fields that the ``usage`` of a run always has.
 TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
-
-
-def tokens_of(run: Mapping[str, Any]) -> tuple[int, ...]:
-    """Return a run's tokens in the order of :data:`TOKENS`; 0 for a missing number."""
-    usage = run.get("usage")
-    usage = usage if isinstance(usage, Mapping) else {}
-    return tuple(value if type(value := usage.get(name)) is int else 0 for name in TOKENS)
 
 
 def created_at_of(run: Mapping[str, Any]) -> float:
     """
     Return when a run was created, epoch seconds.
 
-    :raises PortkeyUnexpectedResponseError: where ``created_at`` is missing or no finite number.
+    :raises PortkeyUnexpectedResponseError: where ``created_at`` is no timestamp.
     """
     timestamp = epoch_seconds(run.get("created_at"))
     if timestamp is None:
@@ -58,8 +56,3 @@ def created_at_of(run: Mapping[str, Any]) -> float:
             f"Run {run.get('id')!r} has created_at={run.get('created_at')!r}, which is no timestamp."
         )
     return timestamp
-
-
-def epoch_seconds(value: Any) -> float | None:
-    """Return a value that is a finite number, which a boolean is not; ``None`` for any other value."""
-    return value if type(value) in (int, float) and math.isfinite(value) else None

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from airflow_provider_portkey.client.paths import id_names
-from airflow_provider_portkey.exceptions import PortkeyRemoteJobFailedError
+from airflow_provider_portkey.client.paths import id_names, same_id
+from airflow_provider_portkey.exceptions import (
+    PortkeyRemoteJobError,
+    PortkeyRemoteJobFailedError,
+    PortkeyRemoteJobFailedTransientlyError,
+    PortkeyUnexpectedResponseError,
+)
+from airflow_provider_portkey.jobs.values import read_number
 from airflow_provider_portkey.json_values import storable
 
 if TYPE_CHECKING:
@@ -22,6 +28,15 @@ _OF_TASKS = frozenset({"failure_exception", "list_spec", "metadata_field"})
 _MAX_ERRORS_SHOWN = 3
 
 
+class StatusSets(TypedDict):
+    """The statuses of the providers of one kind of job, as :func:`merge_statuses` makes them for a declaration."""
+
+    active_statuses: frozenset[str]
+    success_statuses: frozenset[str]
+    failure_statuses: frozenset[str]
+    partial_statuses: frozenset[str]
+
+
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class JobSpec:
     """
@@ -33,6 +48,11 @@ class JobSpec:
     :param success_statuses: Terminal statuses of a job with a result.
     :param failure_statuses: Terminal statuses of a failed job.
     :param action_required_statuses: Statuses of a job that continues only after an action of its caller.
+    :param partial_statuses: Those of ``success_statuses`` that have failures beside their result: a warning.
+    :param retryable_error_codes: Codes in ``error_fields`` of failures that pass: the job may succeed when it is
+        submitted again, so the exception is one after which Airflow retries.
+    :param id_field: Field of a job with its own id; ``None`` where a job does not have one.
+    :param echoed_ids: Ids of the path, beside the job's own, that a job has under the same names.
     :param error_fields: Fields with the error of a failed job; the first one that is not empty counts.
     :param excluded_fields: Fields that are excluded from XCom and events, unless a task includes them.
     :param field_operators: Excluded field to the operator that writes the field to a file, named where it is too large.
@@ -44,7 +64,7 @@ class JobSpec:
         the idempotency key in ``metadata_field``.
     :param metadata_field: Field of the job and of the request that creates it: strings by key, which the API stores.
     :param metric: Airflow metric to which the used tokens are added when the status is terminal.
-    :param failure_exception: Exception for a status in ``failure_statuses``.
+    :param failure_exception: Exception for a status in ``failure_statuses``, where the failure does not pass.
     """
 
     kind: str
@@ -53,6 +73,10 @@ class JobSpec:
     success_statuses: Collection[str]
     failure_statuses: Collection[str]
     action_required_statuses: Collection[str] = ()
+    partial_statuses: Collection[str] = ()
+    retryable_error_codes: Collection[str] = ()
+    id_field: str | None = "id"
+    echoed_ids: Collection[str] = ()
     error_fields: tuple[str, ...] = ()
     excluded_fields: Collection[str] = ()
     field_operators: Mapping[str, str] = field(default_factory=dict)
@@ -71,10 +95,10 @@ class JobSpec:
 
         :raises ValueError: naming the kind and the wrong field.
         """
-        for name in STATUS_SETS:
+        for name in (*STATUS_SETS, "partial_statuses", "retryable_error_codes", "echoed_ids"):
             statuses = getattr(self, name)
             if isinstance(statuses, str):
-                raise ValueError(f"Job {self.kind!r}: {name} must be a collection of statuses, not a string.")
+                raise ValueError(f"Job {self.kind!r}: {name} must be a collection of strings, not a string.")
             object.__setattr__(self, name, frozenset(statuses))
         object.__setattr__(self, "error_fields", tuple(self.error_fields))
         object.__setattr__(self, "excluded_fields", frozenset(self.excluded_fields))
@@ -83,9 +107,13 @@ class JobSpec:
             raise ValueError(f"Job {self.kind!r}: a status belongs to one set only: {', '.join(repeated)}.")
         if not self.success_statuses or not self.failure_statuses:
             raise ValueError(f"Job {self.kind!r}: success_statuses and failure_statuses must not be empty.")
+        if not self.partial_statuses <= self.success_statuses:  # type: ignore[operator]
+            raise ValueError(f"Job {self.kind!r}: partial_statuses must be among success_statuses.")
         if not self.path.startswith("/") or not self.id_names:
             expected = "a path that begins with '/' and has a {name} for the job's id"
             raise ValueError(f"Job {self.kind!r}: path={self.path!r} is not valid: expected {expected}.")
+        if unknown := sorted(set(self.echoed_ids).difference(self.id_names[:-1])):
+            raise ValueError(f"Job {self.kind!r}: echoed_ids are not in the path: {', '.join(unknown)}.")
         *parents, own = self.id_names
         for name, used, available in (
             ("create_path", self.create_id_names, tuple(parents)),
@@ -127,6 +155,43 @@ class JobSpec:
         context = ", ".join(f"{name} {ids[name]!r}" for name in parents)
         return f"{self.kind} {ids[own]!r}" + (f" ({context})" if context else "")
 
+    def check_response(self, ids: Mapping[str, str], job: Mapping[str, Any]) -> None:
+        """
+        Check that a response is about the job that was requested.
+
+        :param ids: The ids of the request by name.
+        :param job: The response.
+        :raises PortkeyUnexpectedResponseError: for another id or none, and for a status that is no string.
+        """
+        status = job.get("status")
+        if status is not None and not isinstance(status, str):
+            raise self._no_status(ids, status)
+        own = {self.id_field: self.id_names[-1]} if self.id_field else {}
+        for shown, name in {**own, **dict.fromkeys(self.echoed_ids)}.items():
+            if not same_id(job.get(shown), ids[name or shown]):
+                what = f"The response is not about {self.describe(ids)}: its {shown} is {job.get(shown)!r}."
+                raise PortkeyUnexpectedResponseError(what)
+
+    def status_of(self, ids: Mapping[str, str], job: Mapping[str, Any]) -> str:
+        """Return the status of the job that was requested; as :meth:`check_response`, and a status is needed."""
+        status = job.get("status")
+        if not isinstance(status, str) or not status:
+            raise self._no_status(ids, status)
+        self.check_response(ids, job)
+        return status
+
+    def _no_status(self, ids: Mapping[str, str], status: object) -> PortkeyUnexpectedResponseError:
+        described = self.describe(ids)
+        what = f"The response for {described} is no {self.kind}: its status is {status!r}, a string was expected."
+        return PortkeyUnexpectedResponseError(what)
+
+    def failure(self, message: str, *, status: str | None, job: Mapping[str, Any]) -> PortkeyRemoteJobError:
+        """Return the exception for a failed job: another one where all its error codes are of failures that pass."""
+        codes = {code for name in self.error_fields for code in _codes(job.get(name))}
+        if codes and codes <= self.retryable_error_codes:  # type: ignore[operator]
+            return PortkeyRemoteJobFailedTransientlyError(message, status=status, job=job)
+        return self.failure_exception(message, status=status, job=job)
+
     def summary(self, job: Mapping[str, Any], include_fields: Collection[str] = ()) -> dict[str, Any]:
         """Return the job without its excluded fields but for included ones, as Airflow's database can store it."""
         left_out = set(self.excluded_fields) - set(include_fields)
@@ -146,8 +211,32 @@ class JobSpec:
             return ""
         from airflow_provider_portkey.client.redaction import escape_unprintable
 
-        shown = ", ".join(f"{name} {counts[name]}" for name in sorted(counts) if isinstance(counts[name], int))
+        numbers = ((name, read_number(counts[name])) for name in sorted(counts))
+        shown = ", ".join(f"{name} {number}" for name, number in numbers if number is not None)
         return escape_unprintable(shown)
+
+
+def merge_statuses(*tables: Mapping[str, Collection[str]]) -> StatusSets:
+    """Return the statuses of several tables as one; the keys of a table are those of :class:`StatusSets`."""
+
+    def merged(name: str) -> frozenset[str]:
+        return frozenset(status for table in tables for status in table.get(name, ()))
+
+    return StatusSets(
+        active_statuses=merged("active_statuses"),
+        success_statuses=merged("success_statuses"),
+        failure_statuses=merged("failure_statuses"),
+        partial_statuses=merged("partial_statuses"),
+    )
+
+
+def _codes(error: Any) -> Iterator[str | None]:
+    """Yield the code of each error in an error object, or in a list of them; ``None`` for one without a code."""
+    if isinstance(error, Mapping) and isinstance(error.get("data"), list):
+        error = error["data"]
+    for one in error if isinstance(error, list) else [error] if error else []:
+        code = one.get("code") if isinstance(one, Mapping) else None
+        yield code if isinstance(code, str) else None
 
 
 def _message(error: Any) -> str:

@@ -17,12 +17,22 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
     Upload a file of requests, create a batch from the file, and wait until the batch has a terminal status.
 
     Every line is checked before a byte is sent. A retry, a rescheduled poll and a restart after a crash continue where
-    the earlier try stopped: the file is uploaded once, and one batch is created.
+    the earlier try stopped: the file is uploaded once, and one batch is created. A file that the provider still
+    processes is waited for.
+
+    Anthropic takes no file: lines of ``{"custom_id", "params"}`` are sent in the body of the request, without
+    ``endpoint`` and ``completion_window``.
 
     :param input_path: The requests, one JSON object on each line: a local path or any URL that
         ``ObjectStoragePath`` takes (templated).
     :param object_storage_conn_id: The Airflow connection to the object store, if one is needed (templated).
-    :param endpoint: The endpoint of the requests; each line's ``url`` must be the same (templated).
+    :param endpoint: The endpoint of the requests (templated).
+    :param line_endpoint: The ``url`` that each line must have; ``None`` for ``endpoint``. Azure takes
+        ``/chat/completions`` and ``/v1/chat/completions`` (templated).
+    :param check_input: Check every line; ``False`` for lines in a provider's own format, which are only counted
+        (templated).
+    :param input_mode: ``"file"`` uploads the requests, ``"inline"`` sends them in the body; ``"auto"`` does the latter
+        where the first line has ``params`` and no ``url`` (templated).
     :param completion_window: Time that the provider may take, ``"24h"``, or ``"immediate"`` where Portkey itself
         manages the batch (templated).
     :param metadata: Stored with the batch, up to 15 pairs of strings, as a mapping or as JSON; the operator adds
@@ -38,6 +48,9 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         "object_storage_conn_id",
         "input_path",
         "endpoint",
+        "line_endpoint",
+        "check_input",
+        "input_mode",
         "completion_window",
         "metadata",
         "extra_body",
@@ -52,6 +65,9 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         input_path: str,
         object_storage_conn_id: str | None = None,
         endpoint: str = "/v1/chat/completions",
+        line_endpoint: str | None = None,
+        check_input: bool = True,
+        input_mode: str = "auto",
         completion_window: str = "24h",
         metadata: Mapping[str, str] | str | None = None,
         extra_body: Mapping[str, Any] | str | None = None,
@@ -62,6 +78,9 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         self.input_path = input_path
         self.object_storage_conn_id = object_storage_conn_id
         self.endpoint = endpoint
+        self.line_endpoint = line_endpoint
+        self.check_input = check_input
+        self.input_mode = input_mode
         self.completion_window = completion_window
         self.metadata = metadata
         self.extra_body = extra_body
@@ -73,6 +92,7 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         Check the file, upload the file unless an earlier try did, and create the batch.
 
         :raises PortkeyBatchInputInvalidError: naming the lines that are no requests; nothing was sent then.
+        :raises PortkeyRemoteJobFailedError: where the provider could not process the uploaded file.
         """
         from airflow_provider_portkey.batch.staging import submit_batch
         from airflow_provider_portkey.export.atomic import file_path
@@ -90,15 +110,20 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
             "completion_window": self.completion_window,
             "metadata": {**metadata, IDEMPOTENCY_KEY: idempotency_key},
         }
-        body = build_body(own, self.extra_body, reserved=("input_file_id",))
-        path = file_path(self.input_path, self.object_storage_conn_id, field="input_path")
+        reserved = (*own, "input_file_id", "requests")
+        # Portkey documents no metadata of inline requests: only what the caller wants is sent.
+        inline = {"metadata": own["metadata"]} if metadata else {}
         return submit_batch(
             self.hook,
             task_state,
             idempotency_key,
-            path,
-            body,
+            file_path(self.input_path, self.object_storage_conn_id, field="input_path"),
+            build_body(own, self.extra_body, reserved=reserved),
+            inline_body=build_body(inline, self.extra_body, reserved=reserved),
+            line_endpoint=self.line_endpoint or self.endpoint,
             max_requests=self.max_requests,
+            mode=self.input_mode,
+            check=self.check_input,
             before_creation=self._refuse_after_kill,
             repeat=BEFORE_SUBMISSION.repeat,
         )
@@ -107,9 +132,11 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         """
         Return the batch that an earlier try may have created, by its metadata or by its input file.
 
-        :raises PortkeySubmissionUnknownError: where the batches cannot be listed.
+        :raises PortkeySubmissionUnknownError: where the batches cannot be listed, and where the list does not show the
+            batch of inline requests: its metadata need not be stored.
         """
         from airflow_provider_portkey.batch.staging import posted_upload
+        from airflow_provider_portkey.client.paths import same_id
         from airflow_provider_portkey.tasks.idempotency import idempotency_key_of
 
         if not (posted := posted_upload(task_state)):
@@ -117,6 +144,7 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         file_id, since = posted
 
         def is_own(batch: Mapping[str, Any]) -> bool:
-            return idempotency_key_of(batch) == idempotency_key or batch.get("input_file_id") == file_id
+            return idempotency_key_of(batch) == idempotency_key or same_id(batch.get("input_file_id"), file_id)
 
-        return self._search(self.hook.iter_batches, is_own, since=since)
+        batch = self._search(self.hook.iter_batches, is_own, since=since)
+        return super().find_by_idempotency_key(task_state, idempotency_key) if batch is None and not file_id else batch

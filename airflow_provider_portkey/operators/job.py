@@ -223,7 +223,7 @@ class PortkeyResponseItemsOperator(PortkeyTaskMixin, BaseOperator):
 
         self._begin(context)
         return fit_for_xcom(
-            self.hook.list(RESPONSE_OUTPUT_ITEMS, {"response_id": self.response_id}),
+            RESPONSE_OUTPUT_ITEMS.items_of(self.hook.get_response(self.response_id)),
             max_bytes=self.max_bytes,
             what=f"items of response {self.response_id!r}",
             instead="PortkeyResponseItemsToObjectStorageOperator",

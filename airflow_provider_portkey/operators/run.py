@@ -401,7 +401,7 @@ class PortkeySubmitToolOutputsOperator(PortkeyTaskMixin, BaseOperator):
         if run.get("status") in RUN.failure_statuses:
             reason = RUN.error_message(run) or "the run gave no reason"
             message = f"{RUN.describe(ids)} finished as {run['status']}: {reason}"
-            raise RUN.failure_exception(message[:1].upper() + message[1:], status=run["status"], job=RUN.summary(run))
+            raise RUN.failure(message[:1].upper() + message[1:], status=run["status"], job=RUN.summary(run))
         return RUN.summary(run)
 
 

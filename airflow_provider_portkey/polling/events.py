@@ -119,6 +119,7 @@ def conclude(job: JobSpec, event: object, *, on_failed: str = "fail") -> dict[st
     :param on_failed: ``"return"`` returns a job that failed, with the reason in its field ``error_message``.
     :raises PortkeyEventInvalidError: for ``None`` and for everything that :func:`make_event` does not make.
     :raises PortkeyRemoteJobFailedError: the declaration's own subclass, where the job failed.
+    :raises PortkeyRemoteJobFailedTransientlyError: where the job failed with a code of ``retryable_error_codes``.
     :raises PortkeyXComTooLargeError: where the job would be returned and an included field is too large.
     :raises PortkeyActionRequiredError: where the job requires action and the task should fail then.
     :raises PortkeyWaitTimeoutError: where the job had not finished by the deadline.
@@ -138,7 +139,7 @@ def conclude(job: JobSpec, event: object, *, on_failed: str = "fail") -> dict[st
             found["error_message"] = found.get("error_message") or job.error_message(found) or message
         return found
     if reason == FAILED:
-        raise job.failure_exception(message, status=status, job=checked["job"])
+        raise job.failure(message, status=status, job=checked["job"])
     if reason == ACTION_REQUIRED:
         raise PortkeyActionRequiredError(message, status=status, job=checked["job"])
     if reason == TIMED_OUT:

@@ -22,6 +22,8 @@ from airflow_provider_portkey.polling import events
 from airflow_provider_portkey.polling.drivers import Get, Plan
 from airflow_provider_portkey.polling.wait_state import WaitState
 
+#: Seconds after which the same unknown status is warned about again.
+WARN_AGAIN_AFTER = 3600.0
 #: The least seconds between two polls, whatever the poll interval.
 MIN_WAIT = 0.1
 #: The most seconds between a failed poll and the next one, unless ``Retry-After`` is longer.
@@ -76,23 +78,28 @@ class Poller:
 
     def on_response(self, response: Mapping[str, Any], now: float) -> PollOutcome:
         """Decide after a poll whose response is the job."""
-        status = response.get("status")
-        if not isinstance(status, str) or not status:
-            what = f"The response is no {self.job.kind}: its status is {status!r}, a string was expected."
-            return self.on_failure(PortkeyUnexpectedResponseError(what), now)
+        try:
+            status = self.job.status_of(self.ids, response)
+        except PortkeyUnexpectedResponseError as error:
+            return self.on_failure(error, now)
         before, progress = self.state, self.job.progress(response)
         self.state = replace(before, status=status, progress=progress, failures=0)
         changed = status != before.status
         transition = f"changed from {_shown(before.status)} to" if before.status and changed else "is"
         report = f"{self._described} {transition} {_shown(status)} after {self._elapsed(now)}"
         report = f"{report}: {progress}." if progress else f"{report}."
-        if event := self._terminal_event(response, status, now):
-            return PollOutcome(event=event, report=report if changed or progress != before.progress else None)
-        known = status in self.job.active_statuses or status in self.job.action_required_statuses
-        if changed and not known:
-            report = f"{report} This provider does not know that status, and continues to wait."
         news = changed or progress != before.progress
-        return self._continue(self.state.poll_interval, now, report=report if news else None, warn=not known)
+        if event := self._terminal_event(response, status, now):
+            partial = status in self.job.partial_statuses
+            report = f"{report} Some of its requests failed." if partial else report
+            return PollOutcome(event=event, report=report if news or partial else None, warn=partial)
+        known = status in self.job.active_statuses or status in self.job.action_required_statuses
+        due = not known and (changed or before.warned_at is None or now - before.warned_at >= WARN_AGAIN_AFTER)
+        if due:
+            report = f"{report} This provider does not know that status, and continues to wait."
+        if due or known:
+            self.state = replace(self.state, warned_at=now if due else None)
+        return self._continue(self.state.poll_interval, now, report=report if news or due else None, warn=not known)
 
     def on_failure(self, error: events.PollError, now: float) -> PollOutcome:
         """Decide after a poll that failed, or that could not be sent."""

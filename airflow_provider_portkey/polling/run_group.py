@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,10 +14,12 @@ from airflow_provider_portkey.exceptions import (
     PortkeyRequestError,
     PortkeyUnexpectedResponseError,
 )
-from airflow_provider_portkey.jobs.run import RUN, RUN_GROUP, TOKENS, tokens_of
+from airflow_provider_portkey.jobs.run import RUN, RUN_GROUP, TOKENS
+from airflow_provider_portkey.jobs.usage import UsageSum
+from airflow_provider_portkey.jobs.values import epoch_seconds, read_number
 from airflow_provider_portkey.polling import events
 from airflow_provider_portkey.polling.drivers import Get, Plan
-from airflow_provider_portkey.polling.poller import Poller, PollOutcome, is_final
+from airflow_provider_portkey.polling.poller import WARN_AGAIN_AFTER, Poller, PollOutcome, is_final
 from airflow_provider_portkey.polling.run_pages import RunPagePlanner
 from airflow_provider_portkey.polling.wait_state import WaitState
 
@@ -74,10 +77,11 @@ class RunGroupPoller(Poller):
         self._failed: list[str] = list(known.get("failed", ()))
         self._reasons: list[str] = list(known.get("reasons", ()))
         self._action_required: list[str] = list(known.get("action_required", ()))
-        self._usage = {name: int(known.get("usage", {}).get(name, 0)) for name in TOKENS}
+        self._usage = UsageSum({**dict.fromkeys(TOKENS, 0), **known.get("usage", {})})
         self._tokens = Counter[str](known.get("tokens_by_status", {}))
         self._pages = RunPagePlanner(thread_id, known.get("pages"))
-        self._warned: set[str] = set()
+        # When each unknown status was last warned about, epoch seconds.
+        self._warned: dict[str, float] = dict(known.get("warned", {}))
 
     @property
     def waiting(self) -> list[str]:
@@ -94,8 +98,9 @@ class RunGroupPoller(Poller):
             "failed": list(self._failed),
             "reasons": list(self._reasons),
             "action_required": list(self._action_required),
-            "usage": dict(self._usage),
+            "usage": self._usage.to_dict(),
             "tokens_by_status": dict(self._tokens),
+            "warned": dict(self._warned),
             "pages": self._pages.starts,
         }
 
@@ -131,10 +136,11 @@ class RunGroupPoller(Poller):
         for run_id in self.waiting:
             if run_id not in polled.found:
                 continue
-            run, status = polled.found[run_id], polled.found[run_id].get("status")
-            if not isinstance(status, str) or not status:
-                what = f"{RUN.describe({**self.ids, 'run_id': run_id})} has status {status!r}; a string was expected."
-                errors.append(PortkeyUnexpectedResponseError(what[:1].upper() + what[1:]))
+            run = polled.found[run_id]
+            try:
+                status = RUN.status_of({**self.ids, "run_id": run_id}, run)
+            except PortkeyUnexpectedResponseError as error:
+                errors.append(error)
                 continue
             self._waiting[run_id] = status
             requires_action, policy = status in RUN.action_required_statuses, self.state.on_requires_action
@@ -162,10 +168,9 @@ class RunGroupPoller(Poller):
         del self._waiting[run_id]
         self._finished[status] += 1
         usage = run.get("usage")
-        for name, tokens in zip(TOKENS, tokens_of(run), strict=True):
-            self._usage[name] += tokens
-        if isinstance(usage, Mapping) and isinstance(total := usage.get("total_tokens"), int):
-            self._tokens[status] += total
+        self._usage.add(usage)
+        if isinstance(usage, Mapping) and (total := read_number(usage.get("total_tokens"))) is not None:
+            self._tokens[status] += int(total)
         if status in RUN.action_required_statuses:
             self._action_required.append(run_id)
         elif status in RUN.failure_statuses:
@@ -179,14 +184,15 @@ class RunGroupPoller(Poller):
         """Return the line for the log where the counts have changed, and whether the line is a warning."""
         before, progress = self.state.progress, self._progress()
         self.state = replace(self.state, progress=progress)
-        new, self._warned = unknown - self._warned, self._warned | unknown
-        if progress == before:
+        due = {status for status in unknown if now - self._warned.get(status, -math.inf) >= WARN_AGAIN_AFTER}
+        self._warned.update(dict.fromkeys(due, now))
+        if progress == before and not due:
             return None, False
         report = f"runs of thread {self.ids['thread_id']!r} after {self._elapsed(now)}: {progress}."
-        if new:
-            statuses = ", ".join(sorted(new))
+        if due:
+            statuses = ", ".join(sorted(due))
             report = f"{report} This provider does not know {statuses}, and continues to wait."
-        return report, bool(new)
+        return report, bool(due)
 
     def _group_event(
         self, succeeded: Mapping[str, Item], action_required: Sequence[str], now: float
@@ -252,11 +258,11 @@ class RunGroupPoller(Poller):
             "failed_run_ids": list(self._failed),
             "action_required_run_ids": list(self._action_required),
             "first_completed_run_id": first,
-            "usage": dict(self._usage),
+            "usage": self._usage.to_dict(),
             "tokens_by_status": dict(self._tokens),
         }
 
 
 def _finished_at(run: Item) -> float:
-    completed_at = run.get("completed_at")
-    return completed_at if isinstance(completed_at, int | float) else float("inf")
+    completed_at = epoch_seconds(run.get("completed_at"))
+    return math.inf if completed_at is None else completed_at

@@ -20,6 +20,7 @@ from airflow_provider_portkey.exceptions import (
     PortkeyUnexpectedResponseError,
 )
 from airflow_provider_portkey.jobs.lists import RUNS
+from airflow_provider_portkey.jobs.values import epoch_seconds
 from airflow_provider_portkey.parameters import MAX_LIMIT
 from airflow_provider_portkey.polling.drivers import Get, Plan
 
@@ -208,6 +209,6 @@ def _created(item: Item) -> float:
     created = item.get("created_at")
     if created is None:
         return math.inf
-    if isinstance(created, bool) or not isinstance(created, int | float):
+    if (seconds := epoch_seconds(created)) is None:
         raise PortkeyUnexpectedResponseError(f"Run {item['id']!r} has created_at={created!r}; a number was expected.")
-    return created
+    return seconds

@@ -20,6 +20,7 @@ from airflow_provider_portkey.exceptions import (
 )
 from airflow_provider_portkey.jobs.lists import RUNS
 from airflow_provider_portkey.jobs.run import RUN
+from airflow_provider_portkey.jobs.values import epoch_seconds
 from airflow_provider_portkey.polling.drivers import Get, Plan
 
 Run = dict[str, Any]
@@ -94,10 +95,12 @@ def plan_snapshot(thread_id: str, scope: Scope, known: Snapshot | None = None) -
     gone = set(known.gone)
     for run_id in sorted(scope.pending - runs.keys() - gone):
         try:
-            run = yield Get(RUN.path, {"thread_id": thread_id, "run_id": run_id})
+            ids = {"thread_id": thread_id, "run_id": run_id}
+            run = yield Get(RUN.path, ids)
         except PortkeyNotFoundError:
             gone.add(run_id)
         else:
+            RUN.check_response(ids, run)
             runs[run_id] = _summary(run)
     return Snapshot(tuple(sorted(runs.values(), key=created_at)), known.complete_after, frozenset(gone))
 
@@ -243,7 +246,7 @@ class RunTracker:
 
 def created_at(run: Run) -> float:
     """Return when a run of a snapshot was created, epoch seconds."""
-    return float(run["created_at"])
+    return epoch_seconds(run["created_at"]) or 0.0
 
 
 def _summary(run: Mapping[str, Any]) -> Run:
@@ -252,7 +255,7 @@ def _summary(run: Mapping[str, Any]) -> Run:
         raise PortkeyUnexpectedResponseError(
             f"The response is no run: it has no 'id' or no 'status', only {sorted(run)}."
         )
-    if not _is_time(run.get("created_at")):
+    if epoch_seconds(run.get("created_at")) is None:
         raise PortkeyUnexpectedResponseError(
             f"Run {run['id']!r} does not say when it was created: {run.get('created_at')!r}."
         )

@@ -27,6 +27,7 @@ class WaitState:
     :param status: The job's last known status.
     :param failures: Consecutive polls that have failed.
     :param progress: The job's last known progress, as the log shows it.
+    :param warned_at: When an unknown status was last warned about, epoch seconds; ``None`` while the status is known.
     """
 
     started_at: float
@@ -40,6 +41,7 @@ class WaitState:
     status: str | None = None
     failures: int = 0
     progress: str = ""
+    warned_at: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, of which :meth:`from_dict` makes the state again."""

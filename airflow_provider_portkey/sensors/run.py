@@ -74,7 +74,8 @@ class PortkeyThreadRunsSensor(BasePortkeyWaitOperator):
     :param on_failed: What to do when too many runs have failed: ``"fail"``, or ``"return"`` to succeed with the
         summary and the reasons in its field ``error_message`` (templated).
     :param cancel_on_kill: Cancel every active run when the task is killed or marked.
-    :param kwargs: The arguments of :class:`BasePortkeyWaitOperator` and of Airflow's sensors.
+    :param kwargs: The arguments of :class:`BasePortkeyWaitOperator` and of Airflow's sensors;
+        ``retryable_error_codes`` has no effect, because a retry would poll the same runs.
     """
 
     template_fields: Sequence[str] = (

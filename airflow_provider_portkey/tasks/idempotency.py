@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
+from airflow_provider_portkey.jobs.values import epoch_seconds
 
 T = TypeVar("T")
 
@@ -81,8 +82,7 @@ def find_own(
     for job in jobs:
         if is_own(job):
             return job
-        created = job.get("created_at")
-        created = created if isinstance(created, int | float) else last
+        created = created_at if (created_at := epoch_seconds(job.get("created_at"))) is not None else last
         old = old + 1 if created < since and created <= last else 0
         last = created
         if old >= _MAX_CONSECUTIVE_OLD:

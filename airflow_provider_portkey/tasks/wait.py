@@ -23,7 +23,7 @@ from airflow_provider_portkey.exceptions import (
     PortkeyConnectionInvalidError,
     PortkeyError,
     PortkeyPaginationError,
-    PortkeyRemoteJobFailedError,
+    PortkeyRemoteJobError,
     PortkeyRequestError,
     PortkeyXComTooLargeError,
 )
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 #: Seconds that Airflow's own time-out of a deferral comes after the trigger's deadline: the trigger's event says what
 #: the last poll saw, so it should win where the triggerer is alive.
 _BACKSTOP = 120.0
+#: What the process of a rescheduled poll hands to the next one, of the state of the wait.
+_CARRIED = ("status", "progress", "warned_at")
 _SKIPPED = "Skipped instead of failed"
 
 
@@ -48,21 +50,27 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
     """
     Wait until a job has finished. A subclass names the kind of job.
 
-    Poked, rescheduled and deferred alike the task fails with the job's own reason where the job failed (no retry),
-    with a time-out at ``timeout`` (no retry), and with an error that Airflow retries where too many consecutive polls
-    failed. With ``soft_fail`` or ``never_fail`` each of these skips the task, in every mode. With ``silent_fail``
-    failed polls never end the wait.
+    Poked, rescheduled and deferred alike the task fails with the job's own reason where the job failed (no retry but
+    for failures that pass), with a time-out at ``timeout`` (no retry), and with an error that Airflow retries where too
+    many consecutive polls failed. With ``soft_fail`` or ``never_fail`` each of these skips the task, in every mode.
+    With ``silent_fail`` failed polls never end the wait.
 
     :param portkey_conn_id: The Airflow connection (templated).
     :param deferrable: Wait on the triggerer after one poll, without a worker.
     :param max_consecutive_failures: Polls that may fail in a row before the wait is given up (templated). A refusal
         that will not change (401, 403, 404 and the like) ends the wait at once.
     :param cancel_on_kill: Cancel the job when the task is killed or marked. Off, because a sensor did not start it.
+    :param retryable_error_codes: Codes of a failed job after which Airflow retries the task: a list, also as a string;
+        ``None`` for those of the kind of job, an empty list for none (templated).
     :param kwargs: The arguments of Airflow's sensors, such as ``poke_interval``, ``timeout`` and ``mode``.
     :raises PortkeyInvalidArgumentError: naming the argument that is wrong.
     """
 
-    template_fields: Collection[str] = (*PortkeyTaskMixin.template_fields, "max_consecutive_failures")
+    template_fields: Collection[str] = (
+        *PortkeyTaskMixin.template_fields,
+        "max_consecutive_failures",
+        "retryable_error_codes",
+    )
     job: ClassVar[JobSpec]
     #: What to do when the job requires action; an argument where a kind of job can.
     on_requires_action = "fail"
@@ -83,9 +91,11 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         max_consecutive_failures: int = 5,
         cancel_on_kill: bool = False,
+        retryable_error_codes: Collection[str] | str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.retryable_error_codes = retryable_error_codes
         self.portkey_conn_id = portkey_conn_id
         self.deferrable = deferrable
         self.max_consecutive_failures = max_consecutive_failures
@@ -101,7 +111,8 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
         """
         Wait, and return the job without its excluded fields.
 
-        :raises PortkeyRemoteJobFailedError: where the job failed.
+        :raises PortkeyRemoteJobFailedError: where the job failed for good.
+        :raises PortkeyRemoteJobFailedTransientlyError: where the failure passes; Airflow retries.
         :raises PortkeyWaitTimeoutError: where the job had not finished in time.
         :raises PortkeyPollingGaveUpError: where too many consecutive polls failed.
         """
@@ -198,7 +209,8 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
             known = state.read()
         if not known or known.get("try_number") != state.try_number:
             return self._new_poller(wait_state, {})
-        return self._new_poller(replace(wait_state, status=known["status"], progress=known["progress"]), known)
+        carried: dict[str, Any] = {name: known[name] for name in _CARRIED if name in known}
+        return self._new_poller(replace(wait_state, **carried), known)
 
     def _new_wait_state(self, started_at: float) -> WaitState:
         from airflow_provider_portkey.polling.wait_state import WaitState
@@ -225,7 +237,7 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
 
     def _known(self) -> dict[str, Any]:
         """Return what the process of the next rescheduled poll needs, as plain data."""
-        return {"status": self._poller.state.status, "progress": self._poller.state.progress}
+        return {name: getattr(self._poller.state, name) for name in _CARRIED}
 
     @staticmethod
     def _wait_state_of(context: Context) -> TaskState:
@@ -270,7 +282,7 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
         job = self._event_job
         try:
             found = conclude(job, event, on_failed=self.on_failed)
-        except PortkeyRemoteJobFailedError as error:
+        except PortkeyRemoteJobError as error:
             count_tokens(job, error.job)
             raise
         except PortkeyXComTooLargeError:
@@ -287,7 +299,8 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
     @property
     def _event_job(self) -> JobSpec:
         """The declaration that the wait's event is about."""
-        return self.job
+        codes = self.retryable_error_codes
+        return self.job if codes is None else replace(self.job, retryable_error_codes=codes)
 
     def _new_trigger(self, **arguments: Any) -> BasePortkeyTrigger:
         # Imported only where a task defers: the module brings Airflow's own trigger machinery along.

@@ -7,6 +7,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 from starlette.types import ASGIApp
 from uvicorn import Config
@@ -41,7 +42,8 @@ def serve(app: ASGIApp, *, port: int) -> Iterator[int]:
     """
     listener = socket.create_server((LOOPBACK, port))
     loop, stopping, state = asyncio.new_event_loop(), asyncio.Event(), ServerState()
-    config = Config(app, ws="none", lifespan="off", timeout_keep_alive=_KEEP_ALIVE, log_config=None)
+    quiet: dict[str, Any] = {"log_config": None, "log_level": "warning", "access_log": False}
+    config = Config(app, ws="none", lifespan="off", timeout_keep_alive=_KEEP_ALIVE, **quiet)
     config.load()
 
     async def pause(seconds: float) -> None:

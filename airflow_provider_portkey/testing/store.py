@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from urllib.parse import quote
 
 from airflow_provider_portkey.testing.faults import ApiError, bad_request
 
@@ -54,10 +55,11 @@ class Items(Generic[T]):
         return item
 
     def find(self, kind: str, item_id: str) -> T:
-        """Find an item by its id, or raise a 404 that names its kind."""
-        if item_id not in self._positions:
-            raise ApiError(404, f"No {kind} found with id '{item_id}'.")
-        return self._items[self._positions[item_id]]
+        """Find an item by its id, which may be stored percent-encoded, or raise a 404 that names its kind."""
+        for stored in (item_id, quote(item_id, safe="!*'()")):
+            if stored in self._positions:
+                return self._items[self._positions[stored]]
+        raise ApiError(404, f"No {kind} found with id '{item_id}'.")
 
     def page(self, query: Mapping[str, str], serialize: Callable[[T], dict[str, Any]]) -> dict[str, Any]:
         """Return the page that ``limit``, ``order`` and ``after`` of a request select, as the list endpoints do."""

@@ -29,7 +29,8 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         the provider (templated).
     :param reconcile: Whether to compare the outcomes with the requests (templated).
     :param source: ``"file"`` reads the batch's output file; ``"portkey"`` reads the output as Portkey assembles it
-        for providers that have no such file, which the open-source gateway cannot carry (templated).
+        for providers that have no such file, which the open-source gateway cannot carry; ``"auto"`` reads the output
+        file where the batch has one that is no folder (templated).
     :param max_failure_ratio: Ratio of requests, 0 to 1, that may fail or have no outcome; the task fails above it,
         once all files are written. 0: any failure fails the task; ``None``: any number may fail (templated).
     :param kwargs: The arguments of :class:`BasePortkeyToObjectStorageOperator`: ``file_format``, ``compression``,
@@ -54,7 +55,7 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         error_path: str | None = None,
         input_path: str | None = None,
         reconcile: bool = True,
-        source: str = "file",
+        source: str = "auto",
         max_failure_ratio: float | None = 0,
         **kwargs: Any,
     ) -> None:
@@ -71,7 +72,7 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         """
         Write the files and return the manifest.
 
-        :raises PortkeyRemoteJobNotFinishedError: where the batch is still active.
+        :raises PortkeyRemoteJobNotFinishedError: where the batch has no terminal status.
         :raises PortkeyDestinationExistsError: where a file exists and ``overwrite`` is off.
         :raises PortkeyLineInvalidError: naming a line that is no JSON object.
         :raises PortkeyBatchRequestsFailedError: where more requests failed than ``max_failure_ratio`` allows.

@@ -14,8 +14,9 @@ from airflow_provider_portkey.exceptions import PortkeyRowsMismatchError, Portke
 from airflow_provider_portkey.export.atomic import atomic_write, uri_of
 from airflow_provider_portkey.export.manifest import build_manifest, timestamp_now
 from airflow_provider_portkey.jobs.run import TOKENS
+from airflow_provider_portkey.jobs.usage import UsageSum
 from airflow_provider_portkey.window_export.layout import RUNS, STEPS
-from airflow_provider_portkey.window_export.runs import RunSummary, sum_usage
+from airflow_provider_portkey.window_export.runs import RunSummary
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -52,7 +53,7 @@ class Totals:
     skipped: int = 0
     failed: int = 0
     carried_over: int = 0
-    usage: tuple[int, ...] = (0, 0, 0)
+    usage: UsageSum = field(default_factory=lambda: UsageSum(dict.fromkeys(TOKENS, 0)))
     pages: int = 0
     named_runs: list[dict[str, Any]] = field(default_factory=list)
     named_threads: list[dict[str, str]] = field(default_factory=list)
@@ -68,7 +69,8 @@ class Totals:
         """Count the exported runs of a thread."""
         self.exported += len(runs)
         self.carried_over += carried_over
-        self.usage = sum_usage([self.usage, *(run.usage for run in runs)])
+        for run in runs:
+            self.usage.add(run.usage)
         self.status_counts.update(run.status for run in runs)
 
     def add_file(self, kind: str, writer: RowWriter) -> None:
@@ -119,7 +121,7 @@ class Totals:
             skipped=self.named_runs,
             failed_threads=self.named_threads,
             pages=self.pages,
-            usage=dict(zip(TOKENS, self.usage, strict=True)),
+            usage=self.usage.to_dict(),
             started_at=self.started_at,
         )
 

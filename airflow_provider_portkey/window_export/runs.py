@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_portkey.exceptions import PortkeyUnexpectedResponseError
 from airflow_provider_portkey.export.window import Window
-from airflow_provider_portkey.jobs.run import RUN, TOKENS, created_at_of, epoch_seconds, tokens_of
+from airflow_provider_portkey.jobs.run import RUN, created_at_of
+from airflow_provider_portkey.jobs.usage import UsageSum
+from airflow_provider_portkey.jobs.values import epoch_seconds
 
 #: The choices of ``window_by``.
 CREATED, ENDED = "created", "ended"
@@ -24,7 +26,7 @@ class RunSummary:
     id: str
     created_at: float
     status: str
-    usage: tuple[int, ...] = (0, 0, 0)
+    usage: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
@@ -43,12 +45,9 @@ def summarize_run(run: Mapping[str, Any]) -> RunSummary:
 
     :raises PortkeyUnexpectedResponseError: where ``created_at`` is no timestamp.
     """
-    return RunSummary(str(run["id"]), created_at_of(run), str(run.get("status")), tokens_of(run))
-
-
-def sum_usage(usages: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
-    """Return the tokens of several runs, in the order of ``TOKENS``."""
-    return tuple(map(sum, zip((0,) * len(TOKENS), *usages, strict=True)))
+    usage = UsageSum()
+    usage.add(run.get("usage"))
+    return RunSummary(str(run["id"]), created_at_of(run), str(run.get("status")), usage.to_dict())
 
 
 def runs_of_window(

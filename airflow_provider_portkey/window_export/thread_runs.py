@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
-from airflow_provider_portkey.export.usage import add_usage
 from airflow_provider_portkey.export.window import read_window
 from airflow_provider_portkey.jobs.lists import RUNS
 from airflow_provider_portkey.jobs.run import RUN
 from airflow_provider_portkey.jobs.spec import STATUS_SETS
+from airflow_provider_portkey.jobs.usage import UsageSum
 from airflow_provider_portkey.validation import read_ids, validate_id
 from airflow_provider_portkey.window_export.runs import runs_of_window
 from airflow_provider_portkey.window_export.thread_ids import iter_thread_ids
@@ -70,7 +70,7 @@ class ThreadRuns:
 
     def rows(self, on_page: Callable[[int], None]) -> Iterator[Row]:
         """Yield the runs, thread by thread."""
-        counts = self.about["status_counts"]
+        counts, usage = self.about["status_counts"], UsageSum()
         for thread_id in self._threads:
             for run in self._runs_of(thread_id, on_page):
                 status = str(run.get("status"))
@@ -79,8 +79,9 @@ class ThreadRuns:
                 if self.assistant_id is not None and run.get("assistant_id") != self.assistant_id:
                     continue
                 counts[status] = counts.get(status, 0) + 1
-                add_usage(self.about["usage"], run.get("usage"))
+                usage.add(run.get("usage"))
                 yield run
+        self.about["usage"] = usage.to_dict()
         if active := sum(counts[status] for status in counts.keys() - set(RUN.terminal_statuses)):
             log.warning("%d of the runs have not ended: the file has them as they are now.", active)
 

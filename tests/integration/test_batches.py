@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -15,14 +16,16 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_portkey.client.sync import PortkeyClient
 from airflow_provider_portkey.exceptions import (
+    PortkeyBadRequestError,
     PortkeyBatchInputInvalidError,
     PortkeyBatchRequestsFailedError,
-    PortkeyRemoteJobFailedError,
+    PortkeyRemoteJobFailedTransientlyError,
     PortkeyServerError,
     PortkeyUnreachableError,
 )
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
 from airflow_provider_portkey.operators.batch import PortkeyCreateBatchOperator
+from airflow_provider_portkey.sensors.job import PortkeyBatchSensor
 from airflow_provider_portkey.testing import PortkeyMockServer
 from airflow_provider_portkey.transfers.batch_output_to_object_storage import PortkeyBatchOutputToObjectStorageOperator
 
@@ -131,7 +134,7 @@ def test_bad_lines_never_reach_the_provider(mock_server, input_path, context):
 def test_the_error_of_a_failed_batch_has_its_reason(mock_server, input_path, context):
     error = {"code": "token_limit_exceeded", "message": "Too many tokens are enqueued.", "line": None}
     mock_server.plan("batches", statuses=["validating", "failed"], advance="per_poll", errors=[error])
-    with pytest.raises(PortkeyRemoteJobFailedError, match=r"token_limit_exceeded: Too many tokens are enqueued\."):
+    with pytest.raises(PortkeyRemoteJobFailedTransientlyError, match=r"token_limit_exceeded: Too many tokens"):
         create(input_path, context)
 
 
@@ -280,3 +283,26 @@ def test_the_example_dag(mock_server, input_path, tmp_path):
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 249
     assert len((tmp_path / "err.jsonl").read_text().splitlines()) == 1
     assert_once(mock_server)
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_batch_with_an_encoded_id_is_waited_for_exported_and_cancelled(mock_server, tmp_path, deferrable, caplog):
+    batch_id = "arn%3Aaws%3Abedrock%3Aeu-west-1%3A111111111111%3Amodel-invocation-job%2F9x8y7z"
+    statuses = ["submitted", "scheduled", "completed"]
+    mock_server.add_batch(batch_id=batch_id, statuses=statuses, advance="per_poll", failing=["request-000002"])
+    sensor = PortkeyBatchSensor(task_id="wait", batch_id=batch_id, poke_interval=0, deferrable=deferrable)
+    if deferrable:
+        with pytest.raises(TaskDeferred) as deferred:
+            sensor.execute({})
+        event = asyncio.run(anext(deferred.value.trigger.run())).payload
+        batch = sensor.execute_complete({}, json.loads(json.dumps(event)))
+    else:
+        batch = sensor.execute({})
+    assert (batch["id"], batch["status"]) == (batch_id, "completed")
+    assert "does not know" not in caplog.text
+
+    manifest = export(batch, tmp_path / "out.jsonl", max_failure_ratio=None)
+    assert [manifest[name] for name in ("requests", "succeeded", "failed", "missing")] == [3, 2, 1, 0]
+    with pytest.raises(PortkeyBadRequestError, match="completed"):
+        PortkeyHook().cancel_batch(batch_id)
+    assert not [request for request in mock_server.requests if "%25" in request.path]

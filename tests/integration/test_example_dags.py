@@ -92,6 +92,7 @@ def test_scheduled_export(dags, mock_server, tmp_path, monkeypatch):
     assert pyarrow.parquet.read_table(file).num_rows == 9
 
 
+@pytest.mark.slow
 def test_lists(dags, mock_server, tmp_path):
     import pyarrow.parquet
 
@@ -111,6 +112,7 @@ def test_lists(dags, mock_server, tmp_path):
     assert jobs.read_text().splitlines()[1].startswith("ftjob_demo,")
 
 
+@pytest.mark.slow
 def test_runs_come_out_of_the_metadata_database_value_by_value(dags, mock_server, tmp_path):
     """XCom as the database keeps it: every field set, then every field null, then fields that nobody declared."""
     call = {"id": "call_1", "type": "function", "function": {"name": "find", "arguments": '{"q": "a,\n\\"b\\""}'}}

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_portkey.exceptions import PortkeyRemoteJobFailedError, PortkeyXComTooLargeError
+from airflow_provider_portkey.exceptions import PortkeyRemoteJobFailedTransientlyError, PortkeyXComTooLargeError
 from airflow_provider_portkey.jobs import FINE_TUNING_CHECKPOINTS, FINE_TUNING_EVENTS, JobSpec
 from airflow_provider_portkey.operators.job import PortkeyCreateResponseOperator, PortkeyResponseItemsOperator
 from airflow_provider_portkey.sensors.job import (
@@ -54,7 +54,7 @@ def test_a_response_is_created_waited_for_and_read(mock_server):
 def test_a_failed_response_fails_with_its_error(mock_server):
     error = {"code": "server_error", "message": "The model stumbled."}
     mock_server.add_response(response_id="resp_bad", statuses=["queued", "failed"], advance="per_poll", error=error)
-    with pytest.raises(PortkeyRemoteJobFailedError, match=r"server_error: The model stumbled\."):
+    with pytest.raises(PortkeyRemoteJobFailedTransientlyError, match=r"server_error: The model stumbled\."):
         PortkeyResponseSensor(task_id="wait", response_id="resp_bad", poke_interval=0).execute({})
 
 

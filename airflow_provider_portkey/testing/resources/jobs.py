@@ -141,7 +141,7 @@ class Job:
 
     def failure(self, declared: Mapping[str, Any] | None) -> dict[str, Any] | None:
         """Return the reason of a failed job, as declared by the test or generated; ``None`` for any other job."""
-        generated = {"code": "server_error", "message": f"The mock server fails this {self.kind}, as planned."}
+        generated = {"code": "invalid_prompt", "message": f"The mock server fails this {self.kind}, as planned."}
         return dict(declared or generated) if self.status == "failed" else None
 
     def poll(self, request: ApiRequest) -> dict[str, Any]:

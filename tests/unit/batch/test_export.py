@@ -341,3 +341,161 @@ def test_a_path_that_rendered_to_none_is_named(serve: Any, tmp_path: Path, field
 def test_two_files_cannot_have_one_path(serve: Any, tmp_path: Path) -> None:
     with pytest.raises(exceptions.PortkeyInvalidArgumentError, match=r"^error_path="):
         operator(tmp_path / "out.jsonl", error_path=f"file://{tmp_path}/out.jsonl").execute({})
+
+
+def arn(name: str) -> str:
+    return f"arn%3Aaws%3Abedrock%3Aeu-west-1%3A111111111111%3Amodel-invocation-job%2F{name}"
+
+
+def test_a_bedrock_batch_is_read_from_portkeys_output_by_ids_that_are_quoted_once(
+    portkey_connection: object, requests_mock: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    batch_id, input_id = arn("9x8y7z"), "s3%3A%2F%2Fdata%2Fin%2Flines.jsonl"
+    batch = {
+        "id": batch_id,
+        "created_at": 1_764_000_000_321,
+        "status": "partially_completed",
+        "input_file_id": input_id,
+        "output_file_id": "s3%3A%2F%2Fdata%2Fout%2F",
+    }
+    stored = "".join(json.dumps({"recordId": name, "modelInput": {}}) + "\n" for name in "abc")
+    requests_mock.get(f"{BASE}/batches/{batch_id}", json=batch)
+    requests_mock.get(f"{BASE}/files/{input_id}/content", text=stored)
+    failed = {"errorCode": 400, "errorMessage": "Input is too long."}
+    requests_mock.get(f"{BASE}/batches/{batch_id}/output", text=lines_of(outcome("a"), failed, outcome("c")))
+
+    manifest = operator(tmp_path / "out.jsonl", batch_id=batch_id).execute({})
+
+    counts = ("batch_status", "requests", "succeeded", "failed", "missing", "unexpected", "rows")
+    assert [manifest[name] for name in counts] == ["partially_completed", 3, 2, 0, 1, 1, 3]
+    assert "is partially_completed" in caplog.text
+    assert not [one for one in requests_mock.request_history if "%25" in one.url]
+
+
+def test_an_output_that_is_a_folder_says_what_to_do(serve: Any, tmp_path: Path) -> None:
+    served = serve(input=requests_of("a"), output_file_id="s3%3A%2F%2Fdata%2Fout%2F")
+    served.get(f"{BASE}/files/s3%3A%2F%2Fdata%2Fout%2F/content", status_code=404)
+    with pytest.raises(exceptions.PortkeyNotFoundError, match="is a folder: set source='portkey'"):
+        operator(tmp_path / "out.jsonl", source="file").execute({})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"status_code": 404, "text": "<Error><Code>NoSuchKey</Code></Error>"},
+        {"status_code": 403, "json": {"error": {"message": "no permission"}}},
+        {"status_code": 400, "json": {"error": {"message": "a folder"}}},
+        {"text": '<?xml version="1.0"?><ListBucketResult></ListBucketResult>'},
+        {"text": "\n<html></html>"},
+        {"text": ""},
+    ],
+)
+@pytest.mark.parametrize("error_file_id", ["gs%3A%2F%2Fdata%2Fout", "file_err"])
+def test_an_error_file_that_is_none_does_not_cost_the_output(
+    serve: Any, tmp_path: Path, content: dict[str, Any], error_file_id: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    counts = {"total": 2, "completed": "2"}
+    served = serve(
+        input='{"request": {}, "requestId": "a"}\n{"request": {}, "requestId": "b"}\n',
+        output=lines_of(outcome("a"), outcome("b")),
+        error_file_id=error_file_id,
+        output_file_id="gs%3A%2F%2Fdata%2Fout%2Fprediction-7%2Fpredictions.jsonl",
+        request_counts=counts,
+    )
+    served.get(
+        f"{BASE}/files/gs%3A%2F%2Fdata%2Fout%2Fprediction-7%2Fpredictions.jsonl/content",
+        text=lines_of(outcome("a"), outcome("b")),
+    )
+    served.get(f"{BASE}/files/{error_file_id}/content", **content)
+
+    manifest = operator(tmp_path / "out.jsonl", error_path=str(tmp_path / "err.jsonl"), max_failure_ratio=0).execute({})
+
+    names = ("requests", "succeeded", "failed", "missing", "rows", "error_rows")
+    assert [manifest[name] for name in names] == [2, 2, 0, 0, 2, 0]
+    assert ("is left out" in caplog.text) is (content != {"text": ""})
+
+
+def test_an_error_file_that_cannot_be_read_now_is_retried(serve: Any, tmp_path: Path) -> None:
+    served = serve(input=requests_of("a"), output=lines_of(outcome("a")), error="")
+    served.get(f"{BASE}/files/file_err/content", status_code=503)
+    with pytest.raises(exceptions.PortkeyServerError):
+        operator(tmp_path / "out.jsonl").execute({})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("status", ["processing_post_request_guardrails", "submitted", "unheard of"])
+def test_only_a_terminal_status_has_an_output(serve: Any, tmp_path: Path, status: str) -> None:
+    serve(input=requests_of("a"), output=lines_of(outcome("a")), status=status)
+    with pytest.raises(exceptions.PortkeyRemoteJobNotFinishedError, match=f"is still {status}"):
+        operator(tmp_path / "out.jsonl").execute({})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"id": "batch_2"}, {"id": None}, {"status": []}, {"output_file_id": ["file"]}, {"input_file_id": 5}]
+)
+def test_a_batch_of_a_wrong_shape_is_an_unexpected_response(serve: Any, tmp_path: Path, wrong: dict[str, Any]) -> None:
+    serve(input=requests_of("a"), output=lines_of(outcome("a")), **wrong)
+    with pytest.raises(exceptions.PortkeyUnexpectedResponseError):
+        operator(tmp_path / "out.jsonl").execute({})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_anthropic_batch_needs_no_file(serve: Any, tmp_path: Path) -> None:
+    def succeeded(custom_id: str, tokens: int) -> dict[str, Any]:
+        usage = {"input_tokens": tokens, "output_tokens": 1, "service_tier": "batch"}
+        return {"custom_id": custom_id, "result": {"type": "succeeded", "message": {"usage": usage}}}
+
+    errored = {"custom_id": "c", "result": {"type": "errored", "error": {"type": "error"}}}
+    served = serve(input=None, endpoint="/v1/batches", input_file_id=None)
+    lines = lines_of(succeeded("a", 11), succeeded("b", 6), errored)
+    served.get(f"{BASE}/batches/batch_1/output", text=lines)
+    (tmp_path / "in.jsonl").write_text(requests_of("a", "b", "c", "d"))
+
+    manifest = operator(tmp_path / "out.jsonl").execute({})
+    compared = operator(tmp_path / "out.jsonl", input_path=str(tmp_path / "in.jsonl")).execute({})
+
+    names = ("requests", "succeeded", "failed", "missing", "rows")
+    assert [manifest[name] for name in names] == [3, 2, 1, None, 3]
+    assert [compared[name] for name in names] == [4, 2, 1, 1, 3]
+    assert manifest["usage"] == compared["usage"] == {"input_tokens": 17, "output_tokens": 2}
+
+
+@pytest.mark.parametrize(
+    ("fields", "requested"),
+    [
+        ({"output_file_id": "file_out"}, "/files/file_out/content"),
+        ({"output_file_id": "s3%3A%2F%2Fb%2Fout%2F"}, "/batches/batch_1/output"),
+        ({"error_file_id": "file_err"}, "/files/file_err/content"),
+        ({}, "/batches/batch_1/output"),
+        ({"status": "cancelled"}, None),
+        ({"status": "cancelled", "input_file_id": None}, "/batches/batch_1/output"),
+    ],
+)
+def test_by_default_the_output_is_read_where_the_batch_has_it(
+    portkey_connection: object, requests_mock: Any, tmp_path: Path, fields: dict[str, Any], requested: str | None
+) -> None:
+    batch = {"id": "batch_1", "status": "completed", "input_file_id": "file_in", **fields}
+    requests_mock.get(f"{BASE}/batches/batch_1", json=batch)
+    for path in ("/files/file_out/content", "/files/file_err/content", "/batches/batch_1/output"):
+        requests_mock.get(BASE + path, text=lines_of(outcome("a")))
+
+    manifest = operator(tmp_path / "out.jsonl", reconcile=False).execute({})
+
+    paths = [one.url.removeprefix(BASE) for one in requests_mock.request_history[1:]]
+    assert paths == ([requested] if requested else [])
+    assert manifest["rows"] == len(paths)
+
+
+def test_cost_and_counts_that_are_strings_are_summed_exactly(serve: Any, tmp_path: Path) -> None:
+    def costly(custom_id: str) -> dict[str, Any]:
+        usage = {"total_tokens": "12", "cost": 0.00025, "cost_details": {"upstream_inference_cost": 0.0002}}
+        return outcome(custom_id, response={"status_code": 200, "body": {"usage": usage}})
+
+    serve(input=requests_of(*"abcd"), output=lines_of(*map(costly, "abcd")))
+    manifest = operator(tmp_path / "out.jsonl").execute({})
+    assert manifest["usage"] == {
+        "total_tokens": 48,
+        "cost": 0.001,
+        "cost_details": {"upstream_inference_cost": 0.0008},
+    }

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath
 
-from airflow_provider_portkey.batch.input import check_batch_input
+from airflow_provider_portkey.batch.input import check_batch_input, open_batch_input
 from airflow_provider_portkey.exceptions import PortkeyBatchInputInvalidError
 
 ENDPOINT = "/v1/chat/completions"
@@ -109,3 +110,60 @@ def test_the_check_holds_no_lines() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 2_000_000  # the lines have 30 MB
+
+
+def inline(custom_id: str = "a", **changes: Any) -> bytes:
+    line = {"custom_id": custom_id, "params": {"model": "m"}, **changes}
+    return json.dumps({name: value for name, value in line.items() if value is not ...}).encode()
+
+
+def test_inline_requests_have_params() -> None:
+    assert check_batch_input([inline("a"), inline("b")], endpoint=None) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (inline(params=...), "has no params"),
+        (inline(params="{}"), "has params='{}', which must be an object"),
+        (inline(""), "has custom_id=''"),
+    ],
+)
+def test_a_wrong_inline_request_is_named(line: bytes, reason: str) -> None:
+    with pytest.raises(PortkeyBatchInputInvalidError, match="1 of 2 lines is no inline request") as raised:
+        check_batch_input([inline("x"), line], endpoint=None)
+    assert reason in str(raised.value)
+
+
+def test_without_the_check_lines_are_counted_and_limited() -> None:
+    assert check(b'{"recordId": "1", "modelInput": {}}', b"x", check=False) == 2
+    assert "more than max_requests=1" in refusal(b"x", b"y", check=False, max_requests=1)
+    assert "is empty" in refusal(check=False)
+
+
+@pytest.mark.parametrize(
+    ("mode", "lines", "is_inline"),
+    [
+        ("auto", [inline()], True),
+        ("auto", [request()], False),
+        ("inline", [inline()], True),
+        ("file", [request()], False),
+    ],
+)
+def test_the_first_line_decides_how_requests_are_sent(
+    tmp_path: Path, mode: str, lines: list[bytes], is_inline: bool
+) -> None:
+    (tmp_path / "in.jsonl").write_bytes(b"\n".join(lines))
+    with open_batch_input(ObjectStoragePath(f"file://{tmp_path}/in.jsonl"), endpoint=ENDPOINT, mode=mode) as found:
+        assert found.inline is is_inline
+        assert list(found.iter_requests()) == list(map(json.loads, lines))
+
+
+@pytest.mark.parametrize(("mode", "line"), [("inline", request()), ("file", inline()), ("auto", b'{"params": 1}')])
+def test_lines_of_another_shape_are_refused(tmp_path: Path, mode: str, line: bytes) -> None:
+    (tmp_path / "in.jsonl").write_bytes(line)
+    with (
+        pytest.raises(PortkeyBatchInputInvalidError),
+        open_batch_input(ObjectStoragePath(f"file://{tmp_path}/in.jsonl"), endpoint=ENDPOINT, mode=mode),
+    ):
+        pass

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_portkey.batch.reconcile import BatchReconciler, is_failure
+from airflow_provider_portkey.batch.outcomes import is_failure
+from airflow_provider_portkey.batch.reconcile import BatchReconciler
 from airflow_provider_portkey.exceptions import PortkeyLineInvalidError
 
 

@@ -163,12 +163,13 @@ def test_null_and_the_empty_string_differ_in_csv() -> None:
     assert content.splitlines()[1] == b'"",,,"""""",'
 
 
-@pytest.mark.skipif(sys.version_info < (3, 13), reason="Python reads it so from 3.13")
-def test_pythons_own_reader_tells_null_from_the_empty_string() -> None:
-    content = encoded([{"id": "", "status": None}], "csv").decode()
-    _, line = csv.reader(io.StringIO(content, newline=""), quoting=csv.QUOTE_NOTNULL)  # type: ignore[attr-defined]
+if sys.version_info >= (3, 13):  # the first one that reads null
 
-    assert line == ["", None, None, None, None]
+    def test_pythons_own_reader_tells_null_from_the_empty_string() -> None:
+        content = encoded([{"id": "", "status": None}], "csv").decode()
+        _, line = csv.reader(io.StringIO(content, newline=""), quoting=csv.QUOTE_NOTNULL)
+
+        assert line == ["", None, None, None, None]
 
 
 @pytest.mark.parametrize(("compression", "codec"), [(None, "SNAPPY"), ("gzip", "GZIP"), ("zstd", "ZSTD")])

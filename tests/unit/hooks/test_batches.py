@@ -18,14 +18,14 @@ def hook(portkey_connection: object) -> PortkeyHook:
 
 
 def test_each_call_has_its_path(hook: PortkeyHook, requests_mock: Any) -> None:
-    requests_mock.register_uri("GET", f"{BASE}/batches/b%2F1", json={"id": "b/1"})
+    requests_mock.register_uri("GET", f"{BASE}/batches/b%2F1", json={"id": "b/1", "status": "completed"})
     requests_mock.register_uri("POST", f"{BASE}/batches/b%2F1/cancel", json={"id": "b/1", "status": "cancelling"})
     requests_mock.register_uri("POST", f"{BASE}/batches", json={"id": "b/1", "status": "validating"})
     requests_mock.register_uri("GET", f"{BASE}/files/f%2F1", json={"id": "f/1"})
     requests_mock.register_uri("GET", f"{BASE}/files/f%2F1/content", content=b"content")
     requests_mock.register_uri("GET", f"{BASE}/batches/b%2F1/output", content=b"output")
 
-    assert hook.get_batch("b/1") == {"id": "b/1"}
+    assert hook.get_batch("b/1") == {"id": "b/1", "status": "completed"}
     assert hook.cancel_batch("b/1")["status"] == "cancelling"
     assert hook.create_batch({"input_file_id": "f/1"})["status"] == "validating"
     assert requests_mock.last_request.json() == {"input_file_id": "f/1"}

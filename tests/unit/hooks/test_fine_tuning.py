@@ -30,9 +30,9 @@ def test_each_list_is_read_page_by_page_without_an_order(
 
 
 def test_a_job_is_requested_by_its_id(portkey_connection: Any, requests_mock: Any) -> None:
-    requests_mock.get(JOB, json={"id": "ft/1"})
+    requests_mock.get(JOB, json={"id": "ft/1", "status": "running"})
 
-    assert PortkeyHook().get_fine_tuning_job("ft/1") == {"id": "ft/1"}
+    assert PortkeyHook().get_fine_tuning_job("ft/1") == {"id": "ft/1", "status": "running"}
 
 
 @pytest.mark.parametrize("call", ["get_fine_tuning_job", "iter_fine_tuning_events", "iter_fine_tuning_checkpoints"])

@@ -69,8 +69,8 @@ def test_a_draft_is_changed_by_put_which_is_retried(hook, requests_mock):
     ],
 )
 def test_each_call_has_its_path(hook, requests_mock, call, method, path):
-    calls = requests_mock.request(method, EXPORTS + path, json={"message": "done"})
-    assert getattr(hook, call)("e/1") == {"message": "done"}
+    calls = requests_mock.request(method, EXPORTS + path, json={"id": "e/1", "status": "draft"})
+    assert getattr(hook, call)("e/1") == {"id": "e/1", "status": "draft"}
     assert calls.call_count == 1
 
 

@@ -71,7 +71,7 @@ def read_ids(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_the_connection_is_read_once_and_at_the_first_request(
     portkey_connection: Any, requests_mock: Any, read_ids: list[str]
 ) -> None:
-    requests_mock.get(f"{BASE}/threads/t/runs/r", json={"id": "r"})
+    requests_mock.get(f"{BASE}/threads/t/runs/r", json={"id": "r", "thread_id": "t", "status": "queued"})
     hook = PortkeyHook()
     iterator = hook.iter_runs("t")
     assert read_ids == []
@@ -129,7 +129,8 @@ CALLS: list[tuple[str, str, list[tuple[str, str]], Call]] = [
 def test_each_call_sends_its_path_and_query_and_returns_the_response_unchanged(
     portkey_connection: Any, requests_mock: Any, method: str, path: str, query: list[tuple[str, str]], call: Call
 ) -> None:
-    response = {"object": "anything", "data": [{"no": "id"}], "has_more": True, "unknown": {"deep": [None]}}
+    about = {"id": "r", "thread_id": "t", "status": "unheard of"}
+    response = {"object": "anything", "data": [{"no": "id"}], "has_more": True, "unknown": {"deep": [None]}, **about}
     requests_mock.request(method, f"{BASE}{path}", json=response)
 
     assert call(PortkeyHook()) == response
@@ -301,3 +302,21 @@ def test_settings_are_read_within_a_running_event_loop(portkey_connection: Any, 
 def test_a_missing_connection_is_an_error_within_a_running_event_loop() -> None:
     with pytest.raises(Exception, match="portkey_nowhere"):
         asyncio.run(PortkeyHook("portkey_nowhere").aget_settings())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"id": "other"}, {"id": None}, {"thread_id": "other"}, {"thread_id": None}, {"status": []}, {"status": {"a": 1}}],
+)
+def test_a_response_about_another_run_is_unexpected(
+    portkey_connection: Any, requests_mock: Any, changes: dict[str, Any]
+) -> None:
+    run = {"id": "r", "thread_id": "t", "status": "completed", **changes}
+    requests_mock.get(f"{BASE}/threads/t/runs/r", json=run)
+    requests_mock.post(f"{BASE}/threads/t/runs/r/submit_tool_outputs", json=run)
+
+    for call in (lambda hook: hook.get_run("t", "r"), lambda hook: hook.submit_tool_outputs("t", "r", [])):
+        with pytest.raises(
+            exceptions.PortkeyUnexpectedResponseError, match=r"^The response .* run 'r' \(thread_id 't'\)"
+        ):
+            call(PortkeyHook())

@@ -11,10 +11,10 @@ RESPONSE = "https://portkey.test/v1/responses/resp%2F1"
 
 
 def test_each_call_has_its_path(portkey_connection: Any, requests_mock: Any) -> None:
-    requests_mock.get(RESPONSE, json={"id": "resp/1"})
+    requests_mock.get(RESPONSE, json={"id": "resp/1", "status": "queued"})
     requests_mock.post(f"{RESPONSE}/cancel", json={"id": "resp/1", "status": "cancelled"})
 
-    assert PortkeyHook().get_response("resp/1") == {"id": "resp/1"}
+    assert PortkeyHook().get_response("resp/1") == {"id": "resp/1", "status": "queued"}
     assert PortkeyHook().cancel_response("resp/1")["status"] == "cancelled"
 
 

@@ -10,7 +10,12 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_portkey.exceptions import PortkeyRunFailedError
+from airflow_provider_portkey.exceptions import (
+    PortkeyRemoteJobFailedError,
+    PortkeyRemoteJobFailedTransientlyError,
+    PortkeyRunFailedError,
+    PortkeyUnexpectedResponseError,
+)
 from airflow_provider_portkey.jobs import BATCHES, RUNS, JobSpec
 from airflow_provider_portkey.jobs.batch import BATCH
 from airflow_provider_portkey.jobs.fine_tuning import FINE_TUNING
@@ -70,6 +75,9 @@ def test_statuses_may_be_any_collection_of_strings(collection: Any) -> None:
         ({"failure_statuses": []}, "must not be empty"),
         ({"path": "stores/{store_id}"}, "path='stores/{store_id}' is not valid: expected a path that begins with '/'"),
         ({"path": "/stores"}, "has a {name} for the job's id"),
+        ({"partial_statuses": ["failed"]}, "partial_statuses must be among success_statuses"),
+        ({"echoed_ids": ["batch_id"]}, r"echoed_ids are not in the path: batch_id\."),
+        ({"retryable_error_codes": "busy"}, "retryable_error_codes must be a collection .* not a string"),
         ({"create_path": "/stores/{store}/batches"}, "create_path has store, which is no id known then"),
         ({"create_path": "/stores/{store_id}/batches/{batch_id}"}, "create_path has batch_id"),
         ({"list_spec": RUNS, "metadata_field": "metadata"}, "list_spec has thread_id, which is no id known then"),
@@ -153,6 +161,7 @@ def test_the_first_error_that_is_not_empty_counts() -> None:
     [
         ({"total": 200, "completed": 120, "failed": 3}, "completed 120, failed 3, total 200"),
         ({"total": 2, "note": "text"}, "total 2"),
+        ({"total": 3, "completed": "3", "failed": None}, "completed 3, total 3"),
         (None, ""),
         ([1], ""),
     ],
@@ -170,9 +179,17 @@ def test_each_kind_of_this_provider_has_the_documented_statuses(kind: str) -> No
         ),
         "response": ({"queued", "in_progress"}, {"completed"}, {"failed", "cancelled", "incomplete"}),
         "batch": (
-            {"validating", "in_progress", "finalizing", "cancelling"}, {"completed"}, {"failed", "expired", "cancelled"}
+            {
+                "validating", "in_progress", "finalizing", "cancelling",
+                "submitted", "scheduled", "stopping", "processing", "processing_post_request_guardrails",
+                "Validating", "InProgress", "Submitted", "Scheduled", "Stopping",
+            },
+            {"completed", "partially_completed", "complete", "Completed", "PartiallyCompleted"},
+            {"failed", "expired", "cancelled", "stopped", "Failed", "Expired", "Stopped"},
         ),
-        "tuning": ({"validating_files", "queued", "running"}, {"succeeded"}, {"failed", "cancelled"}),
+        "tuning": (
+            {"validating_files", "queued", "running", "created", "pending"}, {"succeeded"}, {"failed", "cancelled"}
+        ),
         "export": ({"draft", "in_progress"}, {"success"}, {"failed", "failure", "stopped"}),
     }  # fmt: skip
     active, success, failure = documented["run" if kind == "runs" else kind]
@@ -181,6 +198,88 @@ def test_each_kind_of_this_provider_has_the_documented_statuses(kind: str) -> No
     assert KINDS[kind].success_statuses == success
     assert KINDS[kind].failure_statuses == failure
     assert KINDS[kind].action_required_statuses == ({"requires_action"} if kind in ("run", "runs") else set())
+
+
+IDS = {"store_id": "s", "batch_id": "b"}
+
+
+def test_a_response_about_the_job_has_its_status() -> None:
+    declared = spec(echoed_ids=["store_id"])
+
+    assert declared.status_of(IDS, {"id": "b", "store_id": "s", "status": "unheard of"}) == "unheard of"
+    assert spec().status_of(IDS, {"id": "b", "status": "completed"}) == "completed"
+    assert spec(id_field="name").status_of(IDS, {"name": "b", "status": "completed"}) == "completed"
+    assert spec(id_field=None).status_of(IDS, {"status": "completed"}) == "completed"
+
+
+@pytest.mark.parametrize(
+    ("requested", "sent"),
+    [
+        ("arn%3Aaws%3Ax%2Fb", "arn%3Aaws%3Ax%2Fb"),
+        ("arn%3Aaws%3Ax%2Fb", "arn:aws:x/b"),
+        ("arn:aws:x/b", "arn%3aaws%3ax%2fb"),
+    ],
+)
+def test_ids_are_compared_decoded(requested: str, sent: str) -> None:
+    assert BATCH.status_of({"batch_id": requested}, {"id": sent, "status": "submitted"}) == "submitted"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"id": "other"}, r"^The response is not about file batch 'b' \(store_id 's'\): its id is 'other'\.$"),
+        ({"id": None}, "its id is None"),
+        ({"id": ["b"]}, r"its id is \['b'\]"),
+        ({"store_id": "other"}, "its store_id is 'other'"),
+        ({"store_id": None}, "its store_id is None"),
+        ({"status": []}, r"is no file batch: its status is \[\], a string was expected"),
+        ({"status": ""}, "its status is ''"),
+    ],
+)
+def test_a_response_about_another_job_is_unexpected(changes: dict[str, Any], message: str) -> None:
+    job = {"id": "b", "store_id": "s", "status": "completed", **changes}
+    with pytest.raises(PortkeyUnexpectedResponseError, match=message):
+        spec(echoed_ids=["store_id"]).status_of(IDS, {name: value for name, value in job.items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        ({"code": "busy", "message": "Come back."}, True),
+        ({"data": [{"code": "busy"}, {"code": "busy"}]}, True),
+        ([{"code": "busy"}], True),
+        ({"data": [{"code": "busy"}, {"code": "invalid"}]}, False),
+        ({"data": [{"code": "busy"}, {"message": "no code"}]}, False),
+        ({"code": ["busy"]}, False),
+        ("busy", False),
+        ({}, False),
+        (None, False),
+    ],
+)
+def test_a_failure_passes_where_every_code_is_retryable(error: Any, passes: bool) -> None:
+    declared = spec(error_fields=["last_error"], retryable_error_codes=["busy", "slow"])
+    failure = declared.failure("It failed.", status="failed", job={"last_error": error})
+
+    assert type(failure) is (PortkeyRemoteJobFailedTransientlyError if passes else PortkeyRemoteJobFailedError)
+    assert (str(failure), failure.status, failure.job) == ("It failed.", "failed", {"last_error": error})
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "passes"),
+    [
+        (RUN, "server_error", True),
+        (RUN, "rate_limit_exceeded", True),
+        (RUN, "invalid_prompt", False),
+        (RUN_GROUP, "server_error", False),
+        (RESPONSE, "server_error", True),
+        (BATCH, "token_limit_exceeded", True),
+        (BATCH, "invalid_json_line", False),
+        (FINE_TUNING, "server_error", False),
+    ],
+)
+def test_each_kind_has_its_codes_of_failures_that_pass(kind: JobSpec, code: str, passes: bool) -> None:
+    failure = kind.failure("", status="failed", job={kind.error_fields[0]: {"code": code}})
+    assert isinstance(failure, PortkeyRemoteJobFailedTransientlyError) is passes
 
 
 def test_the_same_declaration_has_the_same_text_in_every_process() -> None:

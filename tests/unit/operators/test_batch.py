@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_portkey.exceptions import (
     PortkeyBadRequestError,
@@ -19,6 +20,8 @@ from airflow_provider_portkey.exceptions import (
     PortkeyPathError,
     PortkeyRateLimitedError,
     PortkeyRemoteJobFailedError,
+    PortkeyRemoteJobFailedTransientlyError,
+    PortkeyRemoteJobNotFinishedError,
     PortkeyServerError,
     PortkeySubmissionUnknownError,
     PortkeyUnexpectedResponseError,
@@ -472,3 +475,179 @@ def test_a_response_without_an_id_is_no_upload(portkey, context, input_path, mon
     with pytest.raises(PortkeyUnexpectedResponseError, match=r"upload has no id, only \['object'\]"):
         operator(input_path).execute(context)
     assert portkey.batches == []
+
+
+def inline(custom_id: str, **changes: Any) -> str:
+    return json.dumps({"custom_id": custom_id, "params": {"model": "claude", "max_tokens": 5}, **changes})
+
+
+@pytest.fixture
+def inline_path(tmp_path: Path) -> Path:
+    path = tmp_path / "inline.jsonl"
+    path.write_text(f"{inline('a')}\n{inline('b')}\n")
+    return path
+
+
+@pytest.mark.parametrize("mode", ["auto", "inline"])
+def test_inline_requests_are_sent_in_the_body_and_without_an_upload(portkey, context, inline_path, mode):
+    assert operator(inline_path, input_mode=mode).execute(context)["id"] == "batch_1"
+    assert portkey.bodies == [{"requests": [json.loads(inline("a")), json.loads(inline("b"))]}]
+    assert portkey.files == []
+
+
+def test_metadata_and_further_fields_of_inline_requests_are_sent_where_they_are_given(portkey, context, inline_path):
+    operator(inline_path, metadata={"team": "data"}, extra_body={"provider_options": {}}).execute(context)
+    (body,) = portkey.bodies
+    assert body.keys() == {"requests", "metadata", "provider_options"}
+    assert body["metadata"].keys() == {"team", "airflow_idempotency_key"}
+
+
+def test_bad_inline_lines_are_named_and_nothing_is_sent(portkey, context, tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_text("\n".join([inline("a"), line("b"), inline("a")]))
+    with pytest.raises(
+        PortkeyBatchInputInvalidError, match=r"2 of 3 lines are no inline request.*Line 2 has no params"
+    ):
+        operator(path).execute(context)
+    assert portkey.bodies == []
+
+
+def test_more_inline_requests_than_a_body_holds_are_refused(portkey, context, inline_path, monkeypatch):
+    monkeypatch.setattr("airflow_provider_portkey.batch.staging._MAX_INLINE_BYTES", 20)
+    with pytest.raises(PortkeyBatchInputInvalidError, match="more than the 20 bytes of inline requests"):
+        operator(inline_path).execute(context)
+
+
+@pytest.mark.parametrize("metadata", [None, {"team": "data"}])
+def test_inline_requests_whose_outcome_is_unknown_are_searched_and_never_guessed(
+    portkey, context, inline_path, metadata
+):
+    portkey.after["create"] = Killed()
+    with pytest.raises(Killed):
+        operator(inline_path, metadata=metadata).execute(context)
+    if metadata:
+        assert operator(inline_path, metadata=metadata).execute(context)["id"] == "batch_1"
+        return
+    with pytest.raises(PortkeySubmissionUnknownError, match="resubmit_unknown=True"):
+        operator(inline_path).execute(context)
+    assert len(portkey.batches) == 1
+    assert operator(inline_path, resubmit_unknown=True).execute(context)["id"] == "batch_2"
+
+
+def test_the_lines_may_be_for_another_spelling_of_the_endpoint(portkey, context, tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_text(line("a", url="/chat/completions"))
+    with pytest.raises(PortkeyBatchInputInvalidError, match="url='/chat/completions'"):
+        operator(path).execute(context)
+    operator(path, line_endpoint="/chat/completions").execute(context)
+    assert portkey.bodies[0]["endpoint"] == ENDPOINT
+
+
+def test_the_check_may_be_turned_off_for_lines_in_a_providers_own_format(portkey, context, tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"recordId": "1", "modelInput": {}}\n{"recordId": "2", "modelInput": {}}')
+    task = operator(path, check_input="{{ params.check }}", max_requests=1)
+    task.render_template_fields({"params": {"check": False}})
+    with pytest.raises(PortkeyBatchInputInvalidError, match="more than max_requests=1"):
+        task.execute(context)
+    operator(path, check_input=False).execute(context)
+    assert portkey.contents == [path.read_bytes()]
+
+
+def pending(portkey: Portkey, *polls: dict[str, Any]) -> None:
+    """Have the provider process uploads: pending at first, then as the polls say."""
+    upload, statuses, get = portkey.upload, list(polls), portkey.get
+
+    def uploaded(file: Any, filename: str) -> dict[str, Any]:
+        return {**upload(file, filename), "status": "pending"}
+
+    def polled(ids: dict[str, str]) -> dict[str, Any]:
+        if "file_id" not in ids:
+            return get(ids)
+        return {"id": ids["file_id"], **(statuses.pop(0) if statuses else {"status": "pending"})}
+
+    portkey.upload, portkey.get = uploaded, polled
+
+
+@pytest.fixture
+def file_clock(monkeypatch):
+    clock = SimpleNamespace(now=NOW)
+    fake = SimpleNamespace(time=lambda: clock.now, sleep=lambda seconds: setattr(clock, "now", clock.now + seconds))
+    monkeypatch.setattr("airflow_provider_portkey.batch.processing.time", fake)
+    return clock
+
+
+def test_a_pending_file_is_waited_for_before_the_batch_is_created(portkey, context, input_path, file_clock):
+    pending(portkey, {"status": "pending"}, {"status": "running"}, {"status": "processed"})
+    assert operator(input_path).execute(context)["id"] == "batch_1"
+    assert file_clock.now == NOW + 15
+
+
+def test_a_file_that_is_pending_for_too_long_is_waited_for_again_by_the_next_try(
+    portkey, context, input_path, file_clock
+):
+    pending(portkey)
+    with pytest.raises(PortkeyRemoteJobNotFinishedError, match="File 'file_1' had not finished within"):
+        operator(input_path).execute(context)
+    assert portkey.batches == []
+    pending(portkey, {"status": "processed"})
+    assert operator(input_path).execute(context)["input_file_id"] == "file_1"
+    assert len(portkey.files) == 1
+
+
+def test_a_file_that_could_not_be_processed_says_why_and_is_uploaded_again(portkey, context, input_path, file_clock):
+    pending(portkey, {"status": "error", "status_details": "Line 2: no such deployment."}, {"status": "processed"})
+    with pytest.raises(PortkeyRemoteJobFailedError, match=r"finished as error.*no such deployment"):
+        operator(input_path).execute(context)
+    assert operator(input_path).execute(context)["input_file_id"] == "file_2"
+    assert len(portkey.batches) == 1
+
+
+def test_a_batch_is_found_by_its_encoded_file_and_by_times_in_milliseconds(portkey, context, input_path):
+    file_id = "s3%3A%2F%2Fbucket%2Fin.jsonl"
+    upload = portkey.upload
+    portkey.upload = lambda file, filename: {**upload(file, filename), "id": file_id}
+    break_off_at_the_submission(portkey, context, input_path, "after")
+    (mine,) = portkey.batches
+    mine |= {"input_file_id": "s3://bucket/in.jsonl", "metadata": None, "status": "PartiallyCompleted"}
+    newer = [{**other, "created_at": int((NOW + 60) * 1000)} for other in others(30, age=0)]
+    portkey.list = lambda: iter([*newer, {**mine, "created_at": int(NOW * 1000)}, *others(5, age=9000)])
+    assert operator(input_path).execute(context)["id"] == "batch_1"
+    assert len(portkey.batches) == 1
+
+
+def test_old_batches_with_times_in_milliseconds_end_the_search(portkey, context, input_path):
+    break_off_at_the_submission(portkey, context, input_path, "before")
+    read = []
+
+    def newest_first():
+        for batch in others(500, age=7200):
+            read.append(batch)
+            yield {**batch, "created_at": batch["created_at"] * 1000}
+
+    portkey.list = newest_first
+    operator(input_path).execute(context)
+    assert len(read) == 20
+
+
+def test_a_failure_that_passes_is_retried_and_the_next_try_submits_anew(portkey, context, input_path):
+    errors = {"object": "list", "data": [{"code": "token_limit_exceeded", "message": "The queue is full."}]}
+    get = portkey.get
+    portkey.get = lambda ids: {**get(ids), "errors": errors}
+    portkey.status = "failed"
+    with pytest.raises(PortkeyRemoteJobFailedTransientlyError, match="The queue is full") as raised:
+        operator(input_path).execute(context)
+    assert not isinstance(raised.value, AirflowFailException)
+    portkey.status = "completed"
+    context["ti"].try_number = 2
+    portkey.get = lambda ids: {**get(ids), "status": "failed" if ids["batch_id"] == "batch_1" else "completed"}
+    assert operator(input_path).execute(context)["id"] == "batch_2"
+
+
+@pytest.mark.parametrize("codes", [[], "['other']", ["other"]])
+def test_the_codes_of_failures_that_pass_can_be_replaced(portkey, context, input_path, codes):
+    get = portkey.get
+    portkey.get = lambda ids: {**get(ids), "errors": {"data": [{"code": "token_limit_exceeded"}]}}
+    portkey.status = "failed"
+    with pytest.raises(PortkeyRemoteJobFailedError):
+        operator(input_path, retryable_error_codes=codes).execute(context)

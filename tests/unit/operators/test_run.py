@@ -8,13 +8,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException, TaskDeferred
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    TaskDeferred,
+)
 
 from airflow_provider_portkey.client.sync import PortkeyClient
 from airflow_provider_portkey.exceptions import (
     PortkeyActionRequiredError,
     PortkeyBadRequestError,
     PortkeyInvalidArgumentError,
+    PortkeyRemoteJobFailedTransientlyError,
     PortkeyRunFailedError,
     PortkeyServerError,
     PortkeySubmissionUnknownError,
@@ -68,10 +74,28 @@ def test_without_waiting_the_run_is_returned_as_it_was_started(mock_server, cont
 
 
 def test_a_run_that_failed_fails_the_task_with_its_reason(mock_server, context, mode, operator, carry_out):
-    error = {"code": "rate_limit_exceeded", "message": "Slow down."}
+    error = {"code": "invalid_prompt", "message": "It is empty."}
     mock_server.plan("runs", statuses=["queued", "in_progress", "failed"], advance="per_poll", last_error=error)
-    with pytest.raises(PortkeyRunFailedError, match="Slow down"):
+    with pytest.raises(PortkeyRunFailedError, match="It is empty"):
         carry_out(lambda: operator(mode), context)
+
+
+@pytest.mark.parametrize("code", ["rate_limit_exceeded", "server_error"])
+def test_a_failure_that_passes_is_retried_with_a_new_run(mock_server, context, mode, operator, carry_out, retry, code):
+    error = {"code": code, "message": "Slow down."}
+    mock_server.plan("runs", statuses=["queued", "in_progress", "failed"], advance="per_poll", last_error=error)
+    with pytest.raises(PortkeyRemoteJobFailedTransientlyError, match="Slow down") as raised:
+        carry_out(lambda: operator(mode), context)
+    assert not isinstance(raised.value, AirflowFailException)
+    retry()
+    assert carry_out(lambda: operator(mode), context)["id"] == "run_000002"
+
+
+def test_the_codes_of_failures_that_pass_can_be_replaced(mock_server, context, mode, operator, carry_out):
+    error = {"code": "server_error", "message": "It broke."}
+    mock_server.plan("runs", statuses=["queued", "in_progress", "failed"], advance="per_poll", last_error=error)
+    with pytest.raises(PortkeyRunFailedError, match="It broke"):
+        carry_out(lambda: operator(mode, retryable_error_codes=[]), context)
 
 
 def test_without_handlers_a_run_that_requires_action_fails_as_in_a_sensor(

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from airflow_provider_portkey.exceptions import (
@@ -9,12 +12,17 @@ from airflow_provider_portkey.exceptions import (
     PortkeyPaginationError,
     PortkeyRateLimitedError,
     PortkeyRedirectedError,
+    PortkeyRemoteJobError,
+    PortkeyRemoteJobFailedTransientlyError,
+    PortkeyRunFailedError,
     PortkeyServerError,
     PortkeyUnexpectedResponseError,
     PortkeyUnreachableError,
 )
+from airflow_provider_portkey.jobs.batch import BATCH
 from airflow_provider_portkey.jobs.run import RUN
 from airflow_provider_portkey.polling.drivers import drive
+from airflow_provider_portkey.polling.events import conclude
 from airflow_provider_portkey.polling.poller import Poller, duration, failed_poll
 from airflow_provider_portkey.polling.wait_state import WaitState
 
@@ -27,7 +35,14 @@ def poller(**changes) -> Poller:
 
 
 def run(status: object, **fields: object) -> dict:
-    return {"id": "run_1", "status": status, "instructions": "x" * 1000, "tools": [1], **fields}
+    return {
+        "id": "run_1",
+        "thread_id": "thread_1",
+        "status": status,
+        "instructions": "x" * 1000,
+        "tools": [1],
+        **fields,
+    }
 
 
 @pytest.mark.parametrize("status", ["queued", "in_progress", "cancelling", "thinking_about_it"])
@@ -39,7 +54,7 @@ def test_continues(status):
 def test_succeeds_with_the_run_without_its_excluded_fields():
     event = poller().on_response(run("completed", usage={"total_tokens": 3}), now=1.0).event
     assert (event["reason"], event["status"]) == ("succeeded", "completed")
-    assert event["job"] == {"id": "run_1", "status": "completed", "usage": {"total_tokens": 3}}
+    assert event["job"] == {"id": "run_1", "thread_id": "thread_1", "status": "completed", "usage": {"total_tokens": 3}}
 
 
 @pytest.mark.parametrize(
@@ -98,12 +113,66 @@ def test_reports_each_change_once_with_the_elapsed_time():
     ]
 
 
-def test_an_unknown_status_is_warned_of_once():
-    one = poller()
-    first, second = (one.on_response(run("pondering"), now=now) for now in (1.0, 2.0))
-    assert first.warn
-    assert "does not know" in first.report
-    assert second.report is None
+def test_an_unknown_status_is_warned_about_again_after_an_hour():
+    one = poller(deadline=1e6)
+    warned = [now for now in range(0, 9000, 100) if one.on_response(run("pondering"), now=float(now)).report]
+    assert warned == [0, 3600, 7200]
+    assert one.on_response(run("queued"), now=9000.0).warn is False
+    outcome = one.on_response(run("pondering"), now=9100.0)
+    assert outcome.warn
+    assert "does not know that status, and continues to wait" in outcome.report
+
+
+def test_the_time_of_a_warning_travels_to_the_next_process():
+    one = poller(deadline=1e6)
+    one.on_response(run("pondering"), now=100.0)
+    moved = Poller(RUN, IDS, WaitState.from_dict(json.loads(json.dumps(one.state.to_dict()))))
+    assert moved.on_response(run("pondering"), now=3600.0).report is None
+    assert moved.on_response(run("pondering"), now=3700.0).report
+    assert one.state.warned_at == 100.0
+
+
+@pytest.mark.parametrize("changes", [{"id": "run_2"}, {"id": None}, {"thread_id": "thread_2"}, {"thread_id": None}])
+def test_a_response_about_another_job_is_a_failed_poll(changes):
+    one = poller(max_consecutive_failures=2)
+    first, second = (one.on_response({**run("completed"), **changes}, now=now) for now in (1.0, 2.0))
+    assert (first.event, first.warn) == (None, True)
+    assert second.event["reason"] == "gave_up"
+    assert "The response is not about run 'run_1' (thread_id 'thread_1')" in second.event["message"]
+
+
+def batch(status: str, **fields: object) -> dict:
+    return {"id": "arn%3Aaws%3Ajob%2Fb", "status": status, **fields}
+
+
+def batch_poller() -> Poller:
+    return Poller(BATCH, {"batch_id": "arn%3Aaws%3Ajob%2Fb"}, WaitState(started_at=0.0, deadline=1e6))
+
+
+@pytest.mark.parametrize("status", ["processing_post_request_guardrails", "scheduled", "stopping", "processing"])
+def test_statuses_of_other_providers_are_known(status):
+    outcome = batch_poller().on_response(batch(status), now=1.0)
+    assert (outcome.event, outcome.warn) == (None, False)
+    assert "does not know" not in outcome.report
+
+
+def test_a_partial_success_succeeds_with_a_warning():
+    counts = {"total": 3, "completed": "2", "failed": 1}
+    outcome = batch_poller().on_response(batch("partially_completed", request_counts=counts), now=1.0)
+    assert (outcome.event["reason"], outcome.warn) == ("succeeded", True)
+    assert outcome.report.endswith("completed 2, failed 1, total 3. Some of its requests failed.")
+
+
+@pytest.mark.parametrize(
+    ("codes", "passes"), [(None, True), ((), False), (("other",), False), (("rate_limit_exceeded", "other"), True)]
+)
+def test_a_failure_that_passes_is_one_that_airflow_retries(codes, passes):
+    event = poller().on_response(run("failed", last_error={"code": "rate_limit_exceeded"}), now=1.0).event
+    declared = RUN if codes is None else replace(RUN, retryable_error_codes=codes)
+    expected = PortkeyRemoteJobFailedTransientlyError if passes else PortkeyRunFailedError
+    with pytest.raises(PortkeyRemoteJobError, match="rate_limit_exceeded") as raised:
+        conclude(declared, event)
+    assert type(raised.value) is expected
 
 
 def test_gives_up_after_consecutive_failures_and_not_before():

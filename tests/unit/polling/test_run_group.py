@@ -35,7 +35,14 @@ def group(run_ids: list[str] | None = (A, B, C), **changes: Any) -> RunGroupPoll
 
 def run(run_id: str, status: object, **fields: object) -> dict[str, Any]:
     usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3} if status != "in_progress" else None
-    return {"id": run_id, "status": status, "usage": usage, "instructions": "x" * 1000, **fields}
+    return {
+        "id": run_id,
+        "thread_id": "thread_1",
+        "status": status,
+        "usage": usage,
+        "instructions": "x" * 1000,
+        **fields,
+    }
 
 
 def poll(one: RunGroupPoller, statuses: dict[str, object], failed: dict | None = None, now: float = 1.0) -> PollOutcome:
@@ -256,12 +263,11 @@ def test_a_run_with_a_wrong_status_among_the_active_runs_is_a_failed_poll(make_t
     assert "run_a" in outcome.report
 
 
-def test_a_run_whose_own_response_lacks_its_id_can_finish_first(make_thread):
-    one = group([A, B], wait_for="any")
-    nameless = run(A, "completed")
-    del nameless["id"]
-    found = conclude(RUN_GROUP, observe(one, {A: nameless}).event)
-    assert found["first_completed_run_id"] == A
+@pytest.mark.parametrize("other", [{"id": None}, {"id": B}, {"thread_id": "thread_2"}, {"thread_id": None}])
+def test_a_response_about_another_run_is_a_failed_poll(other):
+    outcome = observe(group([A, B], wait_for="any"), {A: {**run(A, "completed"), **other}})
+    assert (outcome.event, outcome.warn) == (None, True)
+    assert "The response is not about run 'run_a' (thread_id 'thread_1')" in outcome.report
 
 
 def test_a_list_that_repeats_itself_fails_the_task_with_its_own_error(make_thread):
@@ -290,3 +296,33 @@ def test_a_refused_key_fails_the_whole_poll_so_that_the_connection_is_read_again
 
     with pytest.raises(PortkeyAuthenticationError):
         drive(group([A]).requests(0.0), get)
+
+
+def test_an_unknown_status_is_warned_about_again_after_an_hour_also_by_another_process():
+    one = group([A], deadline=1e6)
+    assert poll(one, {A: "pondering"}, now=100.0).warn
+    assert poll(one, {A: "pondering"}, now=3600.0).report is None
+    moved = group(None, deadline=1e6, known=json.loads(json.dumps(one.to_dict())), progress=one.state.progress)
+    assert poll(moved, {A: "pondering"}, now=3650.0).report is None
+    outcome = poll(moved, {A: "pondering"}, now=3700.0)
+    assert outcome.warn
+    assert "does not know pondering" in outcome.report
+
+
+def test_usage_sums_every_number_with_cost_and_details_across_processes():
+    usage = {"prompt_tokens": "5", "total_tokens": "6", "cost": 0.00025, "details": {"cached_tokens": 1}}
+    one = group([A, B])
+    observe(one, {A: run(A, "completed", usage=usage)})
+    moved = group(None, known=json.loads(json.dumps(one.to_dict())))
+    found = conclude(RUN_GROUP, observe(moved, {B: run(B, "completed", usage=usage)}).event)
+    expected = {"prompt_tokens": 10, "completion_tokens": 0, "total_tokens": 12}
+    assert found["usage"] == {**expected, "cost": 0.0005, "details": {"cached_tokens": 2}}
+    assert found["tokens_by_status"] == {"completed": 12}
+
+
+def test_the_first_run_is_found_by_times_in_milliseconds_too():
+    early, late = run(A, "completed", completed_at=1_764_000_000_900), run(B, "completed", completed_at=1_764_000_001)
+    assert (
+        conclude(RUN_GROUP, observe(group([A, B], wait_for="any"), {A: early, B: late}).event)["first_completed_run_id"]
+        == A
+    )

@@ -30,7 +30,8 @@ NOW = 1_800_000_000.0
 
 
 def run(run_id: str, ago: float, status: str = "completed", **fields: Any) -> dict[str, Any]:
-    return {"id": run_id, "created_at": NOW - ago, "status": status, "instructions": "long", "tools": [], **fields}
+    usual = {"id": run_id, "thread_id": "thread_1", "created_at": NOW - ago, "status": status}
+    return {**usual, "instructions": "long", "tools": [], **fields}
 
 
 def take(thread: Any, scope: Scope, known: Snapshot | None = None) -> Snapshot:
@@ -317,7 +318,7 @@ def happen(
     for _ in range(chance.choice([0, 0, 1, 2, 25])):
         run_id = f"run_{len(thread)}"
         status = chance.choice(["queued", "in_progress", *sorted(TERMINAL_STATUSES)])
-        thread[run_id] = {"id": run_id, "created_at": int(now), "status": status}
+        thread[run_id] = {"id": run_id, "thread_id": "thread_1", "created_at": int(now), "status": status}
         hidden.append((now + chance.choice([0, 0, OVERLAP - 2]), run_id))
     for each in [each for each in hidden if each[0] <= now]:
         hidden.remove(each)

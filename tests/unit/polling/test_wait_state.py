@@ -19,6 +19,7 @@ STATE = WaitState(
     status="queued",
     failures=2,
     progress="completed 1",
+    warned_at=3.5,
 )
 
 
@@ -46,6 +47,7 @@ def test_defaults_poll_at_once_and_tolerate_five_failures() -> None:
         "status": None,
         "failures": 0,
         "progress": "",
+        "warned_at": None,
     }
 
 

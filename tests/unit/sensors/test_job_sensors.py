@@ -49,7 +49,8 @@ class Kind:
 
     def response(self, status: str, **fields: Any) -> dict[str, Any]:
         return {
-            "id": "job_1",
+            **self.ids,
+            "id": next(reversed(self.ids.values())),
             "status": status,
             **dict.fromkeys(self.sensor.job.excluded_fields, "excluded_fields"),
             **fields,
@@ -446,11 +447,12 @@ ACTING = [Kind(PortkeyRunSensor, KINDS[0].ids), Kind(PortkeyCustomJobSensor, {"j
 @pytest.mark.parametrize("choice", ["fail", "return", "wait"])
 def test_a_job_that_requires_action(wait, portkey, kind, choice):
     action = {"required_action": {"type": "submit_tool_outputs"}}
+    run = {"id": KINDS[0].ids["run_id"], "thread_id": KINDS[0].ids["thread_id"]}
     portkey.script = [
-        {"id": "run_1", "status": "in_progress"},
-        {"id": "run_1", "status": "requires_action", **action},
-        {"id": "run_1", "status": "requires_action", **action},
-        {"id": "run_1", "status": "completed"},
+        {**run, "status": "in_progress"},
+        {**run, "status": "requires_action", **action},
+        {**run, "status": "requires_action", **action},
+        {**run, "status": "completed"},
     ]
     if choice == "fail":
         with pytest.raises(PortkeyActionRequiredError, match="on_requires_action"):
@@ -458,7 +460,7 @@ def test_a_job_that_requires_action(wait, portkey, kind, choice):
     else:
         job = wait(kind, on_requires_action=choice)
         expected = {"status": "completed"} if choice == "wait" else {"status": "requires_action", **action}
-        assert job == {"id": "run_1", **expected}
+        assert job == {**run, **expected}
 
 
 @pytest.mark.parametrize("kind", ACTING, ids=["run", "custom"])

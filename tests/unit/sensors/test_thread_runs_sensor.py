@@ -57,6 +57,7 @@ class Portkey:
         terminal = status in ("completed", "failed", "expired", "incomplete", "cancelled")
         return {
             "id": run_id,
+            "thread_id": "thread_1",
             "status": status,
             "created_at": int(self.clock.began) - 30,
             "completed_at": int(self.clock.began + since) if status == "completed" else None,

@@ -175,7 +175,8 @@ def test_by_default_the_interval_and_all_fields(operator):
     assert one.cancel_on_kill
     templated = ("path", "window_start", "window_end", "requested_data", "filters", "workspace_id", "on_mismatch")
     storage = ("object_storage_conn_id", "file_format", "compression", "csv_formulas", "overwrite")
-    assert {*templated, *storage, "portkey_conn_id", "max_consecutive_failures"} == set(one.template_fields)
+    waiting = ("portkey_conn_id", "max_consecutive_failures", "retryable_error_codes")
+    assert {*templated, *storage, *waiting} == set(one.template_fields)
 
 
 @pytest.mark.parametrize(
@@ -444,7 +445,7 @@ def test_a_kill_on_the_triggerer_cancels_all_of_them(monkeypatch, cancel_on_kill
     requested = []
 
     class Client:
-        async def post(self, path, ids):
+        async def post(self, path, ids, body=None):
             requested.append(ids["export_id"])
             if ids["export_id"] == "e0":
                 raise PortkeyBadRequestError("It has finished.", status_code=400)

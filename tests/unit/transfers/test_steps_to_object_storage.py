@@ -59,7 +59,14 @@ def serve_run(portkey_connection: Any, requests_mock: Any, serve_list: Callable[
     """Serve run ``run_1`` and its steps."""
 
     def serve(count: int, **run: Any) -> Any:
-        served = {"id": "run_1", "status": "completed", "usage": USAGE, "instructions": "be brief", **run}
+        served = {
+            "id": "run_1",
+            "thread_id": "thread_1",
+            "status": "completed",
+            "usage": USAGE,
+            "instructions": "be brief",
+            **run,
+        }
         requests_mock.get(f"{BASE}{RUN}", json=served)
         return serve_list(f"{RUN}/steps", [step(number) for number in range(1, count + 1)])
 
@@ -179,7 +186,7 @@ def test_a_run_without_a_status_is_exported_with_a_warning(
     serve_run: Callable[..., Any], requests_mock: Any, tmp_path: Path, warnings_of: Callable[[], list[str]]
 ) -> None:
     serve_run(1)
-    requests_mock.get(f"{BASE}{RUN}", json={"id": "run_1"})
+    requests_mock.get(f"{BASE}{RUN}", json={"id": "run_1", "thread_id": "thread_1"})
 
     manifest = operator(tmp_path / "steps.jsonl").execute({})
 
@@ -281,7 +288,7 @@ def test_a_file_is_replaced_by_default(serve_run: Callable[..., Any], tmp_path: 
 def test_an_error_on_a_later_page_leaves_nothing_behind(
     portkey_connection: Any, requests_mock: Any, waits: list[float], tmp_path: Path, file_format: str
 ) -> None:
-    requests_mock.get(f"{BASE}{RUN}", json={"id": "run_1", "status": "completed"})
+    requests_mock.get(f"{BASE}{RUN}", json={"id": "run_1", "thread_id": "thread_1", "status": "completed"})
     first = {"json": {"data": [step(1)], "has_more": True}}
     requests_mock.get(f"{BASE}{RUN}/steps", [first, {"exc": requests.ConnectionError("reset")}])
 

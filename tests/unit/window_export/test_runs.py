@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_portkey.exceptions import PortkeyUnexpectedResponseError
 from airflow_provider_portkey.export.window import Window
-from airflow_provider_portkey.window_export.runs import RunSummary, runs_of_window, sum_usage, summarize_run
+from airflow_provider_portkey.window_export.runs import RunSummary, runs_of_window, summarize_run
 
 START = datetime(2026, 11, 21, tzinfo=UTC)
 WINDOW = Window(START, START + timedelta(seconds=100))
@@ -96,19 +96,15 @@ def test_by_their_ends_runs_are_read_back_further_by_as_long_as_one_lasts() -> N
 @pytest.mark.parametrize(
     ("usage", "counted"),
     [
-        ({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}, (1, 2, 3)),
-        ({"prompt_tokens": "1", "total_tokens": True}, (0, 0, 0)),
-        (None, (0, 0, 0)),
-        ([], (0, 0, 0)),
+        ({"prompt_tokens": 1, "total_tokens": 3}, {"prompt_tokens": 1, "total_tokens": 3}),
+        ({"cost": 0.5, "details": {"cached_tokens": "2"}}, {"cost": 0.5, "details": {"cached_tokens": 2}}),
+        ({"prompt_tokens": "one", "total_tokens": True}, {}),
+        (None, {}),
+        ([], {}),
     ],
 )
-def test_invalid_usage_counts_nothing(usage: Any, counted: tuple[int, ...]) -> None:
+def test_the_summary_keeps_the_numbers_of_usage(usage: Any, counted: dict[str, Any]) -> None:
     assert summarize_run(run(1, usage=usage)).usage == counted
-
-
-def test_usages_add_up() -> None:
-    assert sum_usage([]) == (0, 0, 0)
-    assert sum_usage([(1, 2, 3), (10, 20, 30)]) == (11, 22, 33)
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_an_empty_file_and_a_declared_failure(mock_server: PortkeyMockServer, ca
     assert mock_server.add_batch(lines=[])["errors"]["data"][0]["code"] == "empty_file"
     declared = {"code": "token_limit_exceeded", "message": "Too many.", "line": None}
     assert mock_server.add_batch(statuses="failed", errors=[declared])["errors"]["data"] == [declared]
-    assert mock_server.add_batch(statuses="failed")["errors"]["data"][0]["code"] == "server_error"
+    assert mock_server.add_batch(statuses="failed")["errors"]["data"][0]["code"] == "invalid_prompt"
 
 
 def test_batches_are_listed_newest_first(mock_server: PortkeyMockServer, call: Any, clock: Any) -> None:

@@ -1,0 +1,34 @@
+"""Values of jobs as servers spell them: numbers that are strings, timestamps in milliseconds."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+#: Timestamps from here on are milliseconds, which is the year 1973; as seconds it would be the year 5138.
+_FIRST_MILLISECONDS = 1e11
+#: A number as a string; the bound keeps absurd ones out of sums.
+_NUMBER = re.compile(r"-?\d{1,30}(\.\d{1,30})?")
+
+
+def read_number(value: Any) -> int | float | None:
+    """Return a finite number, also one that is a string; ``None`` for any other value and for a boolean."""
+    if isinstance(value, str):
+        stripped = value.strip()
+        if not _NUMBER.fullmatch(stripped):
+            return None
+        return float(stripped) if "." in stripped else int(stripped)
+    return value if type(value) is int or (type(value) is float and math.isfinite(value)) else None
+
+
+def epoch_seconds(value: Any) -> float | None:
+    """
+    Return a timestamp as epoch seconds, ``None`` for a value that is no number.
+
+    Bedrock, Vertex and Cohere have milliseconds, and ``null`` for a time that they do not know (mapping of Portkey's
+    open-source gateway 1.15.2).
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return value / 1000 if abs(value) >= _FIRST_MILLISECONDS else value
