@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, Param, task
+from airflow.providers.common.compat.sdk import DAG, Param, task
 
 from airflow_provider_portkey.jobs import JobSpec
 from airflow_provider_portkey.operators.job import PortkeyCreateCustomJobOperator

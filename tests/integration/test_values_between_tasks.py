@@ -31,7 +31,7 @@ def run(parse_dags, monkeypatch: pytest.MonkeyPatch, folder: Path, code: str, **
 
 HEAD = """
 from airflow.providers.common.compat.sdk import DAG, task
-from airflow_provider_portkey.operators.response import PortkeyCreateResponseOperator, PortkeyResponseItemsOperator
+from airflow_provider_portkey.operators.job import PortkeyCreateResponseOperator, PortkeyResponseItemsOperator
 from airflow_provider_portkey.operators.run import PortkeyCreateRunOperator
 from airflow_provider_portkey.operators.lists import PortkeyRunStepsOperator
 from airflow_provider_portkey.sensors.run import PortkeyRunSensor, PortkeyThreadRunsSensor
