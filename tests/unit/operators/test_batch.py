@@ -29,6 +29,7 @@ from airflow_provider_portkey.exceptions import (
 )
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
 from airflow_provider_portkey.operators.batch import PortkeyCreateBatchOperator
+from airflow_provider_portkey.tasks.idempotency import BEFORE_SUBMISSION
 
 NOW = 1_800_000_000.0
 ENDPOINT = "/v1/chat/completions"
@@ -627,7 +628,7 @@ def test_old_batches_with_times_in_milliseconds_end_the_search(portkey, context,
 
     portkey.list = newest_first
     operator(input_path).execute(context)
-    assert len(read) == 20
+    assert len(read) == 20 * BEFORE_SUBMISSION.attempts
 
 
 def test_a_failure_that_passes_is_retried_and_the_next_try_submits_anew(portkey, context, input_path):
