@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import yaml
-from airflow_provider_portkey.operators.job import PortkeyCreateResponseOperator
 
 from airflow_provider_portkey.client.aio import open_client
 from airflow_provider_portkey.client.sync import PortkeyClient
@@ -26,6 +25,7 @@ from airflow_provider_portkey.jobs.response import RESPONSE
 from airflow_provider_portkey.jobs.run import RUN
 from airflow_provider_portkey.jobs.spec import JobSpec
 from airflow_provider_portkey.operators.batch import PortkeyCreateBatchOperator
+from airflow_provider_portkey.operators.job import PortkeyCreateResponseOperator
 from airflow_provider_portkey.operators.run import PortkeyCreateRunOperator
 from dev.prism import Prism
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from airflow.exceptions import AirflowRescheduleException
 from airflow.providers.common.compat.sdk import TaskDeferred
-from airflow_provider_portkey.operators.job import PortkeyCreateResponseOperator
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -18,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from airflow_provider_portkey.client.sync import PortkeyClient
 from airflow_provider_portkey.exceptions import PortkeyError, PortkeySubmissionUnknownError
 from airflow_provider_portkey.operators.batch import PortkeyCreateBatchOperator
+from airflow_provider_portkey.operators.job import PortkeyCreateResponseOperator
 from airflow_provider_portkey.operators.run import PortkeyCreateRunOperator
 from airflow_provider_portkey.tasks.submit import BasePortkeySubmitOperator
 from tests.property.portkey import ACTIVE, COMPLETED, FAILED, FAULTS, STEPS, Clock, Killed, Simulation
