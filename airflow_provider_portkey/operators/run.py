@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from airflow_provider_portkey.state.task import TaskState
     from airflow_provider_portkey.triggers.job import BasePortkeyTrigger
 
-#: What a run's metadata may hold: pairs, characters of a key, characters of a value (Portkey's schema).
-_MAX_PAIRS, _MAX_KEY_LENGTH, _MAX_VALUE_LENGTH = 16, 64, 512
-
 
 class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
     """
@@ -248,13 +245,12 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
 
     def _body(self, idempotency_key: str) -> dict[str, Any]:
         """Return the body of the request, from rendered arguments."""
-        from airflow_provider_portkey.tasks.idempotency import IDEMPOTENCY_KEY
+        from airflow_provider_portkey.operators.run_metadata import with_idempotency_key
         from airflow_provider_portkey.validation import json_array, json_object
 
         self._check_thread()
         if not self.assistant_id:
             raise PortkeyInvalidArgumentError("assistant_id", self.assistant_id, "the id of an assistant")
-        metadata = _validate_metadata(json_object("metadata", self.metadata) or {})
         own = {
             "assistant_id": self.assistant_id,
             "thread": json_object("thread", self.thread),
@@ -263,7 +259,7 @@ class PortkeyCreateRunOperator(BasePortkeySubmitOperator):
             "additional_messages": json_array("additional_messages", self.additional_messages),
             "model": self.model,
             "tools": json_array("tools", self.tools),
-            "metadata": {**metadata, IDEMPOTENCY_KEY: idempotency_key},
+            "metadata": with_idempotency_key(json_object("metadata", self.metadata) or {}, idempotency_key),
         }
         return build_body(own, self.extra_body, reserved=("thread_id", "stream"))
 
@@ -403,20 +399,3 @@ class PortkeySubmitToolOutputsOperator(PortkeyTaskMixin, BaseOperator):
             message = f"{RUN.describe(ids)} finished as {run['status']}: {reason}"
             raise RUN.failure(message[:1].upper() + message[1:], status=run["status"], job=RUN.summary(run))
         return RUN.summary(run)
-
-
-def _validate_metadata(metadata: Mapping[str, Any]) -> Mapping[str, str]:
-    from airflow_provider_portkey.tasks.idempotency import refuse_idempotency_key
-
-    refuse_idempotency_key(metadata)
-    if len(metadata) >= _MAX_PAIRS:
-        expected = f"at most {_MAX_PAIRS - 1} pairs: the operator adds one"
-        raise PortkeyInvalidArgumentError("metadata", metadata, expected)
-    for key, value in metadata.items():
-        if not isinstance(key, str) or not 0 < len(key) <= _MAX_KEY_LENGTH:
-            expected = f"keys that are strings of at most {_MAX_KEY_LENGTH} characters"
-            raise PortkeyInvalidArgumentError("metadata", key, expected)
-        if not isinstance(value, str) or len(value) > _MAX_VALUE_LENGTH:
-            expected = f"values that are strings of at most {_MAX_VALUE_LENGTH} characters"
-            raise PortkeyInvalidArgumentError(f"metadata[{key!r}]", value, expected)
-    return metadata

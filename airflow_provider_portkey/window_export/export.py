@@ -24,8 +24,8 @@ from airflow_provider_portkey.window_export.layout import RUNS, STEPS, WindowFol
 from airflow_provider_portkey.window_export.manifest import Totals, entry_of_file, write_manifest
 from airflow_provider_portkey.window_export.prefetch import WorkerPool, prefetch
 from airflow_provider_portkey.window_export.request import ExportRequest
+from airflow_provider_portkey.window_export.run_buffer import RunBuffer
 from airflow_provider_portkey.window_export.runs import RunSummary, runs_of_window, summarize_run
-from airflow_provider_portkey.window_export.spool import RunSpool
 from airflow_provider_portkey.window_export.state import WindowState
 from airflow_provider_portkey.window_export.thread_ids import ThreadIndex, iter_thread_ids
 
@@ -60,7 +60,7 @@ class Selection:
     :param seen: The number of all runs of the thread that concern the window.
     :param carried_in: Those of ``runs`` that were carried over from earlier windows.
     :param carried_out: Runs that are carried over to a later window, with their status.
-    :param spool: The whole runs, where they are exported.
+    :param buffer: The whole runs, where they are exported.
     :param error: Why the thread failed.
     """
 
@@ -69,7 +69,7 @@ class Selection:
     seen: int = 0
     carried_in: list[str] = field(default_factory=list)
     carried_out: dict[str, dict[str, Any]] = field(default_factory=dict)
-    spool: RunSpool | None = None
+    buffer: RunBuffer | None = None
     error: Exception | None = None
 
 
@@ -171,16 +171,16 @@ class ThreadWindowExport:
                 if not isinstance(error, _ONE_THREAD_ERRORS):
                     return
 
-    def _list_runs(self, thread_id: str) -> tuple[list[RunSummary], list[RunSummary], RunSpool | None]:
+    def _list_runs(self, thread_id: str) -> tuple[list[RunSummary], list[RunSummary], RunBuffer | None]:
         """Return the thread's runs of the window, those that earlier windows carried over, and all of them whole."""
         request = self.request
-        spool = RunSpool() if request.include_runs else None
+        buffer = RunBuffer() if request.include_runs else None
 
         def summaries(found: Iterable[tuple[RunSummary, Mapping[str, Any]]]) -> list[RunSummary]:
             listed = []
             for summary, run in found:
-                if spool:
-                    spool.add(run)
+                if buffer:
+                    buffer.add(run)
                 listed.append(summary)
             return listed
 
@@ -189,23 +189,23 @@ class ThreadWindowExport:
         of_window = summaries(found)
         run_ids = self.state.record.run_ids_carried_in(thread_id)
         earlier = (self.hook.get_run(thread_id, run_id) for run_id in run_ids)
-        return of_window, summaries((summarize_run(run), run) for run in earlier), spool
+        return of_window, summaries((summarize_run(run), run) for run in earlier), buffer
 
     def _select(
-        self, thread_id: str, runs: list[RunSummary], carried_in: list[RunSummary], spool: RunSpool | None
+        self, thread_id: str, runs: list[RunSummary], carried_in: list[RunSummary], buffer: RunBuffer | None
     ) -> Selection:
         record = self.state.record
         seen = {*(run.id for run in (*runs, *carried_in)), *record.carried_in.get(thread_id, ())}
         try:
             carry_over, exported, changed = record.decide(thread_id, runs, carried_in, self.request.on_unfinished)
         except exceptions.PortkeyRemoteJobNotFinishedError as error:
-            if spool:
-                spool.close()
+            if buffer:
+                buffer.close()
             return Selection(thread_id, seen=len(seen), error=error)
         if changed:
             self.state.save()  # before a file of this thread is written
         seen |= carry_over.carried_out.keys()
-        return Selection(thread_id, exported, len(seen), carry_over.carried_in, carry_over.carried_out, spool)
+        return Selection(thread_id, exported, len(seen), carry_over.carried_in, carry_over.carried_out, buffer)
 
     def _open_run(self, item: tuple[Selection, RunSummary | None]) -> _OpenRun:
         """Read the first page of a run's rows, in a thread of the pool."""
@@ -267,7 +267,7 @@ class ThreadWindowExport:
         exported = []
         columns = {STEPS: step_columns(self.request.include_messages), RUNS: dict(RUNS_LIST.columns)}
         with (
-            closing(selection.spool) if selection.spool else nullcontext() as spool,
+            closing(selection.buffer) if selection.buffer else nullcontext() as buffer,
             self.folders.open_files(
                 name,
                 columns,
@@ -280,8 +280,8 @@ class ThreadWindowExport:
                 for page in self._pages(opened):
                     for row in page:
                         files[STEPS].write(row)
-                if spool:
-                    files[RUNS].write(spool.read(run.id))
+                if buffer:
+                    files[RUNS].write(buffer.read(run.id))
                 exported.append(run)
         self.totals.add_runs(exported, carried_over=len(selection.carried_in))
         entry: dict[str, Any] = {"runs": len(exported)}

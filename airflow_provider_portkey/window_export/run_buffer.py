@@ -12,7 +12,7 @@ from typing import Any
 _MAX_IN_MEMORY = 64 * 1024
 
 
-class RunSpool:
+class RunBuffer:
     """
     The runs of one thread, by their ids.
 
