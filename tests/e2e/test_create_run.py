@@ -14,7 +14,7 @@ ACTIVE = [("queued", 0), ("in_progress", 1)]
 def posts(provider, thread_id: str, end: str) -> list[dict]:
     path = f"/v1/threads/{thread_id}/runs"
     found = [one for one in provider.requests if one.method == "POST" and one.path.startswith(path)]
-    return [json.loads(one.body) for one in found if one.path.endswith(end)]
+    return [json.loads(one.body or "{}") for one in found if one.path.endswith(end)]
 
 
 def polls(provider, thread_id: str) -> int:
