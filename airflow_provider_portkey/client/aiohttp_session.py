@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import aiohttp
+from urllib3.util.wait import wait_for_read
 
 from airflow_provider_portkey.client.attempts import current_attempt
 from airflow_provider_portkey.client.environment import ca_bundle, proxy_for, tls_context
@@ -51,9 +53,22 @@ def _read_environment(settings: ConnectionSettings) -> tuple[str | None, ssl.SSL
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Notes in the attempt when a connection is there, which is when the request leaves."""
+    """Reuses connections as urllib3 does, and notes in the attempt when one is there: the request leaves then."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._used: WeakSet[Any] = WeakSet()
 
     async def connect(self, *args: Any, **kwargs: Any) -> Any:
         connection = await super().connect(*args, **kwargs)
+        while connection.protocol in self._used and _has_unread(connection):
+            # A second response to an earlier request, or the end of the connection.
+            connection.close()
+            connection = await super().connect(*args, **kwargs)
+        self._used.add(connection.protocol)
         current_attempt().request_sent = True
         return connection
+
+
+def _has_unread(connection: Any) -> bool:
+    return connection.protocol.should_close or wait_for_read(connection.transport.get_extra_info("socket"), timeout=0)

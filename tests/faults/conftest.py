@@ -121,7 +121,7 @@ class Server:
                 self._script(peer)
             while not self._mute and peer.read_request():
                 self.requests.append(peer.head)
-                if self._script(peer) is not KEEP_OPEN:
+                if self._script(peer) != KEEP_OPEN:
                     return
 
 

@@ -15,7 +15,7 @@ import yaml
 
 from airflow_provider_portkey.client.aio import open_client
 from airflow_provider_portkey.client.sync import PortkeyClient
-from airflow_provider_portkey.exceptions import PortkeyBadRequestError
+from airflow_provider_portkey.exceptions import PortkeyBadRequestError, PortkeyUnexpectedResponseError
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
 from airflow_provider_portkey.jobs import ListSpec, lists
 from airflow_provider_portkey.jobs.batch import BATCH
@@ -169,10 +169,14 @@ def test_the_contract_allows_the_request(
             return _send(self, path, *args, **more)
 
         monkeypatch.setattr(PortkeyClient, client_method, request)
-    result = CALLS[name](hook, tmp_path)
+    try:
+        result = CALLS[name](hook, tmp_path)
+    except PortkeyUnexpectedResponseError as error:
+        # Prism makes the response up, and its job has another id.
+        assert "is not about" in str(error), error
+    else:
+        assert name != "GET /models" or result[0], result[1]
     assert name in requested
-    if name == "GET /models":
-        assert result[0], result[1]
 
 
 LISTS = [each for each in vars(lists).values() if isinstance(each, ListSpec) and each.paging == "cursor"]

@@ -298,6 +298,7 @@ def test_the_trigger_gets_every_part_that_has_not_finished(portkey, context, ope
     assert (manifest["rows"], portkey.polls) == (60, ["e0", "e1"])
 
 
+@pytest.mark.usefixtures("without_reschedules")
 def test_a_rescheduled_poll_requests_no_finished_part_again(portkey, context, operator):
     portkey.status = {"e0": "success", "e1": "in_progress", "e2": "in_progress"}
     first = datetime.now(tz=UTC)
