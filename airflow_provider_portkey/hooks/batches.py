@@ -7,11 +7,9 @@ from typing import Any, BinaryIO
 
 from airflow_provider_portkey.client.pagination import Item
 from airflow_provider_portkey.hooks.base import BasePortkeyHook
-from airflow_provider_portkey.jobs.batch import BATCH
+from airflow_provider_portkey.jobs.batch import BATCH, FILE
 from airflow_provider_portkey.jobs.lists import BATCHES, FILES
 from airflow_provider_portkey.parameters import MAX_LIMIT
-
-_FILE = FILES.path + "/{file_id}"
 
 
 class BatchesMixin(BasePortkeyHook):
@@ -52,7 +50,7 @@ class BatchesMixin(BasePortkeyHook):
 
     def get_file(self, file_id: str) -> dict[str, Any]:
         """Return one file object: name, size and purpose."""
-        return self.get_conn().get(_FILE, {"file_id": file_id})
+        return self.get_conn().get(FILE.path, {"file_id": file_id})
 
     def iter_batch_files(self, *, max_items: int | None = None) -> Iterator[Item]:
         """Return an iterator over the files that were uploaded for batches, newest first."""
@@ -65,7 +63,7 @@ class BatchesMixin(BasePortkeyHook):
         :raises PortkeyInvalidArgumentError: at the call, for an invalid id.
         :raises PortkeyRequestError: while iterating, the subclass for the failure.
         """
-        return self.get_conn().download(_FILE + "/content", {"file_id": file_id})
+        return self.get_conn().download(FILE.path + "/content", {"file_id": file_id})
 
     def iter_batch_output(self, batch_id: str) -> Iterator[bytes]:
         """
