@@ -72,6 +72,12 @@ def typecheck(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def docs(session: nox.Session) -> None:
+    """Build the documentation site with warnings as errors."""
+    _run_tool(session, "python", "-m", "dev", "docs", "--build-only")
+
+
+@nox.session(venv_backend="none")
 def build(session: nox.Session) -> None:
     """Build the distribution, and check it as an upload would."""
     with tempfile.TemporaryDirectory() as folder:

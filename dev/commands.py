@@ -1,4 +1,4 @@
-"""The command line: ``python3 -m dev demo | test | lint | typecheck | build | lock``."""
+"""The command line: ``python3 -m dev demo | test | docs | lint | typecheck | build | lock``."""
 
 from __future__ import annotations
 
@@ -50,6 +50,10 @@ def _parser() -> argparse.ArgumentParser:
         help="the version of Airflow to test on (default: %(default)s)",
     )
 
+    docs = commands.add_parser("docs", help="build the documentation site, warnings as errors, and serve it")
+    docs.add_argument("--build-only", action="store_true", help="do not serve it")
+    docs.add_argument("--port", type=int, default=0, help="on 127.0.0.1 (default: any free one)")
+
     for session in ("lint", "typecheck", "build", "lock"):
         commands.add_parser(session, help=f"the session {session} of nox, see noxfile.py")
     return parser
@@ -58,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
 def _dispatch(options: argparse.Namespace, arguments: Sequence[str], rest: Sequence[str]) -> int:
     if options.command == "test":
         environments.enter(environments.for_tests(options.airflow), ["pytest", *rest])
+    if options.command == "docs":
+        return _docs(options, arguments)
     if options.command != "demo":
         if options.command != "lock":
             environments.prepare(environments.for_tests())
@@ -72,6 +78,18 @@ def _dispatch(options: argparse.Namespace, arguments: Sequence[str], rest: Seque
     from dev import demo
 
     return demo.main(folder=options.folder, keep=options.keep, timeout=options.timeout)
+
+
+def _docs(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    environment = environments.for_tests()
+    if not (environment.is_active() and environment.is_current()):
+        environments.enter(environment, ["dev", *arguments])
+    from dev import site
+
+    site.build()
+    if not options.build_only:
+        site.serve(port=options.port)
+    return 0
 
 
 def run(arguments: Sequence[str]) -> int:
