@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import tomllib
@@ -79,10 +81,25 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def build(session: nox.Session) -> None:
-    """Build the distribution, and check it as an upload would."""
-    with tempfile.TemporaryDirectory() as folder:
-        _run_tool(session, "python", "-m", "build", "--no-isolation", "--outdir", folder, ".", silent=True)
-        _run_tool(session, "twine", "check", "--strict", *map(str, Path(folder).iterdir()))
+    """Build the distribution, and check it as an upload would; an argument is the folder to keep it in."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(session.posargs[0]) if session.posargs else Path(temporary)
+        for file in _build(session, folder):
+            print(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}")
+
+
+@nox.session
+def smoke(session: nox.Session) -> None:
+    """Install the wheel, and nothing else of this repository, beside Airflow, and use it as a new user would."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (wheel,) = (file for file in _build(session, folder) if file.suffix == ".whl")
+        session.install("--require-hashes", "-r", str(environments.for_demo().lock))
+        session.install("--no-deps", "--reinstall", str(wheel))
+        shutil.copy(ROOT / "dev" / "smoke.py", folder)
+        with session.chdir(folder):
+            env = {"AIRFLOW_HOME": str(folder / "airflow"), "PYTHONPATH": None}
+            session.run("python", "-I", "smoke.py", wheel.name.split("-")[1], env=env)
 
 
 @nox.session(venv_backend="none")
@@ -125,9 +142,27 @@ def _install(session: nox.Session, environment: Environment) -> None:
     environment.mark_current()
 
 
-def _run_tool(session: nox.Session, name: str, *arguments: str, silent: bool = False) -> None:
+def _build(session: nox.Session, folder: Path) -> list[Path]:
+    """Build wheel and sdist; their files have the time of the last commit, so a second build has the same bytes."""
+    env = {"SOURCE_DATE_EPOCH": os.environ.get("SOURCE_DATE_EPOCH") or _time_of_commit()}
+    _run_tool(session, "python", "-m", "build", "--no-isolation", "--outdir", str(folder), ".", silent=True, env=env)
+    files = sorted(file for file in folder.iterdir() if file.name.endswith((".whl", ".tar.gz")))
+    _run_tool(session, "twine", "check", "--strict", *map(str, files))
+    return files
+
+
+def _time_of_commit() -> str:
+    """Return the seconds of the last commit; outside of git the constant that hatchling takes."""
+    command = ["git", "log", "-1", "--format=%ct"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "1580601600"
+
+
+def _run_tool(
+    session: nox.Session, name: str, *arguments: str, silent: bool = False, env: dict[str, str] | None = None
+) -> None:
     """Run a program of the main environment."""
     main = environments.for_tests()
     if not main.is_current():
         session.error(f"first: nox --install-only --session '{main.session}'")
-    session.run(str(main.folder / "bin" / name), *arguments, silent=silent)
+    session.run(str(main.folder / "bin" / name), *arguments, silent=silent, env=env, external=True)

@@ -1,4 +1,4 @@
-"""The command line: ``python3 -m dev demo | test | docs | lint | typecheck | build | lock``."""
+"""The command line: ``python3 -m dev demo | test | docs | lint | typecheck | build | smoke | lock``."""
 
 from __future__ import annotations
 
@@ -54,7 +54,10 @@ def _parser() -> argparse.ArgumentParser:
     docs.add_argument("--build-only", action="store_true", help="do not serve it")
     docs.add_argument("--port", type=int, default=0, help="on 127.0.0.1 (default: any free one)")
 
-    for session in ("lint", "typecheck", "build", "lock"):
+    build = commands.add_parser("build", help="build wheel and sdist, the same bytes each time, and check them")
+    build.add_argument("--outdir", type=Path, help="keep them in this folder")
+
+    for session in ("lint", "typecheck", "smoke", "lock"):
         commands.add_parser(session, help=f"the session {session} of nox, see noxfile.py")
     return parser
 
@@ -67,7 +70,8 @@ def _dispatch(options: argparse.Namespace, arguments: Sequence[str], rest: Seque
     if options.command != "demo":
         if options.command != "lock":
             environments.prepare(environments.for_tests())
-        environments.run_nox(options.command)
+        outdir = getattr(options, "outdir", None)
+        environments.run_nox(options.command, *([str(outdir.resolve())] if outdir else []))
     if options.folder.exists() and not options.folder.is_dir():
         raise StepFailedError(f"--folder {options.folder} is a file, not a folder.")
     environment = environments.for_demo()

@@ -122,11 +122,11 @@ def enter(environment: Environment, command: Sequence[str]) -> NoReturn:
     _become(environment.python, command, clean_environ(environment.folder))
 
 
-def run_nox(session: str) -> NoReturn:
-    """Become nox for one session."""
+def run_nox(session: str, *arguments: str) -> NoReturn:
+    """Become nox for one session, with the session's arguments."""
     with locked():
         install_tools()
-    _become(_TOOLS_PYTHON, ["nox", "--session", session], _nox_environ())
+    _become(_TOOLS_PYTHON, ["nox", "--session", session, *(["--", *arguments] if arguments else [])], _nox_environ())
 
 
 def _become(python: Path, command: Sequence[str], env: dict[str, str]) -> NoReturn:

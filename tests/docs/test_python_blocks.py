@@ -22,7 +22,7 @@ INFO = get_provider_info()
 
 @pytest.fixture(scope="module")
 def public_names() -> dict[str, Any]:
-    """The package's classes: a fragment of a DAG leaves out imports that stand in the block above."""
+    """The package's classes: a fragment of a DAG leaves out the imports of the block above."""
     modules = [module for kind in ("sensors", "operators") for module in INFO[kind][0]["python-modules"]]
     modules += [transfer["python-module"] for transfer in INFO["transfers"]]
     found = {}

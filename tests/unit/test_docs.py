@@ -187,3 +187,14 @@ def anchors_of(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_changelog_is_a_changelog_as_keep_a_changelog_wants_it() -> None:
+    headings = re.findall(r"^(#{1,3}) (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == ("#", "Changelog")
+    assert headings[1][1] == "[Unreleased]" or re.match(r"\[\d", headings[1][1])
+    for level, heading in headings[1:]:
+        if level == "##":
+            assert re.fullmatch(r"\[Unreleased\]|\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", heading)
+        else:
+            assert heading in {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
