@@ -102,7 +102,12 @@ def get_provider_info() -> dict[str, Any]:
         "description": "`Portkey <https://portkey.ai>`__ AI gateway: "
         "wait for runs, responses, batches and other jobs, export their results.",
         "integrations": [
-            {"integration-name": _INTEGRATION, "external-doc-url": "https://portkey.ai/docs", "tags": ["ai"]},
+            {
+                "integration-name": _INTEGRATION,
+                "external-doc-url": "https://portkey.ai/docs",
+                "how-to-guide": ["/docs/choosing.md"],
+                "tags": ["ai"],
+            },
             {
                 "integration-name": _STORAGE,
                 "external-doc-url": "https://filesystem-spec.readthedocs.io",
@@ -133,6 +138,7 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "source-integration-name": _INTEGRATION,
                 "target-integration-name": _STORAGE,
+                "how-to-guide": "/docs/operators.md",
                 "python-module": f"{_PACKAGE}.transfers.{rows}_to_object_storage",
             }
             for rows in ("lists", "steps", "batch_output", "logs")

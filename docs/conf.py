@@ -46,6 +46,7 @@ autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 add_module_names = False
+toc_object_entries_show_parents = "hide"
 
 nitpicky = True
 # Names of others, whose inventories are on other servers: the build needs no network.

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from importlib import metadata, resources
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -200,3 +201,11 @@ def test_the_metadata_imports_nothing() -> None:
     )
 
     assert set(run.stdout.split()) <= {"__future__"}
+
+
+def test_the_guides_are_pages_of_the_docs() -> None:
+    guides = [guide for each in INFO["integrations"] for guide in each.get("how-to-guide", [])]
+    guides += [each["how-to-guide"] for each in INFO["transfers"]]
+    assert guides
+    root = Path(__file__).parents[2]
+    assert [guide for guide in guides if not (root / guide.removeprefix("/")).is_file()] == []

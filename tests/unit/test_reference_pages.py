@@ -1,8 +1,8 @@
 """
 The reference of the documentation site has every public class, hook method, exception and example DAG.
 
-``python3 -m dev test tests/unit/test_reference_pages.py --update-docs`` writes ``docs/api/`` and ``docs/examples.md``.
-The pages in ``docs/classes/`` are written by hand.
+``python3 -m dev test tests/unit/test_reference_pages.py --update-docs`` writes ``docs/api/`` and ``docs/examples.md``,
+and begins a page in ``docs/classes/`` for a class that has none; those pages are written by hand.
 """
 
 from __future__ import annotations
@@ -153,7 +153,21 @@ def public_classes() -> dict[str, str]:
     return {node.name: module for module in modules for node in definitions(module) if node.name.startswith("Portkey")}
 
 
-def test_every_operator_and_sensor_has_a_page() -> None:
+def skeleton(name: str, module: str) -> str:
+    """A page to begin with: what the docstring says first stands under "When to use"."""
+    (node,) = (each for each in definitions(module) if each.name == name)
+    summary = str(ast.get_docstring(node)).split("\n\n")[0].replace("\n", " ")
+    return (
+        f"# {name}\n\n## When to use\n\n{summary}\n\n## Parameters\n\n"
+        f"```{{eval-rst}}\n.. autoclass:: {module}.{name}\n   :show-inheritance:\n```\n"
+    )
+
+
+def test_every_operator_and_sensor_has_a_page(request: pytest.FixtureRequest) -> None:
+    if request.config.getoption("--update-docs"):
+        for name, module in public_classes().items():
+            if name not in own_pages():
+                (DOCS / "classes" / f"{name}.md").write_text(skeleton(name, module))
     assert own_pages() == public_classes().keys()
 
 
