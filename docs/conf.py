@@ -74,6 +74,8 @@ html_theme_options = {
     "show_nav_level": 2,
     "navigation_depth": 3,
     "show_toc_level": 2,
+    # Pages that are one wide table have its whole width.
+    "secondary_sidebar_items": {"**": ["page-toc"], "choosing": [], "parameters": [], "stability": []},
     "footer_start": ["copyright"],
     "footer_end": [],
     "pygments_light_style": "default",

@@ -93,8 +93,10 @@ def entries(page: str, module: str) -> Iterator[str]:
         if (page == "bases" and not re.match(r"(Base)?Portkey\w+", node.name)) or node.name in own_pages():
             continue
         directive = "autoclass" if isinstance(node, ast.ClassDef) else "autofunction"
+        if page == "exceptions":
+            directive = "autoexception"
         lines = [f".. {directive}:: {module}.{node.name}"]
-        yield "\n   :".join([*lines, *options] if directive == "autoclass" else lines)
+        yield "\n   :".join([*lines, *options] if isinstance(node, ast.ClassDef) else lines)
     if page == "jobs":
         for name in constants(module):
             yield f".. autodata:: {module}.{name}\n   :no-value:"
