@@ -143,7 +143,7 @@ def get_provider_info() -> dict[str, Any]:
             }
             for rows in ("lists", "steps", "batch_output", "logs")
         ],
-        "extra-links": [f"{_PACKAGE}.links.PortkeyTraceLink"],
+        "extra-links": [f"{_PACKAGE}.links.PortkeyTraceLink", f"{_PACKAGE}.links.PortkeyDocsLink"],
         "config": {
             "portkey": {
                 "description": "Options of the Portkey provider.",
