@@ -117,6 +117,7 @@ def test_the_metadata_is_whole(without_home):
     for field in ("Author", "Maintainer", "Summary", "License-Expression", "Requires-Python", "Keywords"):
         assert found[field], field
     assert found["Description-Content-Type"] == "text/markdown"
+    assert found["Metadata-Version"] == "2.4"
 
 
 def test_the_source_distribution_has_examples_docs_and_tests(without_home):
