@@ -22,6 +22,7 @@ from dev.environments import AIRFLOW_VERSIONS, CURRENT_VERSION, NPM, Environment
 from dev.paths import NODE_PROJECT, PRISM_PROJECT, REQUIREMENTS  # noqa: E402
 
 nox.options.default_venv_backend = "uv"
+nox.options.envdir = str(environments.FOLDER)
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = [f"test({CURRENT_VERSION})"]
 
@@ -33,11 +34,14 @@ _NEWEST = ("--exclude-newer-package", "apache-airflow-providers-common-compat=20
 #: Name of a lock to the options that it needs; the demo's follows the versions of the tests.
 _LOCKS: dict[str, tuple[str, ...]] = {
     "dev": ("--only-binary", ":all:"),
+    # The requirements of the package itself count as direct ones.
+    "test-lowest": ("../pyproject.toml", "--all-extras", "--resolution", "lowest-direct"),
     "test-2.11": (),
     "test-3.0": ("--exclude-newer", "2025-09-15", *_NEWEST),
     "test-3.1": (),
     "test-3.2": ("--exclude-newer", "2026-06-20", *_NEWEST),
     "test-3.3": (),
+    "test-3.4": (),
     "airflow-3.3": (),
 }
 

@@ -1,4 +1,4 @@
-"""The command line: ``python3 -m dev demo | test | docs | lint | typecheck | build | smoke | lock``."""
+"""The command line: ``python3 -m dev demo | test | versions | docs | lint | typecheck | build | smoke | lock``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from dev import environments
+from dev import environments, versions
 from dev.steps import StepFailedError
 from dev.waiting import DEFAULT_TIMEOUT
 
@@ -50,6 +50,15 @@ def _parser() -> argparse.ArgumentParser:
         help="the version of Airflow to test on (default: %(default)s)",
     )
 
+    matrix = commands.add_parser(
+        "versions",
+        allow_abbrev=False,
+        help="run the example DAGs on every Airflow and Python; every other argument goes to pytest",
+        usage="%(prog)s [--airflow VERSION] [--python VERSION] [arguments of pytest]",
+    )
+    matrix.add_argument("--airflow", choices=environments.AIRFLOW_VERSIONS, help="only this Airflow")
+    matrix.add_argument("--python", help="only this Python, such as 3.12")
+
     docs = commands.add_parser("docs", help="build the documentation site, warnings as errors, and serve it")
     docs.add_argument("--build-only", action="store_true", help="do not serve it")
     docs.add_argument("--port", type=int, default=0, help="on 127.0.0.1 (default: any free one)")
@@ -67,6 +76,8 @@ def _dispatch(options: argparse.Namespace, arguments: Sequence[str], rest: Seque
         environments.enter(environments.for_tests(options.airflow), ["pytest", *rest])
     if options.command == "docs":
         return _docs(options, arguments)
+    if options.command == "versions":
+        return versions.main(airflow=options.airflow, python=options.python, tests=rest)
     if options.command != "demo":
         if options.command != "lock":
             environments.prepare(environments.for_tests())
@@ -100,7 +111,7 @@ def run(arguments: Sequence[str]) -> int:
     """Do one command of the command line, and return its exit code."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command != "test":
+    if rest and options.command not in ("test", "versions"):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     # Also where a shell's background job began with SIGINT ignored: children would inherit that, and not be stopped.
     for number in STOPS:
