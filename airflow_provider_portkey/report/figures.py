@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from airflow_provider_portkey.jobs.values import epoch_seconds
+
+#: The end of the calendar, the year 9999.
+_LAST = 253_402_300_799
 
 
 class Fact(NamedTuple):
@@ -21,14 +26,15 @@ class Figure(NamedTuple):
     detail: str = ""
 
 
-def format_time(epoch: float | None) -> str:
-    """Return epoch seconds as a time in UTC, an empty text for ``None`` and for a time beyond the calendar."""
-    if epoch is None:
-        return ""
-    try:
-        return datetime.fromtimestamp(epoch, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    except (ValueError, OverflowError, OSError):
-        return ""
+def read_time(value: Any) -> float | None:
+    """Return a timestamp as epoch seconds, ``None`` for a value that is none within the calendar."""
+    seconds = epoch_seconds(value)
+    return seconds if seconds is not None and 0 <= seconds <= _LAST else None
+
+
+def format_time(seconds: float | None) -> str:
+    """Return epoch seconds as a time in UTC, an empty text for ``None``."""
+    return "" if seconds is None else datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def format_cost(dollars: float) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 
 from airflow_provider_portkey.export.message_texts import MESSAGE_TEXT
 from airflow_provider_portkey.jobs.run import RUN
-from airflow_provider_portkey.jobs.values import epoch_seconds, read_number
+from airflow_provider_portkey.jobs.values import read_number
 from airflow_provider_portkey.report.charts import Bar, draw_columns, draw_timeline, format_seconds
-from airflow_provider_portkey.report.figures import Fact, Figure, format_cost, format_time
+from airflow_provider_portkey.report.figures import Fact, Figure, format_cost, format_time, read_time
 from airflow_provider_portkey.report.texts import Excerpt, Texts, label
 
 #: Steps whose rows a page has; of later ones it has the sums and their place in the timeline.
@@ -113,8 +113,8 @@ class RunReport:
         self.rows = 0
         self.cost = cost
         self._places: list[tuple[int, float, float | None, str, dict[str, int | float]]] = []
-        self._begin = epoch_seconds(run.get("created_at"))
-        self._ended = next((at for name in _ENDS if (at := epoch_seconds(run.get(name))) is not None), None)
+        self._begin = read_time(run.get("created_at"))
+        self._ended = next((at for name in _ENDS if (at := read_time(run.get(name))) is not None), None)
         self._read_errors()
         for step in steps:
             self._add(step)
@@ -154,7 +154,7 @@ class RunReport:
             for name, key in (("Thread", "thread_id"), ("Assistant", "assistant_id"), ("Model", "model"))
         ]
         facts += [
-            (name, format_time(epoch_seconds(run.get(key))))
+            (name, format_time(read_time(run.get(key))))
             for name, key in (("Created", "created_at"), ("Started", "started_at"))
         ]
         facts.append(("Ended", format_time(self._ended)))
@@ -267,11 +267,11 @@ class RunReport:
 
     def _add(self, step: Mapping[str, Any]) -> None:
         self.rows += 1
-        created = epoch_seconds(step.get("created_at"))
+        created = read_time(step.get("created_at"))
         if self._begin is None:
             self._begin = created
         start = created - self._begin if created is not None and self._begin is not None else 0.0
-        ended = next((at for name in _ENDS if (at := epoch_seconds(step.get(name))) is not None), None)
+        ended = next((at for name in _ENDS if (at := read_time(step.get(name))) is not None), None)
         end = ended - self._begin if ended is not None and self._begin is not None else None
         usage = step.get("usage")
         numbers = {name: read_number(usage.get(name)) if isinstance(usage, Mapping) else None for name in _TOKENS}

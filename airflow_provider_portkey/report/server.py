@@ -23,6 +23,7 @@ from airflow.api_fastapi.core_api.security import requires_access_dag
 from airflow.models.xcom import XComModel
 from fastapi import Depends, FastAPI, Path
 from fastapi.responses import HTMLResponse
+from pydantic import BeforeValidator
 from sqlalchemy import select
 
 from airflow_provider_portkey.report.page import MARKER, MAX_BYTES, content_security_policy, render_message
@@ -36,6 +37,11 @@ _NO_REPORT = "This task instance has no Portkey report."
 _NOT_THERE = (
     "The report is not there any more, is not the one that the task wrote, or cannot be read by the API server."
 )
+
+
+def _map_index(value: str) -> str:
+    # The UI fills in the index of a mapped task instance, and leaves the name of any other one's as it is.
+    return "-1" if value == "{MAP_INDEX}" else value
 
 
 @cache
@@ -54,7 +60,7 @@ def get_report(
     dag_id: str,
     run_id: str,
     task_id: str,
-    map_index: Annotated[int, Path(ge=-1)],
+    map_index: Annotated[int, BeforeValidator(_map_index), Path(ge=-1)],
     session: SessionDep,
 ) -> HTMLResponse:
     """Return the report of a task instance, or a page that says why there is none."""
