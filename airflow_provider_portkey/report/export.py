@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.export.atomic import check_destination, file_path, uri_of
@@ -11,7 +12,9 @@ from airflow_provider_portkey.export.manifest import build_manifest, timestamp_n
 from airflow_provider_portkey.export.message_texts import iter_step_rows
 from airflow_provider_portkey.export.openlineage import report_lineage
 from airflow_provider_portkey.jobs.values import read_number
+from airflow_provider_portkey.report.batch import BatchReport
 from airflow_provider_portkey.report.charts import check_installed
+from airflow_provider_portkey.report.outcomes import iter_outcomes
 from airflow_provider_portkey.report.page import write_page
 from airflow_provider_portkey.report.run import RunReport
 
@@ -36,7 +39,7 @@ def write_run_report(
     :param destination: ``path``, ``object_storage_conn_id``, ``overwrite``.
     """
 
-    def read() -> tuple[Report, str, dict[str, Any]]:
+    def read() -> tuple[Report, list[str], dict[str, Any]]:
         # Before the steps: a run with a terminal status adds no steps.
         run = hook.get_run(thread_id, run_id)
         steps = iter_step_rows(
@@ -53,13 +56,39 @@ def write_run_report(
         report = RunReport(run, steps, cost=cost)
         ids = {"thread_id": thread_id, "run_id": run_id}
         about = {**ids, "run_status": run.get("status"), "usage": usage, "cost": cost}
-        return report, hook.uri_of("/threads/{thread_id}/runs/{run_id}/steps", ids), about
+        return report, [hook.uri_of("/threads/{thread_id}/runs/{run_id}/steps", ids)], about
 
     return _write(read, hook, **destination)
 
 
+def write_batch_report(
+    hook: PortkeyHook,
+    batch_id: str,
+    *,
+    output_path: str,
+    error_path: str | None,
+    object_storage_conn_id: str | None,
+    **destination: Any,
+) -> dict[str, Any]:
+    """
+    Write the report of a batch and return its manifest.
+
+    :param destination: ``path``, ``overwrite``.
+    """
+    given = {"output_path": output_path, "error_path": error_path}
+    files = [file_path(path, object_storage_conn_id, field=name) for name, path in given.items() if path is not None]
+
+    def read() -> tuple[Report, list[str], dict[str, Any]]:
+        batch = hook.get_batch(batch_id)
+        report = BatchReport(batch, chain.from_iterable(map(iter_outcomes, files)))
+        about = {"batch_id": batch_id, "batch_status": batch.get("status"), "statuses": dict(report.statuses)}
+        return report, [uri_of(file) for file in files], {**about, "usage": report.usage, "cost": report.cost}
+
+    return _write(read, hook, object_storage_conn_id=object_storage_conn_id, **destination)
+
+
 def _write(
-    read: Callable[[], tuple[Any, str, dict[str, Any]]],
+    read: Callable[[], tuple[Any, list[str], dict[str, Any]]],
     hook: PortkeyHook,
     *,
     path: str,
@@ -70,10 +99,10 @@ def _write(
     check_installed()
     check_destination(file, overwrite=overwrite)
     started_at = timestamp_now()
-    report, source, about = read()
+    report, sources, about = read()
     written = write_page(report, file, overwrite=overwrite)
     uri = uri_of(file)
-    report_lineage(hook, inputs=[source], outputs=[uri])
+    report_lineage(hook, inputs=sources, outputs=[uri])
     log.info("The report of %d rows (%d bytes) is in %s.", report.rows, written.bytes, file)
     return build_manifest(
         uri=uri,

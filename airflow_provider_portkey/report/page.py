@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from airflow_provider_portkey.export.atomic import atomic_write
+from airflow_provider_portkey.report.figures import format_cost
 from airflow_provider_portkey.report.texts import readable
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _environment() -> Environment:
         "style": Markup(style),  # noqa: S704 (a file of this package)
         "policy": content_security_policy(f"<style>{style}</style>".encode()),
     }
-    environment.filters["svg"] = Markup
+    environment.filters |= {"svg": Markup, "dollars": format_cost}
     return environment
 
 
