@@ -42,7 +42,7 @@ with DAG(
         "assistant_id": Param("asst_demo", type="string", title="Assistant", description="The id of the assistant"),
         "thread_id": Param("thread_demo", type="string", title="Thread", description="The id of the thread"),
         "question": Param(
-            "Which articles are sold out?", type="string", title="Question", description="What the model is asked"
+            "Which articles are sold out?", type="string", title="Question", description="The question for the model"
         ),
         "path": Param(
             "/tmp/portkey/steps.jsonl",  # noqa: S108

@@ -24,7 +24,7 @@ with DAG(
             "What did the sales of last week look like?",
             type="string",
             title="Question",
-            description="What the model is asked",
+            description="The question for the model",
         ),
         "path": Param(
             "/tmp/portkey/response.jsonl",  # noqa: S108

@@ -1,4 +1,4 @@
-"""What a model may write, by mistake or because somebody told it to."""
+"""What a model may write, by mistake or because its input said so."""
 
 from __future__ import annotations
 

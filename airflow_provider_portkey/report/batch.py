@@ -29,7 +29,7 @@ _STATUSES = ("succeeded", "failed", "expired", "cancelled", "invalid", "missing"
 
 @dataclass(frozen=True)
 class Failure:
-    """A request without a good answer, as the page shows it."""
+    """A request without success, as the page shows it."""
 
     id: str
     status: str

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_portkey.export.atomic import WrittenFile
 
 #: The first bytes of every report: the tab in Airflow's UI shows no other file.
-MARKER = b'<!doctype html>\n<html lang="en" data-portkey-report="1">'
+FIRST_BYTES = b'<!doctype html>\n<html lang="en" data-portkey-report="1">'
 #: Bytes of a report at most: twice its texts, and 600 for each step that is listed.
 MAX_BYTES = 16 * 1024 * 1024
 

@@ -18,8 +18,9 @@ from airflow_provider_portkey.report.texts import Excerpt, Texts, label
 MAX_STEPS = 10_000
 #: Steps of one part of the list, which is closed until the reader opens it.
 PART_STEPS = 50
-#: Calls of one step.
+#: Calls of one step, and the bytes of a call on the page beside its texts.
 _MAX_CALLS = 50
+_CALL_BYTES = 300
 #: Steps that have a bar each; more of them are drawn as columns.
 _MAX_BARS = 40
 _COLUMNS = 96
@@ -30,7 +31,7 @@ _TYPES = ("message_creation", "tool_calls")
 _BAD = frozenset({"failed", "cancelled", "expired"})
 _TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _ENDS = ("completed_at", "failed_at", "cancelled_at", "expired_at")
-#: Where the kinds of tool calls have what was asked and what came.
+#: Where the kinds of tool calls have the arguments and the results.
 _ARGUMENTS = ("arguments", "input")
 _OUTPUTS = ("output", "outputs", "results")
 
@@ -61,13 +62,8 @@ class Step:
     other_calls: int
     details: Excerpt | None
     error: str
-
-    @property
-    def summary(self) -> str:
-        """What the closed row says: the tools, or the beginning of the message."""
-        if self.calls:
-            return label(", ".join(call.name for call in self.calls))
-        return label(self.message.text) if self.message else ""
+    #: What the closed row says: the tools, or the beginning of the message.
+    summary: str
 
 
 @dataclass
@@ -313,38 +309,33 @@ class RunReport:
     ) -> None:
         if not self.parts or len(self.parts[-1].steps) == PART_STEPS:
             self.parts.append(Part())
-        details = step.get("step_details")
         error = step.get("last_error")
-        message = (
-            ""
-            if not isinstance(error, Mapping)
-            else ": ".join(filter(None, (label(error.get("code")), label(error.get("message"), 500))))
-        )
-        known = kind in _TYPES
+        given = error if isinstance(error, Mapping) else {}
+        text = self.texts.label
+        message = self.texts.excerpt(step.get(MESSAGE_TEXT))
+        shown = [self._tool_call(call) for call in calls[:_MAX_CALLS] if self.texts.take(_CALL_BYTES)]
         self.parts[-1].steps.append(
             Step(
                 number=self.rows,
-                id=label(step.get("id")),
-                type=kind,
-                status=label(step.get("status"), 40) or "unknown",
+                id=text(step.get("id")),
+                type=text(kind),
+                status=text(step.get("status"), 40) or "unknown",
                 css_class=css_class,
                 start=start,
                 seconds=seconds,
                 tokens=tokens,
-                message=self.texts.excerpt(step.get(MESSAGE_TEXT)),
-                calls=[
-                    ToolCall(
-                        _tool_name(call),
-                        self.texts.excerpt(_first(call, _ARGUMENTS)),
-                        self.texts.excerpt(_first(call, _OUTPUTS)),
-                    )
-                    for call in calls[:_MAX_CALLS]
-                ],
-                other_calls=max(len(calls) - _MAX_CALLS, 0),
-                details=None if known else self.texts.excerpt(details),
-                error=message,
+                message=message,
+                calls=shown,
+                other_calls=len(calls) - len(shown),
+                details=None if kind in _TYPES else self.texts.excerpt(step.get("step_details")),
+                error=": ".join(filter(None, (text(given.get("code")), text(given.get("message"), 500)))),
+                summary=text(", ".join(map(_tool_name, calls[:5])) if calls else message.text if message else ""),
             )
         )
+
+    def _tool_call(self, call: Any) -> ToolCall:
+        arguments, output = _first(call, _ARGUMENTS), _first(call, _OUTPUTS)
+        return ToolCall(self.texts.label(_tool_name(call)), self.texts.excerpt(arguments), self.texts.excerpt(output))
 
     def _bar_title(self, number: int, css_class: str, start: float, end: float | None) -> str:
         kind = css_class.replace("_", " ")

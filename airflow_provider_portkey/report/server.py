@@ -26,7 +26,7 @@ from fastapi.responses import HTMLResponse
 from pydantic import BeforeValidator
 from sqlalchemy import select
 
-from airflow_provider_portkey.report.page import MARKER, MAX_BYTES, content_security_policy, render_message
+from airflow_provider_portkey.report.page import FIRST_BYTES, MAX_BYTES, content_security_policy, render_message
 
 log = logging.getLogger(__name__)
 
@@ -92,10 +92,10 @@ def read_report(manifest: Mapping[str, Any]) -> bytes | None:
             return None
         with path.open("rb") as file:
             page: bytes = file.read(size + 1)
-    except Exception:  # each file system has its own; the reader gets one answer to all of them
+    except Exception:  # each file system has its own; the reader gets one message for all of them
         log.warning("The report %s cannot be read.", uri, exc_info=True)
         return None
-    if hashlib.sha256(page).hexdigest() != manifest["sha256"] or not page.startswith(MARKER):
+    if hashlib.sha256(page).hexdigest() != manifest["sha256"] or not page.startswith(FIRST_BYTES):
         log.warning("%s is not the report that the task wrote.", uri)
         return None
     return page

@@ -12,7 +12,7 @@ from markupsafe import escape
 
 #: Characters of one text on a page; the number of those left out follows the text.
 MAX_CHARACTERS = 2_000
-#: Bytes of all texts of one page, as they stand in the file.
+#: Bytes of all texts of one page, as they are in the file.
 MAX_TEXT_BYTES = 4_000_000
 #: Characters of JSON in a string that is indented; a longer string stays as it is.
 _MAX_JSON = 100_000
@@ -41,7 +41,7 @@ class Texts:
     """
     Makes the excerpts of one page, and keeps them within the page's limit.
 
-    :param max_bytes: Bytes of all excerpts, in UTF-8 and escaped as HTML.
+    :param max_bytes: Bytes of all excerpts and labels, in UTF-8 and escaped as HTML.
     """
 
     def __init__(self, max_bytes: int = MAX_TEXT_BYTES) -> None:
@@ -54,13 +54,25 @@ class Texts:
         text = _text_of(value)
         if not text:
             return None
-        visible = readable(text[:MAX_CHARACTERS])
-        size = len(str(escape(visible)).encode())
-        if size > self._remaining:
+        beginning = text[:MAX_CHARACTERS]
+        # A character has at least one byte: where even that is too much, nothing is escaped in vain.
+        visible = readable(beginning) if len(beginning) <= self._remaining else beginning
+        if len(beginning) > self._remaining or not self.take(_size(visible)):
             self.without_room += 1
             return Excerpt("", len(text))
-        self._remaining -= size
         return Excerpt(visible, max(0, len(text) - MAX_CHARACTERS))
+
+    def label(self, value: Any, limit: int = 120) -> str:
+        """Return what :func:`label` returns, and a sign of omission where the page is full."""
+        text = label(value, limit)
+        return text if self.take(_size(text)) else "…"
+
+    def take(self, size: int) -> bool:
+        """Return whether the page has room for so many bytes, which it then has no more."""
+        if size > self._remaining:
+            return False
+        self._remaining -= size
+        return True
 
 
 def readable(text: str) -> str:
@@ -75,8 +87,12 @@ def label(value: Any, limit: int = 120) -> str:
     :param limit: Characters.
     """
     text = value if isinstance(value, str) else "" if value is None else _dumped(value)
-    line = " ".join(readable(text[: 4 * limit]).split())
+    line = " ".join(readable(text[: 2 * limit]).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _size(text: str) -> int:
+    return len(str(escape(text)).encode())
 
 
 def _text_of(value: Any) -> str:

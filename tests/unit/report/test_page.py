@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from airflow_provider_portkey.report.page import MARKER, content_security_policy, render_message
+from airflow_provider_portkey.report.page import FIRST_BYTES, content_security_policy, render_message
 from tests.hostile import HOSTILE_TEXTS
 
 #: Elements that a page may have, and attributes that may hold no address and no code.
@@ -57,8 +57,8 @@ def test_the_policy_allows_the_style_sheet_and_nothing_else(hostile_page):
 
 
 def test_a_report_begins_as_the_tab_expects(hostile_page):
-    assert hostile_page.encode().startswith(MARKER)
-    assert not render_message("x").startswith(MARKER)
+    assert hostile_page.encode().startswith(FIRST_BYTES)
+    assert not render_message("x").startswith(FIRST_BYTES)
 
 
 def test_a_message_is_escaped():

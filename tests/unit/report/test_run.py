@@ -32,21 +32,21 @@ def test_without_usage_of_the_run_the_tokens_are_those_of_the_steps(report, step
     assert figures(report([step(0), step(1)], usage=None))["Tokens"] == ("50", "40 prompt, 10 completion")
 
 
-def test_every_kind_of_call_shows_what_was_asked_and_what_came(report, step, page_of):
+def test_every_kind_of_call_shows_arguments_and_results(report, step, page_of):
     calls = [
-        {"type": "function", "function": {"name": "look_up", "arguments": '{"q": "asked-1"}', "output": "came-1"}},
-        {"type": "code_interpreter", "code_interpreter": {"input": "asked-2", "outputs": [{"logs": "came-2"}]}},
-        {"type": "file_search", "file_search": {"ranking": "asked-3", "results": [{"file_name": "came-3"}]}},
-        {"type": "bing_grounding", "bing_grounding": {"requesturl": "asked-4"}},
-        {"type": "new", "elsewhere": "asked-5"},
-        "asked-6",
+        {"type": "function", "function": {"name": "look_up", "arguments": '{"q": "sent-1"}', "output": "result-1"}},
+        {"type": "code_interpreter", "code_interpreter": {"input": "sent-2", "outputs": [{"logs": "result-2"}]}},
+        {"type": "file_search", "file_search": {"ranking": "sent-3", "results": [{"file_name": "result-3"}]}},
+        {"type": "bing_grounding", "bing_grounding": {"requesturl": "sent-4"}},
+        {"type": "new", "elsewhere": "sent-5"},
+        "sent-6",
     ]
     made = report([step(type="tool_calls", step_details={"tool_calls": calls})])
     page = page_of(made)
     for number in range(1, 7):
-        assert f"asked-{number}" in page
+        assert f"sent-{number}" in page
     for number in range(1, 4):
-        assert f"came-{number}" in page
+        assert f"result-{number}" in page
     assert dict(made.tool_counts()) == dict.fromkeys(
         ("look_up", "code_interpreter", "file_search", "bing_grounding", "new", "unknown"), 1
     )
@@ -113,6 +113,17 @@ def test_a_page_stays_within_its_limit(report, step, call, page_of):
     assert made.rows == count
     assert any(f"first {MAX_STEPS:,} of {count:,} steps" in note for note in made.notes())
     assert any("texts are left out" in note for note in made.notes())
+
+
+@pytest.mark.parametrize("character", ['"', "\u202e", "\U0001f600"])
+def test_a_page_of_the_worst_characters_stays_within_its_limit(report, step, page_of, character):
+    text = character * 3_000
+    function = {"name": text, "arguments": text, "output": text}
+    calls = {"tool_calls": [{"type": "function", "function": function}] * 5}
+    error = {"code": text, "message": text}
+    fields = {"id": text, "type": text, "status": text, "message_text": text, "last_error": error}
+    made = report(step(number, **fields, step_details=calls) for number in range(MAX_STEPS))
+    assert len(page_of(made).encode()) < MAX_BYTES
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ if tuple(int(part) for part in airflow_version.split(".")[:2]) < (3, 1):
 from fastapi.testclient import TestClient
 
 from airflow_provider_portkey.report import server
-from airflow_provider_portkey.report.page import MARKER, MAX_BYTES, render
+from airflow_provider_portkey.report.page import FIRST_BYTES, MAX_BYTES, render
 
 
 @pytest.fixture
@@ -112,7 +112,12 @@ def test_a_manifest_with_other_types_is_none(client, session, manifest, field, j
 
 
 def test_a_file_that_is_no_report_is_not_sent_although_its_hash_is_right(manifest, tmp_path):
-    for content in (b"root:x:0:0", b"<!doctype html><script>1</script>", MARKER[:-1], b"\xef\xbb\xbf" + MARKER):
+    for content in (
+        b"root:x:0:0",
+        b"<!doctype html><script>1</script>",
+        FIRST_BYTES[:-1],
+        b"\xef\xbb\xbf" + FIRST_BYTES,
+    ):
         (tmp_path / "run.html").write_bytes(content)
         changed = {**manifest, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         assert server.read_report(changed) is None
