@@ -125,7 +125,7 @@ def get_provider_info() -> dict[str, Any]:
                     "relabeling": {"password": "Portkey API Key", "host": "Base URL", "port": "Port"},
                     "placeholders": {
                         "host": "https://api.portkey.ai/v1",
-                        "port": "8787, for a base URL that names no port",
+                        "port": "443 for hosted Portkey; the Test button needs it",
                         "password": "the API key from Portkey's dashboard",
                     },
                 },
@@ -133,7 +133,9 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "hooks": [_modules("hooks.portkey")],
         "sensors": [_modules("sensors.run", "sensors.job")],
-        "operators": [_modules("operators.lists", "operators.run", "operators.job", "operators.batch")],
+        "operators": [
+            _modules("operators.lists", "operators.run", "operators.job", "operators.batch", "operators.report")
+        ],
         "transfers": [
             {
                 "source-integration-name": _INTEGRATION,

@@ -72,6 +72,7 @@ PARAMETERS: Mapping[str, Rule] = {
     "on_requires_action": one_of("fail", "wait", "return"),
     "on_unfinished": one_of("skip", "include", "fail"),
     "order": one_of("asc", "desc", optional=True),
+    "output_path": path_text,
     "overwrite": boolean,
     "page_size": whole_number(1, MAX_LIMIT),
     "path": path_text,

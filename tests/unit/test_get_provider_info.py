@@ -92,7 +92,7 @@ def test_the_standard_fields_are_rendered_with_their_names_and_placeholders(rend
     assert (standard["host"]["hidden"], standard["host"]["title"]) == (False, "Base URL")
     assert (standard["port"]["hidden"], standard["port"]["title"]) == (False, "Port")
     assert standard["host"]["placeholder"] == "https://api.portkey.ai/v1"
-    assert "8787" in standard["port"]["placeholder"]
+    assert "Test button" in standard["port"]["placeholder"]
     assert standard["password"]["placeholder"]
     assert rendered["hook_name"] == "Portkey"
 

@@ -34,6 +34,7 @@ DIFFERENCES = {
     "assistant_id": "a filter of an event trigger, which is not rendered",
     "cancel_on_kill": "on where the task itself submits the job",
     "ids": "a list may have no id in its path, and neither may the path that creates a job",
+    "include_messages": "a report is for people, who want to read them",
     "input_path": "optional where the provider has the batch's own input file",
     "max_consecutive_failures": "a trigger is not rendered",
     "metadata": "a filter of an event trigger, which is not rendered",
