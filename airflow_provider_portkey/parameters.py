@@ -14,6 +14,7 @@ from airflow_provider_portkey.validation import (
     Rule,
     boolean,
     field_names,
+    group_name,
     identifier,
     name_list,
     one_of,
@@ -44,6 +45,7 @@ PARAMETERS: Mapping[str, Rule] = {
     "export_id": identifier,
     "file_format": one_of("jsonl", "json", "csv", "parquet"),
     "fine_tuning_job_id": identifier,
+    "group_by": group_name,
     "ids": texts_by_name,
     "include": field_names,
     "include_fields": name_list,
@@ -53,6 +55,7 @@ PARAMETERS: Mapping[str, Rule] = {
     "input_mode": one_of("auto", "file", "inline"),
     "input_path": path_text,
     "instructions": text,
+    "interval": one_of("auto", "hour", "day", "window"),
     "include_runs": boolean,
     "limit": whole_number(1, MAX_LIMIT, optional=True),
     "lookback": real_number(0, unit="seconds"),
@@ -66,6 +69,7 @@ PARAMETERS: Mapping[str, Rule] = {
     "max_run_seconds": real_number(0, unit="seconds"),
     "metadata": texts_by_name,
     "model": text,
+    "models": name_list,
     "object_storage_conn_id": text,
     "on_failed": one_of("fail", "return"),
     "on_mismatch": one_of("fail", "warn"),
@@ -79,6 +83,7 @@ PARAMETERS: Mapping[str, Rule] = {
     "poll_interval": real_number(0.1, unit="seconds"),
     "portkey_conn_id": text,
     "reconcile": boolean,
+    "report": one_of("requests", "cost", "tokens", "errors", "latency"),
     "response_id": identifier,
     "resubmit_unknown": boolean,
     "retryable_error_codes": read_ids,
@@ -90,6 +95,7 @@ PARAMETERS: Mapping[str, Rule] = {
     "wait_for": one_of("all", "any"),
     "window_by": one_of("created", "ended"),
     "workspace_id": text,
+    "workspace_slug": text,
 }
 
 

@@ -158,6 +158,17 @@ def field_names(field: str, value: Any) -> Any:
     raise PortkeyInvalidArgumentError(field, value, "a list of field names or None")
 
 
+def group_name(field: str, value: Any) -> str | None:
+    """Return the name of a group of Portkey's analytics, ``None`` for ``None``."""
+    value = _rendered_none(value)
+    prefix, separator, key = value.partition(".") if isinstance(value, str) else ("", "", "")
+    named = key.strip() == key and key not in ("", *_DOT_SEGMENTS) and _is_storable(key)
+    if value is None or value in ("model", "provider", "user") or (prefix == "metadata" and separator and named):
+        return value  # type: ignore[no-any-return]
+    expected = "None, 'model', 'provider', 'user', or 'metadata.' and a key, such as 'metadata.team'"
+    raise PortkeyInvalidArgumentError(field, value, expected)
+
+
 def validate_id(field: str, value: object) -> str:
     """
     Return an id as it is.
