@@ -60,7 +60,8 @@ def list_table(rows: object) -> Table:
         if not isinstance(row, Mapping):
             raise PortkeyInvalidArgumentError(f"rows[{number}]", row, expected)
         found.append({str(name): plain(value) for name, value in row.items()})
-    return Table(iter(found), list(dict.fromkeys(name for row in found for name in row)), "rows")
+    columns = list(dict.fromkeys(name for row in found for name in row))
+    return Table(iter(found), columns if found else None, "rows")
 
 
 def format_of(path: str, file_format: str | None = None, *, field: str = "rows_path") -> str:
