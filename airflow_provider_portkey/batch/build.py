@@ -18,6 +18,7 @@ from airflow_provider_portkey.batch.schema import check_response_format
 from airflow_provider_portkey.batch.template import RequestTemplate, RowTemplateError
 from airflow_provider_portkey.exceptions import PortkeyBatchInputInvalidError, PortkeyInvalidArgumentError
 from airflow_provider_portkey.export.jsonl import MAX_LINE_BYTES
+from airflow_provider_portkey.export.progress import ExportProgress
 from airflow_provider_portkey.json_values import strict_json
 from airflow_provider_portkey.parameters import is_template
 from airflow_provider_portkey.validation import json_object
@@ -121,8 +122,9 @@ class RequestBuilder:
         self.check_columns(table)
         problems = Problems()
         number = 0
-        with closing(IdIndex()) as ids:
+        with closing(IdIndex()) as ids, ExportProgress(f"requests of {table.name}") as progress:
             for number, row in enumerate(table.rows, 1):
+                progress.add_row()
                 keys = self._keys(row)
                 if empty := [name for name in self.key_columns or () if _is_null(keys[name])]:
                     problems.add(number, f"has no value in the key column {', '.join(map(repr, empty))}")

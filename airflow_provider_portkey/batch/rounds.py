@@ -16,6 +16,7 @@ from airflow_provider_portkey.batch.rows import format_of, open_table
 from airflow_provider_portkey.batch.table import TableFiles
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError, PortkeyLineInvalidError
 from airflow_provider_portkey.export.atomic import file_path, uri_of
+from airflow_provider_portkey.export.progress import ExportProgress
 from airflow_provider_portkey.jobs.usage import UsageSum
 from airflow_provider_portkey.json_values import strict_json
 from airflow_provider_portkey.validation import json_array
@@ -140,11 +141,13 @@ class Rounds:
         """Add the rows of all tables, and return the URI and the rows of each."""
         read = []
         for number, table in enumerate(self.tables):
+            progress = ExportProgress(f"outcomes of {table}")
             path = file_path(table, self.object_storage_conn_id, field="outcomes")
             count = 0
             columns = list(OUTCOME_COLUMNS)
-            with open_table(path, format_of(table, field="outcomes"), columns=columns) as opened:
+            with progress, open_table(path, format_of(table, field="outcomes"), columns=columns) as opened:
                 for count, row in enumerate(opened.rows, 1):
+                    progress.add_row()
                     outcome = _typed(row)
                     custom_id, status = row.get("custom_id"), outcome.get("status")
                     if not isinstance(custom_id, str) or not isinstance(status, str):

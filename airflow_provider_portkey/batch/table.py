@@ -18,6 +18,7 @@ from airflow_provider_portkey.batch.schema import ResponseSchema, parse_text
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
 from airflow_provider_portkey.export.atomic import check_destination, file_path
 from airflow_provider_portkey.export.formats import check_installed
+from airflow_provider_portkey.export.progress import ExportProgress
 from airflow_provider_portkey.export.writer import open_writer
 from airflow_provider_portkey.jobs.batch import BATCH
 from airflow_provider_portkey.jobs.usage import UsageSum
@@ -124,8 +125,9 @@ class BatchTable:
         usage = UsageSum()
         matched = 0
         with closing(OutcomeIndex()) as index:
-            self._add_all(index, self.lines.output_rows(batch), error_file=False)
-            self._add_all(index, self.lines.error_rows(batch), error_file=True)
+            with ExportProgress(f"outcomes of batch {self.lines.batch_id!r}") as progress:
+                self._add_all(index, self.lines.output_rows(batch), progress, error_file=False)
+                self._add_all(index, self.lines.error_rows(batch), progress, error_file=True)
             without = self._without_outcome(batch)
 
             def outcome_of(custom_id: str) -> dict[str, Any]:
@@ -148,8 +150,9 @@ class BatchTable:
                 "usage": usage.to_dict() or None,
             }
 
-    def _add_all(self, index: OutcomeIndex, rows: Iterable[Mapping[str, Any]], *, error_file: bool) -> None:
+    def _add_all(self, index: OutcomeIndex, rows: Iterable[Mapping[str, Any]], progress: ExportProgress, *, error_file: bool) -> None:
         for row in rows:
+            progress.add_row()
             outcome = read_outcome(row, error_file=error_file)
             if outcome["status"] == "succeeded":
                 self._check(outcome)
