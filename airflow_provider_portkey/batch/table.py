@@ -150,7 +150,9 @@ class BatchTable:
                 "usage": usage.to_dict() or None,
             }
 
-    def _add_all(self, index: OutcomeIndex, rows: Iterable[Mapping[str, Any]], progress: ExportProgress, *, error_file: bool) -> None:
+    def _add_all(
+        self, index: OutcomeIndex, rows: Iterable[Mapping[str, Any]], progress: ExportProgress, *, error_file: bool
+    ) -> None:
         for row in rows:
             progress.add_row()
             outcome = read_outcome(row, error_file=error_file)
