@@ -133,7 +133,9 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "hooks": [_modules("hooks.portkey")],
         "sensors": [_modules("sensors.run", "sensors.job")],
-        "operators": [_modules("operators.lists", "operators.run", "operators.job", "operators.batch")],
+        "operators": [
+            _modules("operators.lists", "operators.run", "operators.job", "operators.batch", "operators.batch_input")
+        ],
         "transfers": [
             {
                 "source-integration-name": _INTEGRATION,

@@ -33,6 +33,19 @@ def one_of(*choices: str, optional: bool = False) -> Rule:
     return rule
 
 
+def some_of(*choices: str) -> Rule:
+    """Return the rule for a list of one or more of several strings."""
+    expected = f"a list of {', '.join(map(repr, choices))}"
+
+    def rule(field: str, value: Any) -> Any:
+        names = name_list(field, value)
+        if names and all(name in choices for name in names):
+            return names
+        raise PortkeyInvalidArgumentError(field, value, expected)
+
+    return rule
+
+
 def whole_number(minimum: int, maximum: int | None = None, *, optional: bool = False) -> Rule:
     """Return the rule for an integer, which is no boolean, within bounds."""
     expected = f"a whole number {_bounds(minimum, maximum)}{' or None' if optional else ''}"

@@ -191,7 +191,7 @@ def _wrong(line: bytes, number: int, endpoint: str | None, first_lines: dict[byt
     if not isinstance(custom_id, str) or not custom_id.strip():
         wrong.append(_but("custom_id", custom_id, "a string that is not empty"))
     elif (first := first_lines.setdefault(digest(custom_id), number)) != number:
-        wrong.append(f"has the custom_id {_shown(custom_id)} of line {first} again")
+        wrong.append(f"has the custom_id {shown(custom_id)} of line {first} again")
     if endpoint is None:
         if not isinstance(request.get("params"), dict):
             wrong.append(_but("params", request.get("params"), "an object"))
@@ -206,9 +206,10 @@ def _wrong(line: bytes, number: int, endpoint: str | None, first_lines: dict[byt
 
 
 def _but(field: str, value: Any, expected: str) -> str:
-    return f"has no {field}" if value is None else f"has {field}={_shown(value)}, which must be {expected}"
+    return f"has no {field}" if value is None else f"has {field}={shown(value)}, which must be {expected}"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a value as an error repeats it."""
     text = repr(value)
     return text if len(text) <= _VALUE_SHOWN else text[:_VALUE_SHOWN] + "..."
