@@ -62,11 +62,16 @@ def whole_number(minimum: int, maximum: int | None = None, *, optional: bool = F
 
 
 def real_number(
-    minimum: float, maximum: float | None = None, *, unit: str = "", above: bool = False, optional: bool = False
+    minimum: float = -math.inf,
+    maximum: float | None = None,
+    *,
+    unit: str = "",
+    above: bool = False,
+    optional: bool = False,
 ) -> Rule:
     """Return the rule for a finite number, which is no boolean, within bounds; ``above`` leaves the minimum out."""
-    bounds = f"above {minimum:g}" if above else _bounds(minimum, maximum)
-    expected = f"a number{unit and ' of ' + unit} {bounds}{' or None' if optional else ''}"
+    bounds = f" above {minimum:g}" if above else f" {_bounds(minimum, maximum)}" if minimum > -math.inf else ""
+    expected = f"a number{unit and ' of ' + unit}{bounds}{' or None' if optional else ''}"
 
     def rule(field: str, value: Any) -> Any:
         number = _number(value, float, optional=optional)
