@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import DAG, Param, task
 
 from airflow_provider_portkey.operators.batch import PortkeyBatchCheckOperator
 
-TABLE = os.environ.get("PORTKEY_EXAMPLE_TABLE", "/tmp/portkey/exports/answers.parquet")  # noqa: S108
+TABLE = os.environ.get("PORTKEY_EXAMPLE_TABLE", "/tmp/portkey/exports/table.parquet")  # noqa: S108
 
 with DAG(
     dag_id="portkey_batch_gate",

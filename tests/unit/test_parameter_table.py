@@ -44,6 +44,7 @@ DIFFERENCES = {
     "metadata": "a filter of an event trigger, which is not rendered",
     "model": "optional where an assistant has one of its own",
     "order": "a list may have an order of its own",
+    "path": "optional where a manifest names the file",
     "portkey_conn_id": "a trigger is not rendered",
     "thread_id": "optional where a run may create its thread; a trigger is not rendered",
     "statuses": "a filter of an event trigger, which is not rendered",
