@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -100,8 +100,7 @@ class BatchExport:
         if self._table:
             return build_manifest(**self._table.write(), started_at=started_at)
         batch = self._lines.terminal_batch()
-        reconciler = self._reconciler(batch)
-        with ExitStack() as files:
+        with closing(self._reconciler(batch)) as reconciler, ExitStack() as files:
             output = files.enter_context(self._open(self._output))
             errors = files.enter_context(self._open(self._errors)) if self._errors else None
             for row in self._lines.output_rows(batch):

@@ -83,6 +83,31 @@ class IdIndex(_Database):
                 yield number, first, key.decode("utf-8", "replace")
 
 
+class RequestIndex(_Database):
+    """The ``custom_id`` of each request and of each outcome, to find the first outcome of a request as it comes."""
+
+    _SCHEMA = "CREATE TABLE requests (id BLOB PRIMARY KEY, outcomes INTEGER NOT NULL) WITHOUT ROWID"
+    _INSERT = "INSERT OR IGNORE INTO requests VALUES (?, 0)"
+
+    def add(self, custom_id: str) -> None:
+        """Add a request. All requests are added before the first outcome."""
+        self._add(key_of(custom_id))
+
+    def count(self) -> int:
+        """Return the number of requests, and begin with the outcomes."""
+        self._flush()
+        (number,) = self._database.execute("SELECT count(*) FROM requests").fetchone()
+        self._database.execute("BEGIN")  # one transaction: a commit for each outcome would cost more than the outcome
+        return int(number)
+
+    def take(self, custom_id: str) -> bool | None:
+        """Return whether an outcome is the first one of a request; ``None`` for the first one without a request."""
+        key = (key_of(custom_id),)
+        if self._database.execute("UPDATE requests SET outcomes = 1 WHERE id = ? AND outcomes = 0", key).rowcount:
+            return True
+        return None if self._database.execute("INSERT OR IGNORE INTO requests VALUES (?, 1)", key).rowcount else False
+
+
 class OutcomeIndex(_Database):
     """
     Outcomes by the ``custom_id`` of their requests; of several, the one of the highest rank counts.

@@ -18,8 +18,8 @@ import pytest
 
 from airflow_provider_portkey.testing import PortkeyMockServer
 
-#: Rows of the table; PORTKEY_TEST_ROWS=100000 for the size that an acceptance test has.
-ROWS = int(os.environ.get("PORTKEY_TEST_ROWS", "3000"))
+#: Rows of the table; BATCH_ROUNDS_ROWS=100000 for the size that an acceptance test has.
+ROWS = int(os.environ.get("BATCH_ROUNDS_ROWS", "3000"))
 #: Kilobytes that a worker may grow by, whatever the number of rows.
 MAX_GROWTH = 96 * 1024
 WORKER = Path(__file__).with_name("batch_worker.py")
