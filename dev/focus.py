@@ -81,6 +81,6 @@ def _install() -> None:
         log = LOGS / "focus-install.log"
         uv, env = TOOLS / "bin" / "uv", index_environ()
         run_logged([uv, "venv", "--clear", "--relocatable", "--python", python, making], log=log, env=env)
-        options = ["--require-hashes", "-r", _LOCK]
+        options: list[str | Path] = ["--require-hashes", "-r", _LOCK]
         run_logged([uv, "pip", "install", "--python", making / "bin" / "python", *options], log=log, env=env)
         making.rename(_FOLDER)

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from airflow_provider_portkey.export.atomic import refuse_existing, uri_of
 from airflow_provider_portkey.export.jsonl import read_object
 from airflow_provider_portkey.export.partition import check_folder_writable, file_name, keep_only, stamp, sweep
+from airflow_provider_portkey.export.progress import ExportProgress
 from airflow_provider_portkey.export.writer import open_writer
 from airflow_provider_portkey.jobs.values import read_timestamp
 from airflow_provider_portkey.log_export.rows import TABLES, typed_row
@@ -115,10 +116,11 @@ class DatePartitions:
         total: dict[str, Any] = {"rows": 0, "bytes": 0, "non_finite_values": 0}
         digest = hashlib.sha256()
         dates = {}
+        progress = self._opened.enter_context(ExportProgress(self._folder))
         for date in sorted(self._dates):
             path = self._path_of(date)
             sweep(path.parent, name=path.name)
-            with open_writer(path, **self._format) as writer:
+            with open_writer(path, **self._format, progress=progress) as writer:
                 for line, row in self._rows(date):
                     writer.write_line(line, typed_row(row) if self._format["file_format"] in TABLES else row)
             dates[date] = writer.rows
