@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pyarrow.dataset
 import pytest
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_portkey.testing import PortkeyMockServer
 
+#: The parameter with the date of a run.
+DATE = "logical_date" if AIRFLOW_V_3_0_PLUS else "execution_date"
 EXAMPLE = Path(__file__).parents[2] / "example_dags" / "portkey_nightly_cost.py"
 
 
@@ -32,7 +35,7 @@ def test_the_day_before_is_exported(parse_dags, tmp_path, monkeypatch):
             for hour in range(24)
         )
         for _ in range(2):  # a second run of the same day replaces its files
-            dag_run = dag.test(logical_date=datetime(2026, 7, 26, 0, 10, tzinfo=UTC))
+            dag_run = dag.test(**{DATE: datetime(2026, 7, 26, 0, 10, tzinfo=UTC)})
             assert {one.state for one in dag_run.get_task_instances()} == {"success"}
 
     def table(name: str) -> list[dict]:

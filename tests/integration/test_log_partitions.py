@@ -8,7 +8,6 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow.dataset
 import pyarrow.parquet
 import pytest
@@ -53,6 +52,11 @@ def export(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     return export
 
 
+@pytest.fixture
+def duckdb() -> Any:
+    return pytest.importorskip("duckdb", reason="locked for the newest Airflow only")
+
+
 def files_of(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
@@ -69,7 +73,7 @@ def test_each_day_has_a_file_with_typed_columns(portkey: PortkeyMockServer, expo
     assert (types["is_success"], types["cost"], types["total_units"]) == ("bool", "double", "int64")
 
 
-def test_duckdb_reads_the_partitions(portkey: PortkeyMockServer, export: Any, tmp_path: Path) -> None:
+def test_duckdb_reads_the_partitions(duckdb: Any, portkey: PortkeyMockServer, export: Any, tmp_path: Path) -> None:
     export()
     found = duckdb.sql(
         "select date, count(*), sum(cost), bool_and(is_success), min(created_at) < max(created_at), "
@@ -130,7 +134,7 @@ def test_files_of_another_format_are_replaced_and_others_stay(
 
 
 def test_rows_without_a_time_have_a_partition_of_their_own(
-    portkey: PortkeyMockServer, export: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    duckdb: Any, portkey: PortkeyMockServer, export: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(partitions, "_OPEN_FILES", 1)
     monkeypatch.setattr(
