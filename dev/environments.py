@@ -113,7 +113,7 @@ def prepare(environment: Environment) -> None:
         log = _fresh_log(f"environment-{environment.folder.name}")
         with step(f"packages of {environment.lock.name}"):
             options = ["--install-only", "--session", environment.session]
-            run_logged([_TOOLS_PYTHON, "-m", "nox", *options], log=log, env=index_environ(), cwd=ROOT)
+            run_logged([_TOOLS_PYTHON, "-m", "nox", *options], log=log, env=_nox_environ(), cwd=ROOT)
 
 
 def enter(environment: Environment, command: Sequence[str]) -> NoReturn:
@@ -122,11 +122,11 @@ def enter(environment: Environment, command: Sequence[str]) -> NoReturn:
     _become(environment.python, command, clean_environ(environment.folder))
 
 
-def run_nox(session: str) -> NoReturn:
-    """Become nox for one session."""
+def run_nox(session: str, *arguments: str) -> NoReturn:
+    """Become nox for one session, with the session's arguments."""
     with locked():
         install_tools()
-    _become(_TOOLS_PYTHON, ["nox", "--session", session], index_environ())
+    _become(_TOOLS_PYTHON, ["nox", "--session", session, *(["--", *arguments] if arguments else [])], _nox_environ())
 
 
 def _become(python: Path, command: Sequence[str], env: dict[str, str]) -> NoReturn:
@@ -187,8 +187,8 @@ def node_environ() -> dict[str, str]:
     return env
 
 
-def index_environ() -> dict[str, str]:
-    """Return the caller's environment with settings of uv and nox; those that the caller has made hold."""
+def _nox_environ() -> dict[str, str]:
+    """Return the caller's environment with settings of uv; those that the caller has made hold."""
     env = clean_environ(TOOLS)
     # Without bytecode each process of Airflow imports for five seconds instead of two.
     env["UV_COMPILE_BYTECODE"] = "1"

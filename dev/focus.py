@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from dev.environments import TOOLS, index_environ, install_tools, locked
+from dev.environments import TOOLS, _nox_environ, install_tools, locked
 from dev.paths import CACHE, LOGS, REQUIREMENTS, clean_environ, digest
 from dev.steps import run_logged
 
@@ -79,7 +79,7 @@ def _install() -> None:
             return
         making = _FOLDER.with_name("focus-unfinished")
         log = LOGS / "focus-install.log"
-        uv, env = TOOLS / "bin" / "uv", index_environ()
+        uv, env = TOOLS / "bin" / "uv", _nox_environ()
         run_logged([uv, "venv", "--clear", "--relocatable", "--python", python, making], log=log, env=env)
         options: list[str | Path] = ["--require-hashes", "-r", _LOCK]
         run_logged([uv, "pip", "install", "--python", making / "bin" / "python", *options], log=log, env=env)
