@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 #: Kibibytes of a database that are in memory.
-_CACHE_KIB = 16 * 1024
+_CACHE_KIB = 8 * 1024
 #: Rows that are inserted at once.
 _INSERTED = 1_000
 #: Bytes of a ``custom_id`` that is its own key; a longer one is replaced by a hash.
