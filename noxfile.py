@@ -26,7 +26,7 @@ nox.options.envdir = str(environments.FOLDER)
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = [f"test({CURRENT_VERSION})"]
 
-_COMPILE = ("--universal", "--python-version", "3.11", "--generate-hashes", "--no-header", "--no-annotate", "-q")
+_COMPILE = ("--universal", "--generate-hashes", "--no-header", "--no-annotate", "-q")
 #: The oldest Python decides what is chosen for all; the later ones get their own line only where they must.
 #: 3.0.6 and 3.2.2 install with the newest packages and then break (fastapi, cadwyn): they are resolved as of a day
 #: shortly after their release. Only common-compat, which smooths the differences between the versions, is the newest.
@@ -43,6 +43,7 @@ _LOCKS: dict[str, tuple[str, ...]] = {
     "test-3.3": (),
     "test-3.4": (),
     "airflow-3.3": (),
+    "focus": ("--python-version", "3.12"),
 }
 
 
@@ -112,7 +113,8 @@ def lock(session: nox.Session) -> None:
     # A lock is for everyone: the settings of this machine's uv stay out of it.
     env = {name: None for name in os.environ if name.startswith(("UV_EXCLUDE", "UV_CONSTRAINT"))}
     with tempfile.TemporaryDirectory() as folder:
-        for name, options in _LOCKS.items():
+        for name, own in _LOCKS.items():
+            options = own if "--python-version" in own else ("--python-version", "3.11", *own)
             made = Path(folder) / f"{name}.txt"
             with session.chdir(REQUIREMENTS):
                 session.run("uv", "pip", "compile", f"{name}.in", *_COMPILE, *options, "-o", str(made), env=env)

@@ -87,6 +87,11 @@ _CONNECTION_FIELDS = {
         "description": "Keep the bodies of polls and lists in Portkey's logs. Off by default (x-portkey-debug: false).",
         "schema": {"type": ["boolean", "null"]},
     },
+    "workspace_slug": {
+        "label": "Workspace Slug",
+        "description": "The workspace whose analytics are exported, by its slug, such as ws-team-1a2b.",
+        "schema": {"type": _STRING},
+    },
 }
 
 _INTEGRATION = "Portkey"
@@ -134,7 +139,14 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": [_modules("hooks.portkey")],
         "sensors": [_modules("sensors.run", "sensors.job")],
         "operators": [
-            _modules("operators.lists", "operators.run", "operators.job", "operators.batch", "operators.report")
+            _modules(
+                "operators.lists",
+                "operators.run",
+                "operators.job",
+                "operators.batch",
+                "operators.batch_input",
+                "operators.report",
+            )
         ],
         "transfers": [
             {
@@ -143,7 +155,7 @@ def get_provider_info() -> dict[str, Any]:
                 "how-to-guide": "/docs/operators.md",
                 "python-module": f"{_PACKAGE}.transfers.{rows}_to_object_storage",
             }
-            for rows in ("lists", "steps", "batch_output", "logs")
+            for rows in ("lists", "steps", "batch_output", "logs", "analytics")
         ],
         "extra-links": [f"{_PACKAGE}.links.PortkeyTraceLink", f"{_PACKAGE}.links.PortkeyDocsLink"],
         "config": {

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import unquote
 
 from airflow_provider_portkey.batch.input import read_chunks
+from airflow_provider_portkey.batch.lines import BatchLines, with_advice
+from airflow_provider_portkey.batch.outcome_columns import STATUSES
 from airflow_provider_portkey.batch.reconcile import BatchReconciler
-from airflow_provider_portkey.client.paths import same_id
+from airflow_provider_portkey.batch.schema import ResponseSchema
+from airflow_provider_portkey.batch.table import BatchTable, TableFiles, invalid_name
 from airflow_provider_portkey.exceptions import (
     PortkeyBatchRequestsFailedError,
-    PortkeyError,
     PortkeyInvalidArgumentError,
     PortkeyNotFoundError,
-    PortkeyRemoteJobNotFinishedError,
-    PortkeyUnexpectedResponseError,
 )
 from airflow_provider_portkey.export.atomic import check_destination, file_path, uri_of
 from airflow_provider_portkey.export.formats import check_installed
@@ -27,7 +25,6 @@ from airflow_provider_portkey.export.jsonl import iter_objects, split_lines
 from airflow_provider_portkey.export.local_files import path_errors
 from airflow_provider_portkey.export.manifest import build_manifest, timestamp_now
 from airflow_provider_portkey.export.writer import RowWriter, open_writer
-from airflow_provider_portkey.jobs.batch import BATCH
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -57,12 +54,24 @@ class BatchExport:
     object_storage_conn_id: str | None
     reconcile: bool
     source: str
+    layout: str
+    json_schema: Mapping[str, Any] | None
+    invalid_path: str | None
     file_format: str
     compression: str | None
     csv_formulas: str
     overwrite: bool
 
     def __post_init__(self) -> None:
+        self._lines = BatchLines(hook=self.hook, batch_id=self.batch_id, source=self.source)
+        self._table = self._open_table() if self.layout == "table" else None
+        if self._table:
+            self._input = file_path(self.input_path, self.object_storage_conn_id) if self.input_path else None
+            return
+        for name in ("json_schema", "invalid_path"):
+            if (value := getattr(self, name)) is not None:
+                raise PortkeyInvalidArgumentError(name, value, "None, or layout='table'")
+
         def path_of(field: str, value: str | None) -> ObjectStoragePath | None:
             return None if value is None else file_path(value, self.object_storage_conn_id, field=field)
 
@@ -88,15 +97,16 @@ class BatchExport:
         :raises PortkeyLineInvalidError: naming a line that is no JSON object.
         """
         started_at = timestamp_now()
-        batch = self._terminal_batch()
-        reconciler = self._reconciler(batch)
-        with ExitStack() as files:
+        if self._table:
+            return build_manifest(**self._table.write(), started_at=started_at)
+        batch = self._lines.terminal_batch()
+        with closing(self._reconciler(batch)) as reconciler, ExitStack() as files:
             output = files.enter_context(self._open(self._output))
             errors = files.enter_context(self._open(self._errors)) if self._errors else None
-            for row in self._output_rows(batch):
+            for row in self._lines.output_rows(batch):
                 if reconciler.add(row):
                     output.write(row)
-            for row in self._error_rows(batch):
+            for row in self._lines.error_rows(batch):
                 if reconciler.add(row, error_file=True):
                     (errors or output).write(row)
         summary = output.summary()
@@ -113,86 +123,45 @@ class BatchExport:
             **reconciler.counts(),
         )
 
-    def _terminal_batch(self) -> dict[str, Any]:
-        batch = self.hook.get_batch(self.batch_id)
-        status = batch.get("status")
-        if status not in BATCH.terminal_statuses:
-            raise PortkeyRemoteJobNotFinishedError(
-                f"Batch {self.batch_id!r} is still {status}: wait for it with PortkeyBatchSensor before its output."
-            )
-        if status not in BATCH.success_statuses or status in BATCH.partial_statuses:
-            reason = BATCH.error_message(batch)
-            log.warning("Batch %r is %s%s", self.batch_id, status, f": {reason}" if reason else ".")
-        return batch
+    def _open_table(self) -> BatchTable:
+        for name, value, only in (("error_path", self.error_path, None), ("reconcile", self.reconcile, True)):
+            if value is not only:
+                raise PortkeyInvalidArgumentError(name, value, f"{only}, or layout='lines'")
+        schema = None if self.json_schema is None else ResponseSchema(self.json_schema)
+        if schema is None and self.invalid_path is not None:
+            raise PortkeyInvalidArgumentError("invalid_path", self.invalid_path, "None, or a json_schema beside it")
+        files = TableFiles(
+            path=self.path,
+            invalid_path=(self.invalid_path or invalid_name(self.path)) if schema else None,
+            object_storage_conn_id=self.object_storage_conn_id,
+            file_format=self.file_format,
+            compression=self.compression,
+            csv_formulas=self.csv_formulas,
+            overwrite=self.overwrite,
+        )
+        return BatchTable(
+            lines=self._lines,
+            files=files,
+            input_path=self.input_path,
+            object_storage_conn_id=self.object_storage_conn_id,
+            schema=schema,
+        )
 
     def _reconciler(self, batch: Mapping[str, Any]) -> BatchReconciler:
         if not self.reconcile:
             return BatchReconciler(None)
+        found: tuple[Iterator[dict[str, Any]], str] | None
         if self._input is not None:
-            chunks, name = _content_of(self._input), str(self._input)
-        elif file_id := _file_id(batch, "input"):
-            chunks, name = self.hook.iter_file_content(file_id), f"input file {file_id!r}"
-        else:
+            name = str(self._input)
+            found = iter_objects(split_lines(_content_of(self._input)), name), name
+        elif (found := self._lines.input_rows(batch)) is None:
             log.warning("Batch %r has no input file: its outcomes are not compared with requests.", self.batch_id)
             return BatchReconciler(None)
         try:
-            return BatchReconciler(iter_objects(split_lines(chunks), name), name=name)
+            return BatchReconciler(found[0], name=found[1])
         except PortkeyNotFoundError as error:
             advice = "The batch's input is not there to compare its output with: set input_path, or reconcile=False."
-            raise _with_advice(error, advice) from None
-
-    def _output_rows(self, batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        file_id = _file_id(batch, "output")
-        if self._has_output_file(batch):
-            try:
-                if file_id:
-                    lines = split_lines(self.hook.iter_file_content(file_id))
-                    yield from iter_objects(lines, f"output file {file_id!r}")
-            except PortkeyNotFoundError as error:
-                if batch["status"] not in BATCH.success_statuses and _is_folder(batch):
-                    log.warning("Batch %r has no output: %s", self.batch_id, error)
-                    return
-                advice = "The batch's output file is a folder: set source='portkey'." if _is_folder(batch) else ""
-                raise (_with_advice(error, advice) if advice else error) from None
-        elif batch["status"] != "failed":  # without output: Portkey would respond with the batch's errors
-            name = f"the output of batch {self.batch_id!r}"
-            try:
-                yield from iter_objects(split_lines(self.hook.iter_batch_output(self.batch_id)), name)
-            except PortkeyNotFoundError:
-                if file_id or batch["status"] in BATCH.success_statuses:
-                    raise
-
-    def _has_output_file(self, batch: Mapping[str, Any]) -> bool:
-        """
-        Return whether the output is that of ``output_file_id``, if any, rather than that of ``/batches/{id}/output``.
-
-        Anthropic and batches that Portkey manages have no such file, Bedrock has a folder.
-        """
-        if self.source != "auto":
-            return self.source == "file"
-        if _file_id(batch, "output"):
-            return not _is_folder(batch)
-        if _file_id(batch, "error"):
-            return True
-        return batch["status"] not in BATCH.success_statuses and _file_id(batch, "input") is not None
-
-    def _error_rows(self, batch: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yield the rows of the error file; of Vertex it is a folder, which costs a warning and not the output."""
-        if not (file_id := _file_id(batch, "error")):
-            return
-        left_out = "The error file %r of batch %r is left out: %s"
-        try:
-            lines = split_lines(self.hook.iter_file_content(file_id))
-            first = next(filter(bytes.strip, lines), b"")
-        except PortkeyError as error:
-            if getattr(error, "transient", False):
-                raise
-            log.warning(left_out, file_id, self.batch_id, error)
-            return
-        if first.lstrip().startswith(b"<"):
-            log.warning(left_out, file_id, self.batch_id, "it is a page or the listing of a folder.")
-            return
-        yield from iter_objects(chain([first], lines), f"error file {file_id!r}")
+            raise with_advice(error, advice) from None
 
     def _open(self, path: ObjectStoragePath) -> AbstractContextManager[RowWriter]:
         return open_writer(
@@ -212,11 +181,15 @@ def check_failures(manifest: Mapping[str, Any], max_failure_ratio: float | None)
     :param max_failure_ratio: Ratio of requests that may fail or have no outcome, from 0 to 1, ``None`` for any number.
     :raises PortkeyBatchRequestsFailedError: where there are more.
     """
-    names = ("succeeded", "failed", "missing", "duplicate", "unexpected")
-    counts = ", ".join(f"{manifest[name]} {name}" for name in names if manifest[name] is not None)
-    where = manifest["uri"] + (f", errors in {manifest['error_uri']}" if manifest["error_uri"] else "")
+    names = (*STATUSES, "duplicate", "unexpected")
+    counts = ", ".join(f"{manifest[name]} {name}" for name in names if manifest.get(name) is not None)
+    others = (
+        f", {kind} in {uri}" for kind in ("errors", "invalid") if (uri := manifest.get(f"{kind.removesuffix('s')}_uri"))
+    )
+    where = manifest["uri"] + "".join(others)
     requests = manifest["requests"]
-    summary = f"Batch {manifest['batch_id']!r}: of {requests} requests {counts}. The output is in {where}."
+    what = f"Batch {manifest['batch_id']!r}" if "batch_id" in manifest else "All rounds"
+    summary = f"{what}: of {requests} requests {counts}. The output is in {where}."
     ratio = (requests - manifest["succeeded"]) / requests if requests else 0.0
     if max_failure_ratio is not None and ratio > max_failure_ratio:
         raise PortkeyBatchRequestsFailedError(
@@ -224,28 +197,6 @@ def check_failures(manifest: Mapping[str, Any], max_failure_ratio: float | None)
             manifest=manifest,
         )
     log.info("%s", summary)
-
-
-def _file_id(batch: Mapping[str, Any], kind: str) -> str | None:
-    """
-    Return the id of a batch's input, output or error file, ``None`` where the batch has none.
-
-    :raises PortkeyUnexpectedResponseError: where the id is no string.
-    """
-    file_id = batch.get(f"{kind}_file_id")
-    if file_id is not None and not isinstance(file_id, str):
-        raise PortkeyUnexpectedResponseError(f"Batch {batch.get('id')!r} has {kind}_file_id={file_id!r}, no id.")
-    return file_id or None
-
-
-def _is_folder(batch: Mapping[str, Any]) -> bool:
-    """Return whether the output file of a batch is a folder: by its name, or because it is the error file too."""
-    output = _file_id(batch, "output")
-    return output is not None and (unquote(output).endswith("/") or same_id(output, _file_id(batch, "error")))
-
-
-def _with_advice(error: PortkeyNotFoundError, advice: str) -> PortkeyNotFoundError:
-    return PortkeyNotFoundError(f"{error} {advice}", server_message=error.server_message, status_code=error.status_code)
 
 
 def _content_of(path: ObjectStoragePath) -> Iterator[bytes]:

@@ -6,12 +6,13 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from airflow_provider_portkey.batch.index import IdIndex
 from airflow_provider_portkey.exceptions import PortkeyBatchInputInvalidError
 from airflow_provider_portkey.export.atomic import uri_of
 from airflow_provider_portkey.export.jsonl import iter_objects, read_object, split_lines
@@ -122,7 +123,7 @@ def check_batch_input(
     """
     Check the input of a batch line by line and return the number of requests.
 
-    Memory holds sixteen bytes of each ``custom_id`` and the number of its line.
+    The ids are on the worker's disk: memory does not grow with the lines, unless they are bad.
 
     :param lines: Each without its line end.
     :param endpoint: The only ``url`` that a line may have; ``None`` for inline requests, which have ``params`` instead
@@ -132,35 +133,36 @@ def check_batch_input(
     :param check: Whether to check the lines, rather than only count them.
     :raises PortkeyBatchInputInvalidError: naming the first twenty bad lines, and counting all of them.
     """
-    first_lines: dict[bytes, int] = {}
-    problems: list[str] = []
-    bad = number = 0
-    for number, line in enumerate(lines, 1):
-        if check and (wrong := _wrong(line, number, endpoint, first_lines)):
-            bad += 1
-            if bad <= _PROBLEMS_SHOWN:
-                problems.append(f"Line {number} {'; '.join(wrong)}.")
+    wrong: dict[int, list[str]] = {}
+    bad: set[int] = set()
+    number = 0
+    with closing(IdIndex()) as ids:
+        for number, line in enumerate(lines, 1):
+            if check and (found := _wrong(line, number, endpoint, ids)):
+                bad.add(number)
+                if len(wrong) < _PROBLEMS_SHOWN:
+                    wrong[number] = found
+        for duplicate, first, custom_id in ids.duplicates():
+            bad.add(duplicate)
+            if duplicate <= max(sorted(wrong)[:_PROBLEMS_SHOWN], default=0) or len(wrong) < _PROBLEMS_SHOWN:
+                wrong.setdefault(duplicate, []).insert(0, f"has the custom_id {shown(custom_id)} of line {first} again")
+    problems = [f"Line {one} {'; '.join(wrong[one])}." for one in sorted(wrong)[:_PROBLEMS_SHOWN]]
     if number == 0:
         raise PortkeyBatchInputInvalidError(f"{name} is empty: a batch needs at least one request. Nothing was sent.")
     if max_requests is not None and number > max_requests:
         raise PortkeyBatchInputInvalidError(
-            f"{name} has {number} lines, more than max_requests={max_requests}. Nothing was sent.", bad_lines=bad
+            f"{name} has {number} lines, more than max_requests={max_requests}. Nothing was sent.", bad_lines=len(bad)
         )
     if bad:
         kind = f"request for {endpoint}" if endpoint else "inline request"
-        more = f" And {bad - _PROBLEMS_SHOWN} more." if bad > _PROBLEMS_SHOWN else ""
+        more = f" And {len(bad) - _PROBLEMS_SHOWN} more." if len(bad) > _PROBLEMS_SHOWN else ""
         raise PortkeyBatchInputInvalidError(
-            f"{name}: {bad} of {number} lines {'is' if bad == 1 else 'are'} no {kind}. "
+            f"{name}: {len(bad)} of {number} lines {'is' if len(bad) == 1 else 'are'} no {kind}. "
             f"Nothing was sent. {' '.join(problems)}{more}",
             problems=problems,
-            bad_lines=bad,
+            bad_lines=len(bad),
         )
     return number
-
-
-def digest(custom_id: str) -> bytes:
-    """Return the sixteen bytes that stand for a ``custom_id``; a collision is unlikely even among a billion."""
-    return hashlib.blake2b(custom_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 @contextmanager
@@ -180,8 +182,8 @@ def _is_inline(line: bytes) -> bool:
     return "params" in request and "url" not in request
 
 
-def _wrong(line: bytes, number: int, endpoint: str | None, first_lines: dict[bytes, int]) -> list[str]:
-    """Return the problems of one line, and remember the number of the first line with its ``custom_id``."""
+def _wrong(line: bytes, number: int, endpoint: str | None, ids: IdIndex) -> list[str]:
+    """Return the problems of one line, and remember its ``custom_id``."""
     try:
         request = read_object(line, strict=True)
     except ValueError as error:
@@ -190,8 +192,8 @@ def _wrong(line: bytes, number: int, endpoint: str | None, first_lines: dict[byt
     custom_id = request.get("custom_id")
     if not isinstance(custom_id, str) or not custom_id.strip():
         wrong.append(_but("custom_id", custom_id, "a string that is not empty"))
-    elif (first := first_lines.setdefault(digest(custom_id), number)) != number:
-        wrong.append(f"has the custom_id {_shown(custom_id)} of line {first} again")
+    else:
+        ids.add(custom_id, number)
     if endpoint is None:
         if not isinstance(request.get("params"), dict):
             wrong.append(_but("params", request.get("params"), "an object"))
@@ -206,9 +208,10 @@ def _wrong(line: bytes, number: int, endpoint: str | None, first_lines: dict[byt
 
 
 def _but(field: str, value: Any, expected: str) -> str:
-    return f"has no {field}" if value is None else f"has {field}={_shown(value)}, which must be {expected}"
+    return f"has no {field}" if value is None else f"has {field}={shown(value)}, which must be {expected}"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a value as an error repeats it."""
     text = repr(value)
     return text if len(text) <= _VALUE_SHOWN else text[:_VALUE_SHOWN] + "..."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from airflow_provider_portkey.batch.input import digest
+from airflow_provider_portkey.batch.index import RequestIndex
 from airflow_provider_portkey.batch.outcomes import is_failure, request_id_of, usage_of
 from airflow_provider_portkey.exceptions import PortkeyLineInvalidError
 from airflow_provider_portkey.jobs.usage import UsageSum
@@ -13,7 +13,7 @@ from airflow_provider_portkey.jobs.usage import UsageSum
 
 class BatchReconciler:
     """
-    Counts outcomes row by row; memory holds sixteen bytes of each ``custom_id``.
+    Counts outcomes row by row; the ids are on the worker's disk, until :meth:`close`.
 
     :param requests: The lines of the batch's input; ``None`` to count without comparing.
     :param name: The name of the input in errors.
@@ -27,13 +27,16 @@ class BatchReconciler:
         self.duplicate = 0
         self._unexpected = 0
         self._usage = UsageSum()
-        #: Whether there is an outcome, for each request and for each unexpected ``custom_id``.
-        self._has_outcome: dict[bytes, bool] = {}
+        self._index = RequestIndex()
         for number, request in enumerate(requests or (), 1):
             if (custom_id := request_id_of(request)) is None:
                 raise PortkeyLineInvalidError(f"{name}: request {number} has no custom_id to find its outcome by.")
-            self._has_outcome[digest(custom_id)] = False
-        self._expected = len(self._has_outcome)
+            self._index.add(custom_id)
+        self._expected = self._index.count()
+
+    def close(self) -> None:
+        """Delete the ids; the counts stay."""
+        self._index.close()
 
     def add(self, outcome: Mapping[str, Any], *, error_file: bool = False) -> bool:
         """
@@ -42,14 +45,11 @@ class BatchReconciler:
         :param error_file: Whether the outcome is from the error file, where every outcome is a failure.
         """
         custom_id = outcome.get("custom_id")
-        key = digest(custom_id) if isinstance(custom_id, str) else None
-        known = None if key is None else self._has_outcome.get(key)
-        if known:
+        is_first = self._index.take(custom_id) if isinstance(custom_id, str) else None
+        if is_first is False:
             self.duplicate += 1
             return False
-        if key is not None:
-            self._has_outcome[key] = True
-        if self._compares and known is None:
+        if self._compares and is_first is None:
             self._unexpected += 1
         elif error_file or is_failure(outcome):
             self.failed += 1

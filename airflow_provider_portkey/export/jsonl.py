@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from airflow_provider_portkey.exceptions import PortkeyLineInvalidError
 
@@ -22,6 +22,7 @@ def _refuse_constant(name: str) -> None:
 
 
 _STRICT = json.JSONDecoder(parse_constant=_refuse_constant)
+_LENIENT = json.JSONDecoder()
 
 
 def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -58,6 +59,8 @@ def read_object(line: bytes, *, strict: bool = False) -> dict[str, Any]:
     :param strict: Refuse ``NaN`` and ``Infinity``, which Python writes and reads and JSON does not have.
     :raises ValueError: saying what the line is instead, without the line itself.
     """
+    if (found := _usual(line, strict=strict)) is not None:
+        return found
     if len(line) > MAX_LINE_BYTES:
         raise ValueError(f"is longer than {MAX_LINE_BYTES} bytes")
     if not line.strip():
@@ -81,6 +84,19 @@ def read_object(line: bytes, *, strict: bool = False) -> dict[str, Any]:
     return value
 
 
+def _usual(line: bytes, *, strict: bool) -> dict[str, Any] | None:
+    """Return the object of a line that is nothing but one, ``None`` for any other line, whatever it has."""
+    if line[:1] != b"{" or len(line) > MAX_LINE_BYTES:
+        return None
+    try:
+        text = line.decode()
+        # ``decode`` spends as much on the white space around a short value as on the value.
+        value, end = (_STRICT if strict else _LENIENT).raw_decode(text)
+    except (ValueError, RecursionError):
+        return None
+    return cast("dict[str, Any]", value) if end == len(text) or text[end:] == "\r" else None
+
+
 def iter_objects(lines: Iterable[bytes], name: str) -> Iterator[dict[str, Any]]:
     """
     Yield the JSON object on each line; blank lines are skipped.
@@ -89,7 +105,7 @@ def iter_objects(lines: Iterable[bytes], name: str) -> Iterator[dict[str, Any]]:
     :raises PortkeyLineInvalidError: naming the first line that is no JSON object.
     """
     for number, line in enumerate(lines, 1):
-        if line.strip():
+        if line[:1] == b"{" or line.strip():
             try:
                 yield read_object(line)
             except ValueError as error:

@@ -90,7 +90,10 @@ class TaskStateStore:
     def _save(self, values: dict[str, Any]) -> None:
         self._json = json.dumps(values)
         if self._path is not None:
-            self._path.write_text(self._json)
+            # Whole or not at all: a test may kill the process that writes.
+            part = self._path.with_name(f"{self._path.name}.part")
+            part.write_text(self._json)
+            part.replace(self._path)
 
 
 class AssetStateStore(TaskStateStore):
@@ -142,6 +145,8 @@ def fake_context(
     """
     Return a task context for ``operator.execute``.
 
+    ``context["ti"].xcoms`` has what the task pushes with ``xcom_push``, by key.
+
     :param try_number: the attempt, from 1.
     :param max_tries: the retries of the task; clearing the task increases it.
     :param first_reschedule: the time of a sensor's first reschedule, if it has been rescheduled.
@@ -151,6 +156,8 @@ def fake_context(
     ti = SimpleNamespace(dag_id=dag_id, task_id=task_id, run_id=run_id, map_index=map_index)
     ti.try_number, ti.max_tries = try_number, max_tries
     ti.get_first_reschedule_date = lambda context: first_reschedule
+    ti.xcoms = {}
+    ti.xcom_push = lambda key, value: ti.xcoms.__setitem__(key, json.loads(json.dumps(value)))
     context: dict[str, Any] = {"ti": ti, "task_instance": ti, "run_id": run_id}
     context["task_state_store"] = task_state_store or TaskStateStore()
     context["task_reschedule_count"] = 0 if first_reschedule is None else 1

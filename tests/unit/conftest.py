@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import json
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,21 @@ from airflow_provider_portkey.testing import PortkeyMockServer
 
 #: The modules of this package that read the time during a wait.
 _TIMED = ("tasks.wait", "tasks.idempotency", "operators.run", "triggers.job", "polling.coalescing")
+
+
+@pytest.fixture
+def peak() -> Callable[[Callable[[], Any]], int]:
+    """Return how many bytes of Python's memory a call takes at most."""
+
+    def peak(call: Callable[[], Any]) -> int:
+        tracemalloc.start()
+        try:
+            call()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    return peak
 
 
 @dataclass

@@ -41,6 +41,7 @@ FORM = {
     "max_retries": ("Retries", ["integer", "null"], None),
     "verify": ("Verify TLS", ["string", "null"], None),
     "log_polls": ("Log Bodies of Polls", ["boolean", "null"], None),
+    "workspace_slug": ("Workspace Slug", ["string", "null"], None),
 }
 
 

@@ -32,7 +32,10 @@ def task_classes() -> list[type[BaseOperator]]:
         value
         for module in modules
         for name, value in vars(module).items()
-        if name.startswith("Portkey") and value.__module__ == module.__name__ and issubclass(value, BaseOperator)
+        if name.startswith("Portkey")
+        and value.__module__ == module.__name__
+        and issubclass(value, BaseOperator)
+        and "portkey_conn_id" in value.template_fields  # others send no request
     ]
 
 

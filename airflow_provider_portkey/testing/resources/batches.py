@@ -58,6 +58,7 @@ class Batch(Job):
         where not given), or to an error in place of a response: ``{"code": "timeout", "message": "..."}``.
     :param missing: the requests in neither file, although the batch counts them as completed.
     :param twice: the requests that are twice in the output file.
+    :param texts: the text of the message in the response to each request, ``An output.`` where not given.
     :param partial: the share of requests that an expired batch has processed.
     :param errors: what a failed batch reports: ``code``, ``message``, ``line``. A batch with an invalid input file
         reports the file's errors, and fails unless ``statuses`` are given.
@@ -74,6 +75,7 @@ class Batch(Job):
     failing: Failing = ()
     missing: Iterable[str] = ()
     twice: Iterable[str] = ()
+    texts: Mapping[str, str] = field(default_factory=dict)
     partial: float = 0.5
     errors: Iterable[Mapping[str, Any]] | None = None
     failures: dict[str, int | Mapping[str, Any]] = field(init=False)
@@ -170,6 +172,8 @@ class Batch(Job):
         succeeded = [custom_id for custom_id in self.order[: self.done] if custom_id not in left_out]
         for custom_id in [*succeeded, *(one for one in succeeded if one in twice)]:
             body = {**BODIES[self.endpoint], "id": f"object-{custom_id}", "model": self.models[custom_id]}
+            if (text := self.texts.get(custom_id)) is not None:
+                body |= _with_text(self.endpoint, text)
             yield _result(custom_id, 200, {**body, "usage": _USAGE})
 
     def _error_lines(self) -> Iterator[bytes]:
@@ -183,6 +187,15 @@ class Batch(Job):
         if self.status == "expired":
             for custom_id in self.order[self.done :]:
                 yield _result(custom_id, error=_EXPIRED)
+
+
+def _with_text(endpoint: str, text: str) -> dict[str, Any]:
+    """Return the fields of a response with a text of its own."""
+    if endpoint == "/v1/responses":
+        return {"output": [{**_OUTPUT, "content": [{"type": "output_text", "text": text}]}]}
+    if endpoint == "/v1/completions":
+        return {"choices": [{"index": 0, "text": text, "finish_reason": "stop"}]}
+    return {"choices": [{"index": 0, "message": {**_MESSAGE, "content": text}, "finish_reason": "stop"}]}
 
 
 def generated_requests(count: int, endpoint: str) -> Iterator[bytes]:

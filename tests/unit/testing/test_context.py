@@ -23,6 +23,12 @@ def test_a_context_has_a_task_instance_and_an_empty_store() -> None:
     assert "asset_state_store" not in context
 
 
+def test_what_a_task_pushes_is_there_by_its_key() -> None:
+    ti = fake_context()["ti"]
+    ti.xcom_push(key="manifest", value={"rows": (1, 2)})
+    assert ti.xcoms == {"manifest": {"rows": [1, 2]}}
+
+
 def test_a_rescheduled_task_and_a_shared_store() -> None:
     first = datetime(2026, 1, 1, tzinfo=UTC)
     store, assets = TaskStateStore(), AssetStateStore()
