@@ -87,6 +87,11 @@ _CONNECTION_FIELDS = {
         "description": "Keep the bodies of polls and lists in Portkey's logs. Off by default (x-portkey-debug: false).",
         "schema": {"type": ["boolean", "null"]},
     },
+    "omit_task_metadata": {
+        "label": "Omit Task Metadata",
+        "description": "Do not send which DAG, task and DAG run made a request (x-portkey-metadata). Sent by default.",
+        "schema": {"type": ["boolean", "null"]},
+    },
 }
 
 _INTEGRATION = "Portkey"

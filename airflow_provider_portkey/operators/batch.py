@@ -36,7 +36,7 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
     :param completion_window: Time that the provider may take, ``"24h"``, or ``"immediate"`` where Portkey itself
         manages the batch (templated).
     :param metadata: Stored with the batch, up to 15 pairs of strings, as a mapping or as JSON; the operator adds
-        ``airflow_idempotency_key`` (templated).
+        ``airflow_idempotency_key`` and, where there is room for them, the ids of the task (templated).
     :param extra_body: Further fields of the batch, such as ``model``, ``role_arn``, ``provider_options`` or
         ``portkey_options``, as a mapping or as JSON (templated).
     :param max_requests: Limit of requests in the file, ``None`` for no limit (templated).
@@ -95,6 +95,7 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         :raises PortkeyRemoteJobFailedError: where the provider could not process the uploaded file.
         """
         from airflow_provider_portkey.batch.staging import submit_batch
+        from airflow_provider_portkey.client.task_metadata import with_task_metadata
         from airflow_provider_portkey.export.atomic import file_path
         from airflow_provider_portkey.tasks.idempotency import (
             BEFORE_SUBMISSION,
@@ -108,7 +109,7 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         own = {
             "endpoint": self.endpoint,
             "completion_window": self.completion_window,
-            "metadata": {**metadata, IDEMPOTENCY_KEY: idempotency_key},
+            "metadata": with_task_metadata({**metadata, IDEMPOTENCY_KEY: idempotency_key}, self.hook.job_metadata),
         }
         reserved = (*own, "input_file_id", "requests")
         # Portkey documents no metadata of inline requests: only what the caller wants is sent.

@@ -137,6 +137,7 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
             portkey_conn_id=self.portkey_conn_id,
             cancel_on_kill=self.cancel_on_kill,
             trace_id=self._trace_id,
+            task_metadata=self._task_metadata,
         )
         self.defer(trigger=trigger, method_name="execute_complete", timeout=backstop)
 

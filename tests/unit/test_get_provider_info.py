@@ -40,6 +40,7 @@ FORM = {
     "max_retries": ("Retries", ["integer", "null"], None),
     "verify": ("Verify TLS", ["string", "null"], None),
     "log_polls": ("Log Bodies of Polls", ["boolean", "null"], None),
+    "omit_task_metadata": ("Omit Task Metadata", ["boolean", "null"], None),
 }
 
 
