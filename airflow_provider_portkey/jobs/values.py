@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 #: Timestamps from here on are milliseconds, which is the year 1973; as seconds it would be the year 5138.
@@ -20,6 +21,11 @@ def read_number(value: Any) -> int | float | None:
             return None
         return float(stripped) if "." in stripped else int(stripped)
     return value if type(value) is int or (type(value) is float and math.isfinite(value)) else None
+
+
+def cost_of(usage: object) -> int | float | None:
+    """Return the cost in a ``usage`` object, in the server's currency; ``None`` where it names none."""
+    return read_number(usage.get("cost")) if isinstance(usage, Mapping) else None
 
 
 def epoch_seconds(value: Any) -> float | None:

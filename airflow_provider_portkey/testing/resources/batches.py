@@ -58,6 +58,7 @@ class Batch(Job):
         where not given), or to an error in place of a response: ``{"code": "timeout", "message": "..."}``.
     :param missing: the requests in neither file, although the batch counts them as completed.
     :param twice: the requests that are twice in the output file.
+    :param cost: the cost in the usage of each successful request.
     :param partial: the share of requests that an expired batch has processed.
     :param errors: what a failed batch reports: ``code``, ``message``, ``line``. A batch with an invalid input file
         reports the file's errors, and fails unless ``statuses`` are given.
@@ -74,6 +75,7 @@ class Batch(Job):
     failing: Failing = ()
     missing: Iterable[str] = ()
     twice: Iterable[str] = ()
+    cost: float | None = None
     partial: float = 0.5
     errors: Iterable[Mapping[str, Any]] | None = None
     failures: dict[str, int | Mapping[str, Any]] = field(init=False)
@@ -168,9 +170,12 @@ class Batch(Job):
     def _output_lines(self) -> Iterator[bytes]:
         left_out, twice = {*self.failures, *self.missing}, set(self.twice)
         succeeded = [custom_id for custom_id in self.order[: self.done] if custom_id not in left_out]
+        cost = {} if self.cost is None else {"cost": self.cost}
         for custom_id in [*succeeded, *(one for one in succeeded if one in twice)]:
             body = {**BODIES[self.endpoint], "id": f"object-{custom_id}", "model": self.models[custom_id]}
-            yield _result(custom_id, 200, {**body, "usage": _USAGE})
+            yield _result(
+                custom_id, 200, {**body, "usage": _USAGE if self.cost is None else {**_USAGE, "cost": self.cost}}
+            )
 
     def _error_lines(self) -> Iterator[bytes]:
         for custom_id in self._failed_ids():
