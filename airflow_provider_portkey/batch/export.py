@@ -117,8 +117,8 @@ class BatchExport:
             error_sha256=errors.sha256 if errors else None,
             batch_id=self.batch_id,
             batch_status=batch.get("status"),
-            cost=cost_of(of_batch) if cost is None else cost,
             **counts,
+            cost=cost_of(of_batch) if cost is None else cost,
         )
 
     def _terminal_batch(self) -> dict[str, Any]:

@@ -37,8 +37,9 @@ def build_manifest(
     :param parts: Fields that not every export has: ids and status of what was exported, ``first_id``, ``last_id``,
         ``pages``, ``usage``, counts. A manifest with ``usage`` has ``cost``, too: that of the usage, or ``None``.
     """
-    if "usage" in parts:
-        parts = {"cost": cost_of(parts["usage"]), **parts}
+    if "usage" in parts and "cost" not in parts:
+        before = list(parts)[: list(parts).index("usage") + 1]
+        parts = {**{name: parts[name] for name in before}, "cost": cost_of(parts["usage"]), **parts}
     manifest = {
         "uri": uri,
         "format": file_format,

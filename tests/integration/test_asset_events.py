@@ -1,4 +1,4 @@
-"""The events of outlet assets say what the task has made, on real Airflow; and costs are where people look."""
+"""The events of outlet assets say what the task has made, on real Airflow."""
 
 from __future__ import annotations
 

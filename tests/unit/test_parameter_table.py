@@ -33,8 +33,10 @@ templated parameters before the task runs. Parameters of Airflow's own operators
 DIFFERENCES = {
     "assistant_id": "a filter of an event trigger, which is not rendered",
     "cancel_on_kill": "on where the task itself submits the job",
+    "endpoint": "a filter of an event trigger, which is not rendered",
     "ids": "a list may have no id in its path, and neither may the path that creates a job",
     "input_path": "optional where the provider has the batch's own input file",
+    "lookback": "a batch takes up to a day, a run some minutes",
     "max_consecutive_failures": "a trigger is not rendered",
     "metadata": "a filter of an event trigger, which is not rendered",
     "model": "optional where an assistant has one of its own",

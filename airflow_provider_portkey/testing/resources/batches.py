@@ -173,9 +173,7 @@ class Batch(Job):
         cost = {} if self.cost is None else {"cost": self.cost}
         for custom_id in [*succeeded, *(one for one in succeeded if one in twice)]:
             body = {**BODIES[self.endpoint], "id": f"object-{custom_id}", "model": self.models[custom_id]}
-            yield _result(
-                custom_id, 200, {**body, "usage": _USAGE if self.cost is None else {**_USAGE, "cost": self.cost}}
-            )
+            yield _result(custom_id, 200, {**body, "usage": _USAGE | cost})
 
     def _error_lines(self) -> Iterator[bytes]:
         for custom_id in self._failed_ids():
