@@ -18,7 +18,7 @@ IDS = {"dag_id": "r\u00e9ports", "task_id": "t" * 200, "run_id": "manual__1", "m
 
 @pytest.fixture(autouse=True)
 def _connection(connection, monkeypatch):
-    # The gateway keeps Portkey's headers to itself unless it is asked to forward them.
+    # The gateway forwards none of its own headers by default.
     forward = {"x-portkey-forward-headers": "x-portkey-metadata"}
     extra = {**connection["extra"], "headers": forward, "metadata": {"team": "data"}}
     monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps({**connection, "extra": extra}))
