@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_portkey.testing import PortkeyMockServer
 
@@ -64,6 +65,7 @@ def events_of(uri: str) -> list[dict[str, Any]]:
         return [dict(event.extra) for event in found.order_by(AssetEvent.id)]
 
 
+@pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="seen on Airflow 2.11: dag.test() stores no events")
 def test_the_events_of_real_tasks_have_files_counts_and_costs(
     mock_server: PortkeyMockServer,
     tmp_path: Path,

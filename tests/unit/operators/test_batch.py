@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_portkey.exceptions import (
     PortkeyBadRequestError,
@@ -751,6 +752,7 @@ def test_a_queue_that_is_full_while_the_task_is_deferred_is_waited_for(portkey, 
     assert len(portkey.files) == 1
 
 
+@pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="Airflow 2 reads reschedules from its database")
 def test_a_rescheduled_task_waits_for_the_queue_without_a_process(portkey, context, input_path, full_queue):
     context["ti"].get_first_reschedule_date = lambda _: None
     context["task_reschedule_count"] = 0
