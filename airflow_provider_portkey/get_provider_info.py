@@ -92,6 +92,11 @@ _CONNECTION_FIELDS = {
         "description": "The workspace whose analytics are exported, by its slug, such as ws-team-1a2b.",
         "schema": {"type": _STRING},
     },
+    "omit_task_metadata": {
+        "label": "Omit Task Metadata",
+        "description": "Do not send which DAG, task and DAG run made a request (x-portkey-metadata). Sent by default.",
+        "schema": {"type": ["boolean", "null"]},
+    },
 }
 
 _INTEGRATION = "Portkey"

@@ -25,6 +25,9 @@ from airflow_provider_portkey.export.jsonl import iter_objects, split_lines
 from airflow_provider_portkey.export.local_files import path_errors
 from airflow_provider_portkey.export.manifest import build_manifest, timestamp_now
 from airflow_provider_portkey.export.writer import RowWriter, open_writer
+from airflow_provider_portkey.jobs.batch import BATCH
+from airflow_provider_portkey.jobs.values import cost_of
+from airflow_provider_portkey.metrics import count_cost
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -111,6 +114,11 @@ class BatchExport:
                     (errors or output).write(row)
         summary = output.summary()
         summary["non_finite_values"] += errors.non_finite_values if errors else 0
+        counts, of_batch = reconciler.counts(), batch.get("usage")
+        cost = cost_of(counts["usage"])
+        if cost_of(of_batch) is None:  # the wait for the batch has counted the batch's own cost
+            count_cost(BATCH.kind, str(batch.get("status")), cost)
+        counts["usage"] = counts["usage"] or (of_batch if isinstance(of_batch, dict) else None) or None
         return build_manifest(
             **summary,
             started_at=started_at,
@@ -120,7 +128,8 @@ class BatchExport:
             error_sha256=errors.sha256 if errors else None,
             batch_id=self.batch_id,
             batch_status=batch.get("status"),
-            **reconciler.counts(),
+            **counts,
+            cost=cost_of(of_batch) if cost is None else cost,
         )
 
     def _open_table(self) -> BatchTable:

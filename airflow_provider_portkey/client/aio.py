@@ -59,7 +59,7 @@ class AsyncPortkeyClient:
     Sends requests to Portkey from an event loop; returned by :func:`open_client`.
 
     :param settings: The settings of the connection.
-    :param session: The shared session; the trace id is not part of it.
+    :param session: The shared session; what one task sends (trace id, metadata) is not part of it.
     """
 
     def __init__(self, settings: ConnectionSettings, session: aiohttp.ClientSession) -> None:
@@ -145,13 +145,14 @@ def _reason(error: Exception) -> str:
 
 @asynccontextmanager
 async def open_client(
-    settings: ConnectionSettings, *, trace_id: str | None = None
+    settings: ConnectionSettings, *, trace_id: str | None = None, task_metadata: Mapping[str, str] | None = None
 ) -> AsyncIterator[AsyncPortkeyClient]:
     """
     Open a client on the running loop's shared session; the last client closes the session.
 
     :param settings: Equal settings share a session.
     :param trace_id: Sent with every request of this client; the connection's own trace id wins.
+    :param task_metadata: Likewise: as of :meth:`ConnectionSettings.for_task`.
     """
     on_this_loop = _SHARED.setdefault(asyncio.get_running_loop(), {})
     if settings not in on_this_loop:
@@ -160,7 +161,7 @@ async def open_client(
     shared = on_this_loop[settings]
     shared.users += 1
     try:
-        yield AsyncPortkeyClient(settings.with_trace_id(trace_id), await asyncio.shield(shared.opening))
+        yield AsyncPortkeyClient(settings.for_task(trace_id, task_metadata), await asyncio.shield(shared.opening))
     finally:
         shared.users -= 1
         if not shared.users:

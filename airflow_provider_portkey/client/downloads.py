@@ -99,7 +99,8 @@ def _open(
     attempt: Attempt,
 ) -> requests.Response:
     # In a compressed response a byte's position would not be its position in the file.
-    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={done}-"} if done else {})}
+    position = {"Range": f"bytes={done}-"} if done else {}
+    headers = {"Accept-Encoding": "identity", **position, **settings.metadata_headers("GET")}
     with attempt:
         response = session.get(
             url,

@@ -13,11 +13,13 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 from urllib.parse import unquote_plus, urlencode, urlsplit
 
 from airflow_provider_portkey.client.base_url import DEFAULT_BASE_URL, check_url, is_loopback, normalise_base_url
 from airflow_provider_portkey.client.redaction import find_secrets, longest_first, redact
+from airflow_provider_portkey.client.task_metadata import METADATA_HEADER, METADATA_MAX_CHARACTERS, metadata_header
 from airflow_provider_portkey.exceptions import PortkeyConnectionInvalidError
 
 #: Seconds to wait for a connection: enough for lost SYN packets, sent again after 1 s, 3 s and 7 s (RFC 6298).
@@ -34,8 +36,6 @@ _DEBUG_HEADER = "x-portkey-debug"
 
 #: Every Assistants call needs this header; Portkey's reference sends it with each call.
 _ASSISTANTS_BETA = {"OpenAI-Beta": "assistants=v2"}
-#: Portkey's limit for a metadata value.
-_METADATA_MAX_CHARACTERS = 128
 #: RFC 9110, section 5.6.2.
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 #: Characters of an unknown name that a warning shows.
@@ -68,6 +68,8 @@ class ConnectionSettings:
     :param secrets: Values that no log and no error may show.
     :param log_polls: Whether Portkey's logs keep the bodies of GETs.
     :param workspace_slug: The workspace of analytics.
+    :param omit_task_metadata: Whether requests do not say which task made them.
+    :param task_metadata: Names and values of the task that sends the requests.
     :param warnings: What is allowed and probably not meant, one sentence each.
     """
 
@@ -81,6 +83,8 @@ class ConnectionSettings:
     secrets: tuple[str, ...] = ()
     log_polls: bool = False
     workspace_slug: str | None = None
+    omit_task_metadata: bool = False
+    task_metadata: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = field(default=(), compare=False)
 
     def __repr__(self) -> str:
@@ -89,7 +93,20 @@ class ConnectionSettings:
     @property
     def trace_id(self) -> str | None:
         """The trace id that is sent with every request."""
-        return next((value for name, value in self.headers if name.lower() == TRACE_HEADER), None)
+        return self._header(TRACE_HEADER)
+
+    def _header(self, wanted: str) -> str | None:
+        return next((value for name, value in self.headers if name.lower() == wanted), None)
+
+    def for_task(self, trace_id: str | None, task_metadata: Mapping[str, str] | None) -> ConnectionSettings:
+        """
+        Return settings for the requests of one task; the connection's own trace id and metadata win.
+
+        :param trace_id: As of :meth:`with_trace_id`.
+        :param task_metadata: As of :func:`task_metadata_of`; left out where the connection says so.
+        """
+        pairs = () if self.omit_task_metadata else tuple((task_metadata or {}).items())
+        return replace(self.with_trace_id(trace_id), task_metadata=pairs)
 
     def with_trace_id(self, trace_id: str | None) -> ConnectionSettings:
         """Return settings with a trace id; the connection's own trace id wins."""
@@ -115,7 +132,17 @@ class ConnectionSettings:
         # Each GET would be stored with its whole body. The connection's own header wins.
         if method == "GET" and not self.log_polls and _DEBUG_HEADER not in {name.lower() for name, _ in self.headers}:
             headers[_DEBUG_HEADER] = "false"
-        return headers
+        return headers | self.metadata_headers(method)
+
+    def metadata_headers(self, method: str) -> dict[str, str]:
+        """Return the header that says which task makes a request, if any."""
+        return dict(self._metadata_headers["GET" if method == "GET" else "POST"])
+
+    @cached_property
+    def _metadata_headers(self) -> dict[str, dict[str, str]]:
+        own, task_metadata = self._header(METADATA_HEADER), dict(self.task_metadata)
+        values = {method: metadata_header(method, task_metadata, own) for method in ("GET", "POST")}
+        return {method: {METADATA_HEADER: value} if value else {} for method, value in values.items()}
 
     def redact(self, message: str) -> str:
         """Return the message with every secret replaced, in every spelling."""
@@ -131,7 +158,7 @@ class ConnectionSettings:
             form for value in values for form in (value, unquote_plus(value)) if len(form) >= _SHORTEST_URL_SECRET
         }
         secrets = {*self.secrets, *signed, *filter(None, (parts.query, parts.password))}
-        return replace(self, base_url=origin, headers=(), query=(), secrets=longest_first(secrets))
+        return replace(self, base_url=origin, headers=(), query=(), task_metadata=(), secrets=longest_first(secrets))
 
 
 def read_settings(
@@ -169,7 +196,7 @@ def read_settings(
     if config := fields.take("config", read=_config, secret=True):
         headers["x-portkey-config"] = config
     if metadata := fields.take("metadata", read=_metadata):
-        headers["x-portkey-metadata"] = json.dumps(metadata, ensure_ascii=True)
+        headers[METADATA_HEADER] = json.dumps(metadata, ensure_ascii=True)
     secret_headers = fields.take("secret_headers", read=_headers, secret=True) or {}
     own_headers = _overridden(fields.take("headers", read=_headers) or {}, secret_headers)
     settings = ConnectionSettings(
@@ -185,6 +212,7 @@ def read_settings(
         ),
         log_polls=fields.take("log_polls", read=_boolean) or False,
         workspace_slug=fields.take("workspace_slug", read=_header_value),
+        omit_task_metadata=fields.take("omit_task_metadata", read=_boolean) or False,
     )
     fields.raise_wrong()
     return replace(settings, warnings=tuple(_warnings(settings, fields.unknown)))
@@ -289,8 +317,8 @@ def _config(value: Any) -> str:
 
 def _metadata(value: Any) -> dict[str, str]:
     for name, entry in (metadata := _json_object(value)).items():
-        if not isinstance(entry, str) or len(entry) > _METADATA_MAX_CHARACTERS:
-            raise ValueError(f"a string of at most {_METADATA_MAX_CHARACTERS} characters as the value of {name!r}")
+        if not isinstance(entry, str) or len(entry) > METADATA_MAX_CHARACTERS:
+            raise ValueError(f"a string of at most {METADATA_MAX_CHARACTERS} characters as the value of {name!r}")
     return metadata
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
+from airflow_provider_portkey.jobs.values import cost_of
 from airflow_provider_portkey.json_values import storable
 
 if TYPE_CHECKING:
@@ -37,8 +38,11 @@ def build_manifest(
     :param non_finite_values: Numbers that JSON does not have, and that were written as null.
     :param started_at: From :func:`timestamp_now`, when the export began.
     :param parts: Fields that not every export has: ids and status of what was exported, ``first_id``, ``last_id``,
-        ``pages``, ``usage``, counts.
+        ``pages``, ``usage``, counts. A manifest with ``usage`` has ``cost``, too: that of the usage, or ``None``.
     """
+    if "usage" in parts and "cost" not in parts:
+        before = list(parts)[: list(parts).index("usage") + 1]
+        parts = {**{name: parts[name] for name in before}, "cost": cost_of(parts["usage"]), **parts}
     manifest = {
         "uri": uri,
         "format": file_format,

@@ -18,7 +18,7 @@ from airflow_provider_portkey.exceptions import (
     PortkeyError,
     PortkeyInvalidArgumentError,
 )
-from airflow_provider_portkey.hooks.connection import to_settings, warn_once
+from airflow_provider_portkey.hooks.connection import current_task_metadata, to_settings, warn_once
 from airflow_provider_portkey.hooks.connection_test import check_connection
 from airflow_provider_portkey.parameters import MAX_LIMIT, PARAMETERS
 
@@ -36,10 +36,21 @@ class BasePortkeyHook(BaseHook):
 
     :param portkey_conn_id: The Airflow connection of type ``portkey``.
     :param trace_id: Sent with every request to Portkey; the connection's own trace id wins.
+    :param task_metadata: Sent with every request as Portkey metadata, unless the connection says
+        ``omit_task_metadata``; the connection's own keys win. ``None`` for the task that runs at the time of the first
+        request, if one does.
     """
 
-    def __init__(self, portkey_conn_id: str = "portkey_default", *, trace_id: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        portkey_conn_id: str = "portkey_default",
+        *,
+        trace_id: str | None = None,
+        task_metadata: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        self.task_metadata = task_metadata
         self.portkey_conn_id = portkey_conn_id
         self.trace_id = trace_id
         #: Whether the connection's warnings are logged; off where an earlier process of the task has logged them.
@@ -77,7 +88,7 @@ class BasePortkeyHook(BaseHook):
         """
         client = self._client
         self.__dict__.pop("settings", None)
-        if self.look_up_settings().with_trace_id(self.trace_id) == client.settings:
+        if self._for_task(self.look_up_settings()) == client.settings:
             return False
         client.close()
         del self._client
@@ -108,7 +119,17 @@ class BasePortkeyHook(BaseHook):
 
     @cached_property
     def _client(self) -> PortkeyClient:
-        return PortkeyClient(self.settings.with_trace_id(self.trace_id))
+        return PortkeyClient(self._for_task(self.settings))
+
+    @property
+    def job_metadata(self) -> dict[str, str]:
+        """Which task creates a job, for the job's own metadata; empty where the connection omits it."""
+        return dict(self._client.settings.task_metadata)
+
+    def _for_task(self, settings: ConnectionSettings) -> ConnectionSettings:
+        if self.task_metadata is None:
+            self.task_metadata = current_task_metadata()
+        return settings.for_task(self.trace_id, self.task_metadata)
 
     def test_connection(self) -> tuple[bool, str]:
         """Return whether the connection works, and one sentence about the result."""

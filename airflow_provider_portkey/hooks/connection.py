@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.client.redaction import spellings
 from airflow_provider_portkey.client.settings import ConnectionSettings, read_settings
+from airflow_provider_portkey.client.task_metadata import task_metadata_of
 from airflow_provider_portkey.exceptions import PortkeyConnectionInvalidError
 from airflow_provider_portkey.get_provider_info import get_provider_info
 
@@ -55,6 +56,17 @@ def warn_once(settings: ConnectionSettings, conn_id: str, task: str | None, log:
         if (key := (task, conn_id, warning)) not in _warned:
             _warned.add(key)
             log.warning("Connection %r: %s", conn_id, warning)
+
+
+def current_task_metadata() -> dict[str, str]:
+    """Return the metadata of the task that runs in this process, empty outside of a task."""
+    from airflow.providers.common.compat.sdk import AirflowException, get_current_context
+
+    try:
+        context = get_current_context()
+    except (AirflowException, RuntimeError):  # Airflow 2, Airflow 3
+        return {}
+    return task_metadata_of(context.get("ti"))
 
 
 def _extra(connection: Connection) -> dict[str, Any]:

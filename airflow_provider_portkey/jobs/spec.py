@@ -14,7 +14,7 @@ from airflow_provider_portkey.exceptions import (
     PortkeyRemoteJobFailedTransientlyError,
     PortkeyUnexpectedResponseError,
 )
-from airflow_provider_portkey.jobs.values import read_number
+from airflow_provider_portkey.jobs.values import cost_of, read_number
 from airflow_provider_portkey.json_values import storable
 
 if TYPE_CHECKING:
@@ -193,9 +193,15 @@ class JobSpec:
         return self.failure_exception(message, status=status, job=job)
 
     def summary(self, job: Mapping[str, Any], include_fields: Collection[str] = ()) -> dict[str, Any]:
-        """Return the job without its excluded fields but for included ones, as Airflow's database can store it."""
+        """
+        Return the job without its excluded fields but for included ones, as Airflow's database can store it.
+
+        A job whose ``usage`` has a cost has the field ``cost``, too.
+        """
         left_out = set(self.excluded_fields) - set(include_fields)
         kept: dict[str, Any] = storable({name: job[name] for name in job if name not in left_out})
+        if (cost := cost_of(job.get("usage"))) is not None:
+            kept.setdefault("cost", cost)
         return kept
 
     def error_message(self, job: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The sum of what jobs used: tokens, cost and every other number, exactly."""
+"""What jobs used: tokens, cost and every other number, summed exactly."""
 
 from __future__ import annotations
 

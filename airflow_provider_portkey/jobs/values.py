@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +22,11 @@ def read_number(value: Any) -> int | float | None:
             return None
         return float(stripped) if "." in stripped else int(stripped)
     return value if type(value) is int or (type(value) is float and math.isfinite(value)) else None
+
+
+def cost_of(usage: object) -> int | float | None:
+    """Return the cost in a ``usage`` object, in the server's currency; ``None`` where it names none."""
+    return read_number(usage.get("cost")) if isinstance(usage, Mapping) else None
 
 
 def epoch_seconds(value: Any) -> float | None:

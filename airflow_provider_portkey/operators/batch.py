@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
@@ -14,6 +16,8 @@ from airflow_provider_portkey.tasks.submit import BasePortkeySubmitOperator, bui
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_portkey.batch.capacity import CapacityWait
+    from airflow_provider_portkey.polling.wait_state import WaitState
     from airflow_provider_portkey.state.task import TaskState
 
 #: The thresholds of the quality gate.
@@ -44,10 +48,14 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
     :param completion_window: Time that the provider may take, ``"24h"``, or ``"immediate"`` where Portkey itself
         manages the batch (templated).
     :param metadata: Stored with the batch, up to 15 pairs of strings, as a mapping or as JSON; the operator adds
-        ``airflow_idempotency_key`` (templated).
+        ``airflow_idempotency_key`` and, where there is room for them, the ids of the task (templated).
     :param extra_body: Further fields of the batch, such as ``model``, ``role_arn``, ``provider_options`` or
         ``portkey_options``, as a mapping or as JSON (templated).
     :param max_requests: Limit of requests in the file, ``None`` for no limit (templated).
+    :param wait_for_capacity: Where the provider's batch queue is full (the batch failed with codes of
+        ``retryable_error_codes`` only), submit the uploaded file again and again until the batch is accepted, at most
+        for ``timeout`` in all (templated).
+    :param capacity_interval: Seconds between two of these submissions (templated).
     :param kwargs: The arguments of :class:`BasePortkeySubmitOperator` and of Airflow's sensors.
     """
 
@@ -63,9 +71,13 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         "metadata",
         "extra_body",
         "max_requests",
+        "wait_for_capacity",
+        "capacity_interval",
     )
+    _kept: ClassVar[tuple[str, ...]] = ("upload",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"metadata": "json", "extra_body": "json"}
     job = lazy_attribute("jobs.batch", "BATCH")
+    _capacity_since: float | None = None
 
     def __init__(
         self,
@@ -80,6 +92,8 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         metadata: Mapping[str, str] | str | None = None,
         extra_body: Mapping[str, Any] | str | None = None,
         max_requests: int | None = None,
+        wait_for_capacity: bool = False,
+        capacity_interval: float = 300.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -93,7 +107,81 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         self.metadata = metadata
         self.extra_body = extra_body
         self.max_requests = max_requests
+        self.wait_for_capacity = wait_for_capacity
+        self.capacity_interval = capacity_interval
         self._validate()
+
+    def _validate(self) -> None:
+        super()._validate()
+        if getattr(self, "wait_for_capacity", False) is True and not self.wait_for_completion:
+            expected = "False where wait_for_completion is False: the batch itself says that the queue is full"
+            raise PortkeyInvalidArgumentError("wait_for_capacity", True, expected)
+
+    def execute(self, context: Context) -> Any:
+        """
+        Create the batch unless that was done before, and wait; as the base, and until the queue has room.
+
+        :raises PortkeyWaitTimeoutError: also where the provider's queue had no room in time.
+        """
+        return self._with_capacity(context, partial(super().execute, context))
+
+    def execute_complete(self, context: Context, event: Any = None) -> Any:
+        """Return the batch, or raise the error that the trigger's event stands for; or wait for the queue."""
+        return self._with_capacity(context, partial(super().execute_complete, context, event))
+
+    def submit_again(self, context: Context, event: Any = None) -> Any:
+        """Create the batch again, after a deferred wait for the queue."""
+        return self.execute(context)
+
+    def _with_capacity(self, context: Context, step: Callable[[], Any]) -> Any:
+        if not self.wait_for_capacity:
+            return step()
+        from airflow_provider_portkey.batch.capacity import QueueFullSignal, reschedule, sleep_trigger
+
+        while True:
+            try:
+                return step()
+            except QueueFullSignal as full:
+                reason = str(full)
+            with self._skipping():
+                seconds = self._capacity(context).next_submission(reason)
+            self.log.info("The provider's batch queue is full; submitting again in %g s. %s", seconds, reason)
+            if self.deferrable:
+                trigger, timeout = sleep_trigger(seconds)
+                self.defer(trigger=trigger, method_name="submit_again", timeout=timeout)
+            if self._is_polled_by_processes:
+                raise reschedule(seconds)
+            time.sleep(seconds)
+            step = partial(super().execute, context)
+
+    def _conclude(self, context: Context, event: Any) -> dict[str, Any]:
+        if not self.wait_for_capacity:
+            return super()._conclude(context, event)
+        from airflow_provider_portkey.batch.capacity import QueueFullSignal, is_queue_full
+        from airflow_provider_portkey.state.task import TaskState
+
+        if is_queue_full(self._event_job, event):
+            task_state = TaskState(context)
+            known = task_state.read()
+            task_state.write({name: known[name] for name in self._kept if name in known})
+            self._submitted = None
+            raise QueueFullSignal(event["message"])
+        found = super()._conclude(context, event)
+        self._capacity(context).clear()
+        return found
+
+    def _new_wait_state(self, started_at: float) -> WaitState:
+        return super()._new_wait_state(started_at if self._capacity_since is None else self._capacity_since)
+
+    def _begin(self, context: Context) -> None:
+        super()._begin(context)
+        # One timeout for all submissions of a try.
+        self._capacity_since = self._capacity(context).begin() if self.wait_for_capacity else None
+
+    def _capacity(self, context: Context) -> CapacityWait:
+        from airflow_provider_portkey.batch.capacity import CapacityWait
+
+        return CapacityWait(context, interval=self.capacity_interval, timeout=self.timeout)
 
     def submit(self, task_state: TaskState, idempotency_key: str) -> Mapping[str, Any]:
         """
@@ -103,6 +191,7 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         :raises PortkeyRemoteJobFailedError: where the provider could not process the uploaded file.
         """
         from airflow_provider_portkey.batch.staging import submit_batch
+        from airflow_provider_portkey.client.task_metadata import with_task_metadata
         from airflow_provider_portkey.export.atomic import file_path
         from airflow_provider_portkey.tasks.idempotency import (
             BEFORE_SUBMISSION,
@@ -116,7 +205,7 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         own = {
             "endpoint": self.endpoint,
             "completion_window": self.completion_window,
-            "metadata": {**metadata, IDEMPOTENCY_KEY: idempotency_key},
+            "metadata": with_task_metadata({**metadata, IDEMPOTENCY_KEY: idempotency_key}, self.hook.job_metadata),
         }
         reserved = (*own, "input_file_id", "requests")
         # Portkey documents no metadata of inline requests: only what the caller wants is sent.

@@ -16,7 +16,7 @@ from airflow_provider_portkey.exceptions import (
 )
 from airflow_provider_portkey.jobs.run import RUN, RUN_GROUP, TOKENS
 from airflow_provider_portkey.jobs.usage import UsageSum
-from airflow_provider_portkey.jobs.values import epoch_seconds, read_number
+from airflow_provider_portkey.jobs.values import cost_of, epoch_seconds, read_number
 from airflow_provider_portkey.polling import events
 from airflow_provider_portkey.polling.drivers import Get, Plan
 from airflow_provider_portkey.polling.poller import WARN_AGAIN_AFTER, Poller, PollOutcome, is_final
@@ -79,6 +79,8 @@ class RunGroupPoller(Poller):
         self._action_required: list[str] = list(known.get("action_required", ()))
         self._usage = UsageSum({**dict.fromkeys(TOKENS, 0), **known.get("usage", {})})
         self._tokens = Counter[str](known.get("tokens_by_status", {}))
+        #: By status, as fields of a sum: exact.
+        self._cost = UsageSum(known.get("cost_by_status"))
         self._pages = RunPagePlanner(thread_id, known.get("pages"))
         # When each unknown status was last warned about, epoch seconds.
         self._warned: dict[str, float] = dict(known.get("warned", {}))
@@ -171,6 +173,7 @@ class RunGroupPoller(Poller):
         self._usage.add(usage)
         if isinstance(usage, Mapping) and (total := read_number(usage.get("total_tokens"))) is not None:
             self._tokens[status] += int(total)
+        self._cost.add({status: cost_of(usage)})
         if status in RUN.action_required_statuses:
             self._action_required.append(run_id)
         elif status in RUN.failure_statuses:
@@ -260,6 +263,8 @@ class RunGroupPoller(Poller):
             "first_completed_run_id": first,
             "usage": self._usage.to_dict(),
             "tokens_by_status": dict(self._tokens),
+            "cost": cost_of(self._usage.to_dict()),
+            "cost_by_status": self._cost.to_dict(),
         }
 
 

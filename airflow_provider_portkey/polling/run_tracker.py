@@ -1,5 +1,5 @@
 """
-Detects finished runs of a thread, poll by poll: no clock, no sleep, no HTTP.
+Detects finished runs of a thread, and finished batches, poll by poll: no clock, no sleep, no HTTP.
 
 :func:`plan_snapshot` plans the requests of a poll and makes a :class:`Snapshot` of the responses; a
 :class:`RunTracker` takes snapshots and returns the finished runs whose events are still to be emitted. The tracker's
@@ -9,7 +9,7 @@ state is small and plain, so that another process can continue.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
@@ -18,8 +18,11 @@ from airflow_provider_portkey.exceptions import (
     PortkeyNotFoundError,
     PortkeyUnexpectedResponseError,
 )
-from airflow_provider_portkey.jobs.lists import RUNS
+from airflow_provider_portkey.jobs.batch import BATCH
+from airflow_provider_portkey.jobs.list_spec import ListSpec
+from airflow_provider_portkey.jobs.lists import BATCHES, RUNS
 from airflow_provider_portkey.jobs.run import RUN
+from airflow_provider_portkey.jobs.spec import JobSpec
 from airflow_provider_portkey.jobs.values import epoch_seconds
 from airflow_provider_portkey.polling.drivers import Get, Plan
 
@@ -56,10 +59,10 @@ class Scope:
             run["id"] for run in snapshot.runs
         }
 
-    def following(self, snapshot: Snapshot) -> Scope:
+    def following(self, snapshot: Snapshot, terminal_statuses: Collection[str] = TERMINAL_STATUSES) -> Scope:
         """Return the scope of the next snapshot for a watcher that takes every snapshot."""
         newest = max((created_at(run) for run in snapshot.runs), default=-math.inf)
-        active = (run for run in snapshot.runs if run["status"] not in TERMINAL_STATUSES)
+        active = (run for run in snapshot.runs if run["status"] not in terminal_statuses)
         watched = {run["id"] for run in active if run["id"] in self.pending or created_at(run) >= self.since}
         return Scope(max(self.since, newest - OVERLAP), frozenset(watched))
 
@@ -79,46 +82,73 @@ class Snapshot:
     gone: frozenset[str] = frozenset()
 
 
-def plan_snapshot(thread_id: str, scope: Scope, known: Snapshot | None = None) -> Plan[Snapshot]:
+@dataclass(frozen=True)
+class Watched:
+    """
+    The list that is watched, newest first.
+
+    :param job: The kind of its jobs.
+    :param list_spec: The list.
+    :param ids: The ids of the list's path.
+    :param order: Its parameter ``order``, ``None`` where it has none.
+    """
+
+    job: JobSpec
+    list_spec: ListSpec
+    ids: Mapping[str, str]
+    order: str | None = "desc"
+
+
+def runs_of(thread_id: str) -> Watched:
+    """Return the runs of a thread."""
+    return Watched(RUN, RUNS, {"thread_id": thread_id})
+
+
+#: The batches of a connection; their list has no parameter ``order``.
+ALL_BATCHES = Watched(BATCH, BATCHES, {}, order=None)
+
+
+def plan_snapshot(watched: Watched, scope: Scope, known: Snapshot | None = None) -> Plan[Snapshot]:
     """
     Plan as many requests as a scope needs, and no more.
 
-    :param thread_id: The thread.
+    :param watched: The list.
     :param scope: What the snapshot has to cover.
     :param known: A snapshot that covers some or all of the scope.
     :raises PortkeyRequestError: for a request that failed; only a run that is gone is no failure.
     :raises PortkeyPaginationError: where the list repeats a run.
     """
     if known is None or known.complete_after >= scope.since:
-        known = yield from _plan_list(thread_id, scope.since)
+        known = yield from _plan_list(watched, scope.since)
     runs = {run["id"]: run for run in known.runs}
     gone = set(known.gone)
     for run_id in sorted(scope.pending - runs.keys() - gone):
         try:
-            ids = {"thread_id": thread_id, "run_id": run_id}
-            run = yield Get(RUN.path, ids)
+            ids = {**watched.ids, watched.job.id_names[-1]: run_id}
+            run = yield Get(watched.job.path, ids)
         except PortkeyNotFoundError:
             gone.add(run_id)
         else:
-            RUN.check_response(ids, run)
-            runs[run_id] = _summary(run)
+            watched.job.check_response(ids, run)
+            runs[run_id] = _summary(watched.job, run)
     return Snapshot(tuple(sorted(runs.values(), key=created_at)), known.complete_after, frozenset(gone))
 
 
-def _plan_list(thread_id: str, since: float) -> Plan[Snapshot]:
+def _plan_list(watched: Watched, since: float) -> Plan[Snapshot]:
     runs: dict[str, Run] = {}
     oldest, limit, after = math.inf, _FIRST_PAGE, None
     guard = LoopGuard()
     while True:
-        page = yield Get(RUNS.path, {"thread_id": thread_id}, RUNS.query(limit=limit, order="desc", after=after))
+        query = watched.list_spec.query(limit=limit, order=watched.order, after=after)
+        page = yield Get(watched.list_spec.path, watched.ids, query)
         items = items_of(page)
         guard.check(items)
         for item in items:
-            run = _summary(item)
+            run = _summary(watched.job, item)
             if created_at(run) > oldest + OVERLAP:
                 raise PortkeyUnexpectedResponseError(
-                    f"The list of runs is not newest first: run {run['id']!r} follows an older one. "
-                    "The server seems to ignore the parameter 'order'; new runs cannot be found."
+                    f"The list of {watched.list_spec.kind} is not newest first: {run['id']!r} follows an older one. "
+                    f"The server seems to ignore the parameter 'order'; new {watched.list_spec.kind} cannot be found."
                 )
             oldest = min(oldest, created_at(run))
             runs[run["id"]] = run
@@ -134,7 +164,8 @@ class RunTracker:
     Knows which finished runs still need an event.
 
     :param statuses: Terminal statuses of interest.
-    :param assistant_id: Only runs of this assistant.
+    :param terminal_statuses: All terminal statuses of the kind of job.
+    :param fields: Only runs with these values of fields.
     :param metadata: Only runs whose own metadata holds these pairs.
     :param lookback: Seconds before the very first poll within which active runs are tracked.
     """
@@ -143,12 +174,14 @@ class RunTracker:
         self,
         *,
         statuses: Iterable[str] = TERMINAL_STATUSES,
-        assistant_id: str | None = None,
+        terminal_statuses: Collection[str] = TERMINAL_STATUSES,
+        fields: Mapping[str, str] | None = None,
         metadata: Mapping[str, str] | None = None,
         lookback: float = LOOKBACK,
     ) -> None:
         self._statuses = frozenset(statuses)
-        self._assistant_id = assistant_id
+        self._terminal_statuses = frozenset(terminal_statuses)
+        self._fields = dict(fields or {})
         self._metadata = dict(metadata or {})
         self._lookback = lookback
         #: When the newest run of all was created; ``None`` before the very first poll.
@@ -193,7 +226,7 @@ class RunTracker:
             del self._pending[run_id]
         due = []
         for run in snapshot.runs:
-            run_id, created, finished = run["id"], created_at(run), run["status"] in TERMINAL_STATUSES
+            run_id, created, finished = run["id"], created_at(run), run["status"] in self._terminal_statuses
             if created >= since and run_id not in self._seen:
                 self._seen[run_id] = created
                 if not first or (not finished and created >= now - self._lookback):
@@ -238,7 +271,7 @@ class RunTracker:
     def _matches(self, run: Run) -> bool:
         if run["status"] not in self._statuses:
             return False
-        if self._assistant_id is not None and run.get("assistant_id") != self._assistant_id:
+        if any(run.get(name) != value for name, value in self._fields.items()):
             return False
         own = run.get("metadata")
         return not self._metadata or (isinstance(own, Mapping) and self._metadata.items() <= own.items())
@@ -249,17 +282,17 @@ def created_at(run: Run) -> float:
     return epoch_seconds(run["created_at"]) or 0.0
 
 
-def _summary(run: Mapping[str, Any]) -> Run:
-    """Return a run without its excluded fields, its id, status and creation time checked."""
+def _summary(job: JobSpec, run: Mapping[str, Any]) -> Run:
+    """Return a job without its excluded fields, its id, status and creation time checked."""
     if not isinstance(run.get("id"), str) or not isinstance(run.get("status"), str):
         raise PortkeyUnexpectedResponseError(
-            f"The response is no run: it has no 'id' or no 'status', only {sorted(run)}."
+            f"The response is no {job.kind}: it has no 'id' or no 'status', only {sorted(run)}."
         )
     if epoch_seconds(run.get("created_at")) is None:
         raise PortkeyUnexpectedResponseError(
-            f"Run {run['id']!r} does not say when it was created: {run.get('created_at')!r}."
+            f"{job.kind.capitalize()} {run['id']!r} does not say when it was created: {run.get('created_at')!r}."
         )
-    return RUN.summary(run)
+    return job.summary(run)
 
 
 def _is_time(value: object) -> TypeGuard[float]:

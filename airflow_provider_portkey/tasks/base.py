@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -29,22 +29,24 @@ class PortkeyTaskMixin:
     operator_extra_links = lazy_attribute("links", "TRACE_LINKS")
     portkey_conn_id: str
     _trace_id: str | None = None
+    _task_metadata: Mapping[str, str] | None = None
 
     @cached_property
     def hook(self) -> PortkeyHook:
         """The hook on the rendered connection id."""
         from airflow_provider_portkey.hooks.portkey import PortkeyHook
 
-        return PortkeyHook(self.portkey_conn_id, trace_id=self._trace_id)
+        return PortkeyHook(self.portkey_conn_id, trace_id=self._trace_id, task_metadata=self._task_metadata)
 
     def _begin(self, context: Context) -> None:
         """
-        Check the rendered parameters, and send the trace id of this try with every request from here on.
+        Check the rendered parameters, and send the trace id of this try and the task's metadata from here on.
 
         A task does this first in each of its processes.
 
         :raises PortkeyInvalidArgumentError: naming the parameter that is wrong.
         """
+        from airflow_provider_portkey.client.task_metadata import task_metadata_of
         from airflow_provider_portkey.links import trace_id_of
         from airflow_provider_portkey.parameters import validate_parameters
 
@@ -52,6 +54,7 @@ class PortkeyTaskMixin:
         trace_id = trace_id_of(context.get("ti"))
         if trace_id != self._trace_id:
             self._trace_id = trace_id
+            self._task_metadata = task_metadata_of(context.get("ti"))
             self.__dict__.pop("hook", None)
 
     def _validate(self) -> None:

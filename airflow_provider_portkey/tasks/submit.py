@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_portkey.exceptions import (
     PortkeyError,
@@ -60,6 +60,8 @@ class BasePortkeySubmitOperator(BasePortkeyRemoteJobOperator):
     """
 
     template_fields: Collection[str] = (*BasePortkeyRemoteJobOperator.template_fields, "resubmit_unknown")
+    #: What of the task state a further submission of the same try can use.
+    _kept: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -295,7 +297,9 @@ class BasePortkeySubmitOperator(BasePortkeyRemoteJobOperator):
     def _remember(self, task_state: TaskState, ids: Mapping[str, str]) -> None:
         self._submitted, self._open_submission = dict(ids), None
         counts = {"clear_count": task_state.clear_count, "try_number": task_state.try_number}
-        task_state.write({"ids": self._submitted, **counts})
+        known = task_state.read()
+        kept = {name: known[name] for name in self._kept if name in known}
+        task_state.write({"ids": self._submitted, **counts, **kept})
 
     def _ids_of(self, job: Mapping[str, Any]) -> dict[str, str]:
         """Return which job it is: the last of its ids is in ``id``, the others are under their own names."""

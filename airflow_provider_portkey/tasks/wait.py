@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 _BACKSTOP = 120.0
 #: What the process of a rescheduled poll hands to the next one, of the state of the wait.
 _CARRIED = ("status", "progress", "warned_at")
+#: What the events of outlet assets have of a job.
+_TO_OUTLETS = ("id", "status", "model", "usage", "cost", "request_counts", "total", "status_counts")
 _SKIPPED = "Skipped instead of failed"
 
 
@@ -137,6 +139,7 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
             portkey_conn_id=self.portkey_conn_id,
             cancel_on_kill=self.cancel_on_kill,
             trace_id=self._trace_id,
+            task_metadata=self._task_metadata,
         )
         self.defer(trigger=trigger, method_name="execute_complete", timeout=backstop)
 
@@ -275,23 +278,25 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
         return drive(self._poller.requests(time.time()), partial(self.hook.get_conn().get, max_retries=0))
 
     def _conclude(self, context: Context, event: Any) -> dict[str, Any]:
-        """Return the job of an event or raise the event's error, and count the tokens of what has finished."""
-        from airflow_provider_portkey.metrics import count_tokens
+        """Return the job of an event or raise the event's error; count tokens and cost of what has finished."""
+        from airflow_provider_portkey.metrics import count_usage
         from airflow_provider_portkey.polling.events import FAILED, conclude
+        from airflow_provider_portkey.tasks.outlets import describe_outlets
 
         job = self._event_job
         try:
             found = conclude(job, event, on_failed=self.on_failed)
         except PortkeyRemoteJobError as error:
-            count_tokens(job, error.job)
+            count_usage(job, error.job)
             raise
         except PortkeyXComTooLargeError:
-            count_tokens(job, event["job"])
+            count_usage(job, event["job"])
             raise
         finally:
             if self._needs_wait_state and self._is_polled_by_processes:
                 self._wait_state_of(context).clear()
-        count_tokens(job, found)
+        count_usage(job, found)
+        describe_outlets(self, context, {name: found[name] for name in _TO_OUTLETS if name in found})
         if event["reason"] == FAILED:
             self.log.info("The job has failed and is returned: %s", event["message"])
         return found

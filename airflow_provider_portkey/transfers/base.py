@@ -109,7 +109,7 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
                 writer.write(row)
                 stats.add_row(row)
         manifest = build_manifest(**writer.summary(), **about, **stats.to_dict())
-        self._report_lineage(manifest)
+        self._report(context, manifest)
         self.log.info("%d rows (%d bytes) are in %s.", writer.rows, writer.bytes, path)
         return manifest
 
@@ -119,14 +119,16 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
 
         return operator_lineage(*self._lineage, self.columns()) if self._lineage else None
 
-    def _report_lineage(self, manifest: Mapping[str, Any], *other_inputs: str) -> None:
-        """Report what was read and written."""
+    def _report(self, context: Context, manifest: Mapping[str, Any], *other_inputs: str) -> None:
+        """Report what was read and written: to the lineage, and with the events of the outlet assets."""
         from airflow_provider_portkey.export.openlineage import report_lineage
+        from airflow_provider_portkey.tasks.outlets import describe_outlets
 
         inputs = [self.source_uri(), *other_inputs]
         outputs = (manifest.get(name) for name in ("uri", "error_uri", "runs_uri"))
         report_lineage(self.hook, inputs=inputs, outputs=filter(None, outputs))
         self._lineage = inputs, manifest
+        describe_outlets(self, context, manifest)
 
     def source_uri(self) -> str:
         """Return the URI of what is read."""

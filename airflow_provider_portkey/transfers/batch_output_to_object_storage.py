@@ -124,7 +124,7 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
             overwrite=self.overwrite,
         )
         manifest = export.write()
-        self._report_lineage(manifest, *export.inputs)
+        self._report(context, manifest, *export.inputs)
         check_failures(manifest, self.max_failure_ratio)
         return manifest
 

@@ -197,9 +197,11 @@ class PortkeyLogsToObjectStorageOperator(BasePortkeyWaitOperator):
 
     def _write(self, context: Context, session: LogExportSession) -> dict[str, Any]:
         from airflow_provider_portkey.export.openlineage import report_lineage
+        from airflow_provider_portkey.tasks.outlets import describe_outlets
 
         manifest = self._export(context).write(session, self.hook)
         source = self.hook.uri_of("/logs", {})
         report_lineage(self.hook, inputs=[source], outputs=[manifest["uri"]])
         self._lineage = [source], manifest
+        describe_outlets(self, context, manifest)
         return manifest

@@ -184,6 +184,6 @@ class PortkeyThreadStepsToObjectStorageOperator(_BaseStepsTransfer):
         self._begin(context)
         request = ExportRequest(**{name: getattr(self, name) for name in ExportRequest.__dataclass_fields__})
         manifest = export_window(request, self.hook, context)
-        self._report_lineage(manifest)
+        self._report(context, manifest)
         self.log.info("%d runs with %d steps are in %s.", manifest["runs"]["exported"], manifest["rows"], self.path)
         return manifest

@@ -56,6 +56,7 @@ class BasePortkeyTrigger(BaseTrigger):
     :param portkey_conn_id: The Airflow connection.
     :param cancel_on_kill: Cancel the job when a user marks or clears the deferred task (Airflow 3.3 and newer).
     :param trace_id: Sent with every request to Portkey.
+    :param task_metadata: Sent with every request as Portkey metadata: which task waits.
     """
 
     job: JobSpec
@@ -68,6 +69,7 @@ class BasePortkeyTrigger(BaseTrigger):
         portkey_conn_id: str = "portkey_default",
         cancel_on_kill: bool = False,
         trace_id: str | None = None,
+        task_metadata: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.ids = dict(ids)
@@ -75,6 +77,7 @@ class BasePortkeyTrigger(BaseTrigger):
         self.portkey_conn_id = portkey_conn_id
         self.cancel_on_kill = cancel_on_kill
         self.trace_id = trace_id
+        self.task_metadata = dict(task_metadata or {})
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and the arguments that make this trigger again in another process."""
@@ -87,6 +90,7 @@ class BasePortkeyTrigger(BaseTrigger):
             "portkey_conn_id": self.portkey_conn_id,
             "cancel_on_kill": self.cancel_on_kill,
             "trace_id": self.trace_id,
+            "task_metadata": self.task_metadata,
         }
         return f"{cls.__module__}.{cls.__qualname__}", storable(arguments)
 
@@ -107,13 +111,16 @@ class BasePortkeyTrigger(BaseTrigger):
         names = list(map(self.job.describe, to_cancel[:_MAX_NAMED]))
         names += [f"{more} more"] if (more := len(to_cancel) - _MAX_NAMED) > 0 else []
         self.log.info("Cancelling %s, because the task was stopped.", ", ".join(names))
-        async with asyncio.timeout(_CANCEL_TIMEOUT), open_portkey(self.portkey_conn_id, self.trace_id) as client:
+        async with asyncio.timeout(_CANCEL_TIMEOUT), self._open() as client:
             calls = (client.post(self.job.cancel_path, ids, self.job.cancel_body) for ids in to_cancel)
             # A job that cannot be cancelled any more keeps none of the others.
             responses = await asyncio.gather(*calls, return_exceptions=True)
         for response in responses:
             if isinstance(response, BaseException):
                 raise response
+
+    def _open(self) -> AbstractAsyncContextManager[AsyncPortkeyClient]:
+        return open_portkey(self.portkey_conn_id, self.trace_id, self.task_metadata)
 
     def _to_cancel(self) -> list[dict[str, str]]:
         """Return the jobs that the task waits for."""
@@ -130,7 +137,7 @@ class BasePortkeyTrigger(BaseTrigger):
         while True:
             try:
                 async with (
-                    open_portkey(self.portkey_conn_id, self.trace_id) as client,
+                    self._open() as client,
                     self._polling(client) as polling,
                 ):
                     event, rejected = await self._poll(poller, polling, client.settings, rejected)
@@ -238,9 +245,11 @@ class PortkeyRemoteJobsTrigger(BasePortkeyTrigger):
 
 
 @asynccontextmanager
-async def open_portkey(portkey_conn_id: str, trace_id: str | None = None) -> AsyncIterator[AsyncPortkeyClient]:
+async def open_portkey(
+    portkey_conn_id: str, trace_id: str | None = None, task_metadata: Mapping[str, str] | None = None
+) -> AsyncIterator[AsyncPortkeyClient]:
     """
-    Read an Airflow connection and open a client of it on the running loop, which sends a trace id.
+    Read an Airflow connection and open a client of it on the running loop, which sends trace id and metadata.
 
     :raises PortkeyConnectionInvalidError: naming every field that is wrong.
     :raises PortkeyConnectionLookupError: where Airflow did not return the connection.
@@ -248,7 +257,8 @@ async def open_portkey(portkey_conn_id: str, trace_id: str | None = None) -> Asy
     open_client, hook = await asyncio.to_thread(_load)
     reader = hook(portkey_conn_id, trace_id=trace_id)
     reader.warns = False  # the task itself has
-    async with open_client(await reader.aget_settings(), trace_id=trace_id) as client:
+    settings = await reader.aget_settings()
+    async with open_client(settings, trace_id=trace_id, task_metadata=task_metadata) as client:
         yield client
 
 

@@ -1,4 +1,4 @@
-"""Asset events for the finished runs of a thread, so that a DAG starts when a run has finished."""
+"""Asset events for finished runs and batches, so that a DAG starts when one has finished."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import json
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Iterable, Mapping
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_portkey.exceptions import (
     PortkeyConnectionInvalidError,
-    PortkeyInvalidArgumentError,
     PortkeyPollingGaveUpError,
     PortkeyRequestError,
 )
@@ -25,12 +24,12 @@ except ImportError as error:
     from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException
 
     raise AirflowOptionalProviderFeatureException(
-        "PortkeyRunEventTrigger needs Airflow 3.0 or newer: older versions know no event triggers."
+        "Portkey event triggers need Airflow 3.0 or newer: older versions know no event triggers."
     ) from error
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.client.aio import AsyncPortkeyClient
-    from airflow_provider_portkey.polling.run_tracker import Run, RunTracker, Scope, Snapshot
+    from airflow_provider_portkey.polling.run_tracker import Run, RunTracker, Scope, Snapshot, Watched
     from airflow_provider_portkey.state.asset import AssetState
 
 log = logging.getLogger(__name__)
@@ -41,23 +40,20 @@ _EMITTED_TOGETHER = 10
 _DELIVERY_TIMEOUT = 60.0
 
 
-class PortkeyRunEventTrigger(BaseEventTrigger):
+class BasePortkeyEventTrigger(BaseEventTrigger):
     """
-    Watch a thread and emit one event for each run that finishes, with the run without its excluded fields as payload.
+    Watch a list of jobs and emit one event for each job that finishes. A subclass says which list.
 
     For an ``AssetWatcher``. All arguments are plain values; equal arguments make one trigger, whatever DAG they are in.
 
-    :param thread_id: The thread.
-    :param statuses: Terminal statuses of interest: of ``completed``, ``failed``, ``cancelled``, ``expired`` and
-        ``incomplete``; ``None`` for all.
-    :param assistant_id: Only runs of this assistant.
-    :param metadata: Only runs whose metadata holds these pairs, with others or without.
+    :param statuses: Terminal statuses of interest; ``None`` for all.
+    :param metadata: Only jobs whose metadata holds these pairs, with others or without.
     :param portkey_conn_id: The Airflow connection.
-    :param poll_interval: Seconds between two polls; 60 for ``None``. Watchers of a thread with equal intervals share
+    :param poll_interval: Seconds between two polls; 60 for ``None``. Watchers of one list with equal intervals share
         their polls (Airflow 3.3 and newer).
     :param max_consecutive_failures: Consecutive polls that may fail before the trigger gives up; Airflow then starts
         the trigger again.
-    :param lookback: Seconds: at the very first start, active runs that were created within them are watched too. Runs
+    :param lookback: Seconds: at the very first start, active jobs that were created within them are watched too. Jobs
         that have finished by then emit no event.
     :raises PortkeyInvalidArgumentError: naming the argument that is wrong.
     """
@@ -69,24 +65,20 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
     def __init__(
         self,
         *,
-        thread_id: str,
-        statuses: Iterable[str] | None = None,
-        assistant_id: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        portkey_conn_id: str = "portkey_default",
-        poll_interval: float | None = None,
-        max_consecutive_failures: int = 5,
-        lookback: float = 3600.0,
+        statuses: Iterable[str] | None,
+        metadata: Mapping[str, str] | None,
+        portkey_conn_id: str,
+        poll_interval: float | None,
+        max_consecutive_failures: int,
+        lookback: float,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         from airflow_provider_portkey.parameters import validate_parameters
         from airflow_provider_portkey.polling.wait_state import DEFAULT_POLL_INTERVAL
-        from airflow_provider_portkey.validation import validate_id
+        from airflow_provider_portkey.triggers.event_arguments import validate_metadata, validate_statuses
 
-        self.thread_id = validate_id("thread_id", thread_id)
-        self.statuses = _validate_statuses(statuses)
-        self.assistant_id = assistant_id if assistant_id is None else validate_id("assistant_id", assistant_id)
-        self.metadata = _validate_metadata(metadata)
+        self.statuses = validate_statuses(statuses, self.watched(self._list_arguments()).job)
+        self.metadata = validate_metadata(metadata)
         self.portkey_conn_id = portkey_conn_id
         self.poll_interval = DEFAULT_POLL_INTERVAL if poll_interval is None else poll_interval
         self.max_consecutive_failures = max_consecutive_failures
@@ -96,13 +88,26 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
         self.poll_interval, self.lookback = float(self.poll_interval), float(self.lookback)
         self._next_own_poll = 0.0
 
+    @classmethod
+    def watched(cls, kwargs: Mapping[str, Any]) -> Watched:
+        """Return the list that the arguments of a trigger name."""
+        raise NotImplementedError
+
+    def _list_arguments(self) -> dict[str, Any]:
+        """Return the arguments that say which list."""
+        return {}
+
+    def _fields(self) -> dict[str, str | None]:
+        """Return the arguments of the same names as fields of a job: only jobs with these values."""
+        raise NotImplementedError
+
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and the arguments, always the same ones: Airflow identifies the trigger by them."""
         cls = type(self)
         return f"{cls.__module__}.{cls.__qualname__}", {
-            "thread_id": self.thread_id,
+            **self._list_arguments(),
+            **self._fields(),
             "statuses": self.statuses,
-            "assistant_id": self.assistant_id,
             "metadata": self.metadata,
             "portkey_conn_id": self.portkey_conn_id,
             "poll_interval": self.poll_interval,
@@ -112,12 +117,12 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
 
     def shared_stream_key(self) -> Hashable:
         """Return what watchers that share their polls have in common."""
-        return _stream_key(self.serialize()[1])
+        return type(self)._stream_key(self.serialize()[1])
 
     @classmethod
     async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncGenerator[Snapshot | Exception]:
         """
-        Poll a thread forever, and yield the snapshot of each poll, or why the poll failed.
+        Poll a list forever, and yield the snapshot of each poll, or why the poll failed.
 
         :param kwargs: Arguments of one of the triggers that share the stream.
         """
@@ -125,21 +130,21 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
         from airflow_provider_portkey.polling.drivers import sleep_to_grid
         from airflow_provider_portkey.polling.run_tracker import LOOKBACK, Scope
 
-        thread_id, interval = kwargs["thread_id"], kwargs["poll_interval"]
-        await sleep_to_grid(cls._not_before.get(_stream_key(kwargs), 0.0) - time.monotonic())
+        watched, interval = cls.watched(kwargs), kwargs["poll_interval"]
+        await sleep_to_grid(cls._not_before.get(cls._stream_key(kwargs), 0.0) - time.monotonic())
         scope = Scope(time.time() - LOOKBACK)
         while True:
             try:
                 # Opened again after each failure, so that a connection that was put right is noticed.
-                async with open_portkey(kwargs["portkey_conn_id"]) as client:
+                async with cls._open(kwargs["portkey_conn_id"]) as client:
                     while True:
-                        snapshot = await _take_snapshot(client, thread_id, scope)
-                        scope = scope.following(snapshot)
+                        snapshot = await _take_snapshot(client, watched, scope)
+                        scope = scope.following(snapshot, watched.job.terminal_statuses)
                         yield snapshot
                         await sleep_to_grid(interval)
             except Exception as error:
                 wait = cls._pause(kwargs, error)
-                log.warning("poll of the runs of thread %r failed, next poll in %.1f s: %s", thread_id, wait, error)
+                log.warning("poll of the %s failed, next poll in %.1f s: %s", _described(watched), wait, error)
                 yield error
                 await sleep_to_grid(wait)
 
@@ -147,7 +152,7 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
         self, shared_stream: AsyncIterator[Snapshot | Exception]
     ) -> AsyncIterator[TriggerEvent]:
         """
-        Yield an event for each run of interest that has finished and whose event was not emitted before.
+        Yield an event for each job of interest that has finished and whose event was not emitted before.
 
         :param shared_stream: As of :meth:`open_shared_stream`.
         :raises PortkeyPollingGaveUpError: after too many consecutive failures, and at once after a refusal.
@@ -170,7 +175,7 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
                 continue
             failures = 0
             if lost := sorted(scope.pending & snapshot.gone):
-                self.log.warning("Runs of thread %r were deleted while active: %s", self.thread_id, ", ".join(lost))
+                self.log.warning("Of the %s were deleted while active: %s", _described(self._own_list), ", ".join(lost))
             async with aclosing(self._emit(tracker.observe(snapshot, now), tracker, state)) as events:
                 async for event in events:
                     yield event
@@ -215,18 +220,22 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
 
     async def _open_state(self) -> tuple[RunTracker, AssetState]:
         await asyncio.to_thread(_load)
-        from airflow_provider_portkey.polling.run_tracker import TERMINAL_STATUSES, RunTracker
+        from airflow_provider_portkey.polling.run_tracker import RunTracker
         from airflow_provider_portkey.state.asset import AssetState
 
+        job = self._own_list.job
+        terminal = job.terminal_statuses
         tracker = RunTracker(
-            statuses=self.statuses or TERMINAL_STATUSES,
-            assistant_id=self.assistant_id,
+            statuses=self.statuses or terminal,
+            terminal_statuses=terminal,
+            fields={name: value for name, value in self._fields().items() if value is not None},
             metadata=self.metadata,
             lookback=self.lookback,
         )
         # What is watched, not how often: a changed interval continues from the same state.
-        what = [self.portkey_conn_id, self.thread_id, self.statuses, self.assistant_id, self.metadata]
-        key = f"portkey_run_events_{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]}"
+        lists, fields = self._list_arguments().values(), self._fields().values()
+        what = [self.portkey_conn_id, *lists, self.statuses, *fields, self.metadata]
+        key = f"portkey_{job.kind}_events_{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]}"
         return tracker, AssetState(tracker, getattr(self, "asset_state_store", None), key, self.log)
 
     async def _complete(self, seen: Snapshot | Exception, scope: Scope) -> Snapshot | None:
@@ -243,8 +252,8 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
         if (now := time.monotonic()) < self._next_own_poll:
             return None
         self._next_own_poll = now + self.poll_interval / 2
-        async with open_portkey(self.portkey_conn_id) as client:
-            return await _take_snapshot(client, self.thread_id, scope, seen)
+        async with self._open(self.portkey_conn_id) as client:
+            return await _take_snapshot(client, self._own_list, scope, seen)
 
     async def _after_failure(self, error: Exception, failures: int, *, own: bool) -> None:
         """Give up at the limit; else wait for the ``Retry-After`` of a failure that was this watcher's own."""
@@ -259,11 +268,27 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
             # Airflow starts the trigger again within a second.
             self._pause(self.serialize()[1], error)
             polls = "a poll was refused" if refused else f"{failures} consecutive polls failed"
-            message = f"Gave up watching the runs of thread {self.thread_id!r}: {polls}. Last: {error}"
+            message = f"Gave up watching the {_described(self._own_list)}: {polls}. Last: {error}"
             raise PortkeyPollingGaveUpError(message) from error
         if own:
             self.log.warning("poll failed (%d of %d): %s", failures, limit, error)
             await sleep_to_grid(getattr(error, "retry_after", None) or 0)
+
+    @property
+    def _own_list(self) -> Watched:
+        return self.watched(self._list_arguments())
+
+    @classmethod
+    def _open(cls, portkey_conn_id: str) -> AbstractAsyncContextManager[AsyncPortkeyClient]:
+        from airflow_provider_portkey.client.task_metadata import TRIGGER_KEY
+
+        return open_portkey(portkey_conn_id, task_metadata={TRIGGER_KEY: cls.__name__})
+
+    @classmethod
+    def _stream_key(cls, kwargs: Mapping[str, Any]) -> Hashable:
+        watched = cls.watched(kwargs)
+        name = f"portkey-{watched.list_spec.kind}"
+        return name, kwargs["portkey_conn_id"], *watched.ids.values(), kwargs["poll_interval"]
 
     @classmethod
     def _pause(cls, kwargs: Mapping[str, Any], error: Exception) -> float:
@@ -273,22 +298,125 @@ class PortkeyRunEventTrigger(BaseEventTrigger):
         wait, now = wait_after_failure(kwargs["poll_interval"], error), time.monotonic()
         for key in [key for key, until in cls._not_before.items() if until <= now]:
             del cls._not_before[key]
-        key = _stream_key(kwargs)
+        key = cls._stream_key(kwargs)
         cls._not_before[key] = max(now + wait, cls._not_before.get(key, 0.0))
         return wait
 
 
+class PortkeyRunEventTrigger(BasePortkeyEventTrigger):
+    """
+    Watch a thread and emit one event for each run that finishes, with the run without its excluded fields as payload.
+
+    :param thread_id: The thread.
+    :param statuses: Of ``completed``, ``failed``, ``cancelled``, ``expired`` and ``incomplete``; ``None`` for all.
+    :param assistant_id: Only runs of this assistant.
+    :param metadata: Only runs whose metadata holds these pairs, with others or without.
+    :param portkey_conn_id: The Airflow connection.
+    :param poll_interval: As of :class:`BasePortkeyEventTrigger`, and so are the arguments after it.
+    """
+
+    def __init__(
+        self,
+        *,
+        thread_id: str,
+        statuses: Iterable[str] | None = None,
+        assistant_id: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        portkey_conn_id: str = "portkey_default",
+        poll_interval: float | None = None,
+        max_consecutive_failures: int = 5,
+        lookback: float = 3600.0,
+    ) -> None:
+        from airflow_provider_portkey.validation import validate_id
+
+        self.thread_id = validate_id("thread_id", thread_id)
+        self.assistant_id = assistant_id if assistant_id is None else validate_id("assistant_id", assistant_id)
+        super().__init__(
+            statuses=statuses,
+            metadata=metadata,
+            portkey_conn_id=portkey_conn_id,
+            poll_interval=poll_interval,
+            max_consecutive_failures=max_consecutive_failures,
+            lookback=lookback,
+        )
+
+    @classmethod
+    def watched(cls, kwargs: Mapping[str, Any]) -> Watched:
+        """Return the runs of the thread."""
+        from airflow_provider_portkey.polling.run_tracker import runs_of
+
+        return runs_of(kwargs["thread_id"])
+
+    def _list_arguments(self) -> dict[str, Any]:
+        return {"thread_id": self.thread_id}
+
+    def _fields(self) -> dict[str, str | None]:
+        return {"assistant_id": self.assistant_id}
+
+
+class PortkeyBatchEventTrigger(BasePortkeyEventTrigger):
+    """
+    Watch the batches of a connection and emit one event for each batch that finishes, with the batch as payload.
+
+    :param statuses: Terminal statuses of batches, such as ``completed``, ``failed``, ``expired`` and ``cancelled``;
+        ``None`` for all.
+    :param endpoint: Only batches for this endpoint, such as ``/v1/chat/completions``.
+    :param metadata: Only batches whose metadata holds these pairs, with others or without, such as
+        ``{"airflow_dag_id": "reports"}``.
+    :param portkey_conn_id: The Airflow connection.
+    :param poll_interval: As of :class:`BasePortkeyEventTrigger`, and so are the arguments after it.
+    :param lookback: By default 25 hours: a batch has a day, and may finish a little later.
+    """
+
+    def __init__(
+        self,
+        *,
+        statuses: Iterable[str] | None = None,
+        endpoint: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        portkey_conn_id: str = "portkey_default",
+        poll_interval: float | None = None,
+        max_consecutive_failures: int = 5,
+        lookback: float = 90_000.0,
+    ) -> None:
+        from airflow_provider_portkey.validation import text
+
+        if endpoint is not None:
+            endpoint = text("endpoint", endpoint)
+        self.endpoint = endpoint
+        super().__init__(
+            statuses=statuses,
+            metadata=metadata,
+            portkey_conn_id=portkey_conn_id,
+            poll_interval=poll_interval,
+            max_consecutive_failures=max_consecutive_failures,
+            lookback=lookback,
+        )
+
+    @classmethod
+    def watched(cls, kwargs: Mapping[str, Any]) -> Watched:  # noqa: ARG003
+        """Return all batches."""
+        from airflow_provider_portkey.polling.run_tracker import ALL_BATCHES
+
+        return ALL_BATCHES
+
+    def _fields(self) -> dict[str, str | None]:
+        return {"endpoint": self.endpoint}
+
+
 async def _take_snapshot(
-    client: AsyncPortkeyClient, thread_id: str, scope: Scope, known: Snapshot | None = None
+    client: AsyncPortkeyClient, watched: Watched, scope: Scope, known: Snapshot | None = None
 ) -> Snapshot:
     from airflow_provider_portkey.polling.drivers import adrive
     from airflow_provider_portkey.polling.run_tracker import plan_snapshot
 
-    return await adrive(plan_snapshot(thread_id, scope, known), client.get)
+    return await adrive(plan_snapshot(watched, scope, known), client.get)
 
 
-def _stream_key(kwargs: Mapping[str, Any]) -> Hashable:
-    return "portkey-runs", kwargs["portkey_conn_id"], kwargs["thread_id"], kwargs["poll_interval"]
+def _described(watched: Watched) -> str:
+    """Return the list's name for messages: ``runs of thread 'thread_1'``."""
+    of = "".join(f" of {name.removesuffix('_id')} {value!r}" for name, value in watched.ids.items())
+    return watched.list_spec.kind + of
 
 
 def _load() -> None:
@@ -296,27 +424,3 @@ def _load() -> None:
     from airflow_provider_portkey.polling import drivers, poller, run_tracker  # noqa: F401
     from airflow_provider_portkey.state import asset  # noqa: F401
     from airflow_provider_portkey.triggers import event_delivery  # noqa: F401
-
-
-def _validate_statuses(statuses: object) -> list[str] | None:
-    if statuses is None:
-        return None
-    from airflow_provider_portkey.polling.run_tracker import TERMINAL_STATUSES
-
-    allowed = ", ".join(sorted(TERMINAL_STATUSES))
-    if isinstance(statuses, str) or not isinstance(statuses, Iterable) or not (chosen := list(statuses)):
-        raise PortkeyInvalidArgumentError("statuses", statuses, f"a list of some of {allowed}, or None for all")
-    if not all(isinstance(status, str) and status in TERMINAL_STATUSES for status in chosen):
-        raise PortkeyInvalidArgumentError("statuses", chosen, f"terminal statuses of runs only: {allowed}")
-    # In one order, since Airflow compares triggers by their arguments.
-    return sorted(set(chosen))
-
-
-def _validate_metadata(metadata: object) -> dict[str, str] | None:
-    if metadata is None:
-        return None
-    if not isinstance(metadata, Mapping) or not all(
-        isinstance(part, str) for pair in metadata.items() for part in pair
-    ):
-        raise PortkeyInvalidArgumentError("metadata", metadata, "pairs of strings, or None")
-    return dict(sorted(metadata.items()))

@@ -1,4 +1,4 @@
-"""Every request of every task carries the trace id that the task's link leads to."""
+"""Every request of every task says which task made it, and carries the trace id that the task's link leads to."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from airflow_provider_portkey.testing import PortkeyMockServer
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 KEY = {"dag_id": "reports", "run_id": "manual__1", "task_id": "task", "map_index": 3, "try_number": 2}
 ID = trace_id_of(SimpleNamespace(**KEY))
+TASK = {"airflow_dag_id": "reports", "airflow_task_id": "task", "airflow_run_id": "manual__1", "airflow_map_index": "3"}
 WINDOW = {"window_start": "2026-07-25T00:00:00Z", "window_end": "2026-07-25T01:00:00Z"}
 EVENTS = {"list_spec": FINE_TUNING_EVENTS, "ids": {"fine_tuning_job_id": "ft_1"}}
 FILE_BATCH = JobSpec(
@@ -150,7 +151,7 @@ async def event_of(trigger: Any) -> Any:
 
 @pytest.mark.parametrize("deferrable", [False, True])
 @pytest.mark.parametrize("name", sorted(task_classes()))
-def test_every_request_of_a_task_carries_its_trace_id(
+def test_every_request_of_a_task_carries_its_trace_id_and_the_ids_of_the_task(
     mock_server: PortkeyMockServer, context: Any, tmp_path: Path, name: str, deferrable: bool
 ) -> None:
     cls = task_classes()[name]
@@ -165,7 +166,11 @@ def test_every_request_of_a_task_carries_its_trace_id(
 
     assert len(mock_server.requests) >= 1
     assert {request.headers.get("x-portkey-trace-id") for request in mock_server.requests} == {ID}
-    assert {request.headers.get("x-portkey-trace-id") for request in mock_server.storage_requests} <= {None}
+    for request in mock_server.requests:
+        purpose = "poll" if request.method == "GET" else "submit"
+        assert json.loads(request.headers["x-portkey-metadata"]) == {**TASK, "airflow_request": purpose}
+    for request in mock_server.storage_requests:
+        assert not {"x-portkey-trace-id", "x-portkey-metadata"} & {name.lower() for name in request.headers}
     assert bool(deferred) == (deferrable and waits)
     assert bool(mock_server.storage_requests) == (name == "PortkeyLogsToObjectStorageOperator")
 
@@ -205,10 +210,90 @@ def test_a_connection_with_a_trace_id_of_its_own_keeps_it(
     assert {request.headers["x-portkey-trace-id"] for request in mock_server.requests} == {"ours"}
 
 
-def test_a_hook_outside_of_a_task_sends_no_trace_id(mock_server: PortkeyMockServer) -> None:
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize(
+    ("extra", "sent"),
+    [
+        ({"metadata": {"team": "data", "airflow_dag_id": "ours"}}, {**TASK, "team": "data", "airflow_dag_id": "ours"}),
+        ({"headers": {"X-Portkey-Metadata": '{"team": "data"}'}}, {**TASK, "team": "data"}),
+    ],
+)
+def test_the_keys_of_the_connection_win(
+    mock_server: PortkeyMockServer,
+    context: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    extra: Any,
+    sent: Any,
+    deferrable: bool,
+) -> None:
+    connection = mock_server.connection()
+    connection["extra"] = {**connection["extra"], **extra}
+    monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(connection))
+    cls = task_classes()["PortkeyRunSensor"]
+
+    work(cls(task_id="task", thread_id="thread_1", run_id="run_1", deferrable=deferrable), context())
+
+    for request in mock_server.requests:
+        values = [value for name, value in request.headers.items() if name.lower() == "x-portkey-metadata"]
+        assert [json.loads(value) for value in values] == [{**sent, "airflow_request": "poll"}]
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("own", [None, {"team": "data"}])
+def test_a_connection_can_leave_the_task_out(
+    mock_server: PortkeyMockServer, context: Any, monkeypatch: pytest.MonkeyPatch, own: Any, deferrable: bool
+) -> None:
+    connection = mock_server.connection()
+    connection["extra"] = {**connection["extra"], "omit_task_metadata": True, "metadata": own}
+    monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(connection))
+    cls = task_classes()["PortkeyRunSensor"]
+
+    work(cls(task_id="task", thread_id="thread_1", run_id="run_1", deferrable=deferrable), context())
+
+    sent = {request.headers.get("x-portkey-metadata") for request in mock_server.requests}
+    assert sent == ({None} if own is None else {json.dumps(own)})
+
+
+def test_waits_of_several_tasks_on_one_session_keep_their_ids_apart(mock_server: PortkeyMockServer) -> None:
+    from airflow_provider_portkey.client.aio import open_client
+
+    settings = PortkeyHook().settings
+
+    async def poll(number: int) -> object:
+        async with open_client(settings, task_metadata={"airflow_task_id": f"task_{number}"}) as client:
+            await asyncio.gather(*(client.get("/responses/{response_id}", {"response_id": f"r{number}"}) for _ in "ab"))
+            return client.pool
+
+    async def poll_all() -> list[object]:
+        async with open_client(settings):  # keeps the session
+            return await asyncio.gather(*map(poll, range(10)))
+
+    for number in range(10):
+        mock_server.add_response(response_id=f"r{number}", statuses="completed")
+    assert len(set(asyncio.run(poll_all()))) == 1
+    sent = sorted(
+        (request.path.rpartition("/")[2], json.loads(request.headers["x-portkey-metadata"])["airflow_task_id"])
+        for request in mock_server.requests
+    )
+    assert sent == [(f"r{number}", f"task_{number}") for number in range(10) for _ in "ab"]
+
+
+def test_a_hook_in_a_task_of_python_says_which_task(mock_server: PortkeyMockServer, task_context: Any) -> None:
+    try:
+        from airflow.sdk.execution_time.context import set_current_context
+    except ImportError:  # before Airflow 3
+        from airflow.utils.context import set_current_context  # type: ignore[attr-defined, no-redef]
+
+    with set_current_context(task_context(**KEY)):
+        PortkeyHook().get_run("thread_1", "run_2")
+
+    assert json.loads(mock_server.requests[0].headers["x-portkey-metadata"]) == {**TASK, "airflow_request": "poll"}
+
+
+def test_a_hook_outside_of_a_task_sends_neither_trace_id_nor_metadata(mock_server: PortkeyMockServer) -> None:
     PortkeyHook().get_run("thread_1", "run_2")
 
-    assert "x-portkey-trace-id" not in mock_server.requests[0].headers
+    assert not {"x-portkey-trace-id", "x-portkey-metadata"} & mock_server.requests[0].headers.keys()
 
 
 def test_an_error_names_the_trace_id_that_was_sent(mock_server: PortkeyMockServer) -> None:

@@ -42,6 +42,7 @@ FORM = {
     "verify": ("Verify TLS", ["string", "null"], None),
     "log_polls": ("Log Bodies of Polls", ["boolean", "null"], None),
     "workspace_slug": ("Workspace Slug", ["string", "null"], None),
+    "omit_task_metadata": ("Omit Task Metadata", ["boolean", "null"], None),
 }
 
 

@@ -12,7 +12,7 @@ from airflow.utils.db import initdb
 from airflow_provider_portkey.exceptions import PortkeyError
 from airflow_provider_portkey.jobs.batch import BATCH
 from airflow_provider_portkey.jobs.run import RUN, RUN_GROUP
-from airflow_provider_portkey.metrics import count_tokens
+from airflow_provider_portkey.metrics import count_cost, count_usage
 from airflow_provider_portkey.operators.run import PortkeyCreateRunOperator
 from airflow_provider_portkey.sensors.run import PortkeyRunSensor, PortkeyThreadRunsSensor
 from airflow_provider_portkey.testing import PortkeyMockServer, fake_context
@@ -35,7 +35,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, dict[str, s
 
 @pytest.mark.parametrize("status", TERMINAL_STATUSES)
 def test_a_run_with_a_terminal_status_is_counted(counted: list[Any], status: str) -> None:
-    count_tokens(RUN, {"status": status, "usage": USAGE})
+    count_usage(RUN, {"status": status, "usage": USAGE})
 
     assert counted == [("portkey.run.tokens", 42, {"status": status})]
 
@@ -52,19 +52,19 @@ def test_a_run_with_a_terminal_status_is_counted(counted: list[Any], status: str
     ],
 )
 def test_a_run_that_is_active_or_names_no_tokens_is_not_counted(counted: list[Any], job: dict[str, Any]) -> None:
-    count_tokens(RUN, job)
+    count_usage(RUN, job)
 
     assert counted == []
 
 
 def test_a_kind_without_a_metric_is_not_counted(counted: list[Any]) -> None:
-    count_tokens(BATCH, {"status": "completed", "usage": USAGE})
+    count_usage(BATCH, {"status": "completed", "usage": USAGE})
 
     assert counted == []
 
 
 def test_a_summary_is_counted_for_each_status(counted: list[Any]) -> None:
-    count_tokens(RUN_GROUP, {"tokens_by_status": {"completed": 84, "failed": 1}})
+    count_usage(RUN_GROUP, {"tokens_by_status": {"completed": 84, "failed": 1}})
 
     assert counted == [
         ("portkey.run.tokens", 84, {"status": "completed"}),
@@ -148,3 +148,52 @@ def test_a_run_that_a_task_creates_is_counted(mock_server: PortkeyMockServer, co
     _, run = run_task(PortkeyCreateRunOperator(task_id="create", assistant_id="a", thread_id="t", poke_interval=0))
 
     assert counted == [("portkey.run.tokens", run["usage"]["total_tokens"], {"status": "completed"})]
+
+
+COST = {"total_tokens": 12, "cost": 0.00025}
+
+
+@pytest.mark.parametrize("status", TERMINAL_STATUSES)
+def test_the_cost_of_a_run_is_counted(counted: list[Any], status: str) -> None:
+    count_usage(RUN, {"status": status, "usage": COST})
+
+    assert counted[1:] == [("portkey.cost", 0.00025, {"kind": "run", "status": status})]
+
+
+def test_the_cost_of_a_kind_without_a_metric_of_its_own_is_counted(counted: list[Any]) -> None:
+    count_usage(BATCH, {"status": "completed", "usage": COST})
+
+    assert counted == [("portkey.cost", 0.00025, {"kind": "batch", "status": "completed"})]
+
+
+@pytest.mark.parametrize("job", [{"status": "in_progress", "usage": COST}, {"usage": COST}, {"status": "completed"}])
+def test_the_cost_of_an_active_job_is_not_counted(counted: list[Any], job: dict[str, Any]) -> None:
+    count_usage(BATCH, job)
+
+    assert counted == []
+
+
+@pytest.mark.parametrize("cost", [None, -1])
+def test_a_cost_that_no_counter_takes_is_left_out(counted: list[Any], cost: float | None) -> None:
+    count_cost("run", "completed", cost)
+
+    assert counted == []
+
+
+def test_the_costs_of_many_runs_are_summed_exactly(counted: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    with PortkeyMockServer() as server:
+        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(server.connection()))
+        for number in range(4):
+            status = "failed" if number == 3 else "completed"
+            server.add_run(thread_id="thread_1", run_id=f"run_{number}", statuses=status, cost=0.00025)
+        run_ids = [f"run_{number}" for number in range(4)]
+        sensor = PortkeyThreadRunsSensor(task_id="wait", thread_id="thread_1", run_ids=run_ids, max_failed_runs=None)
+        found = sensor.execute(fake_context())
+
+    found = getattr(found, "xcom_value", found)
+    assert found["cost"] == 0.001
+    assert found["cost_by_status"] == {"completed": 0.00075, "failed": 0.00025}
+    assert [each for each in counted if each[0] == "portkey.cost"] == [
+        ("portkey.cost", 0.00075, {"kind": "runs", "status": "completed"}),
+        ("portkey.cost", 0.00025, {"kind": "runs", "status": "failed"}),
+    ]

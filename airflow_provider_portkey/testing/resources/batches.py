@@ -59,6 +59,7 @@ class Batch(Job):
     :param missing: the requests in neither file, although the batch counts them as completed.
     :param twice: the requests that are twice in the output file.
     :param texts: the text of the message in the response to each request, ``An output.`` where not given.
+    :param cost: the cost in the usage of each successful request.
     :param partial: the share of requests that an expired batch has processed.
     :param errors: what a failed batch reports: ``code``, ``message``, ``line``. A batch with an invalid input file
         reports the file's errors, and fails unless ``statuses`` are given.
@@ -76,6 +77,7 @@ class Batch(Job):
     missing: Iterable[str] = ()
     twice: Iterable[str] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
+    cost: float | None = None
     partial: float = 0.5
     errors: Iterable[Mapping[str, Any]] | None = None
     failures: dict[str, int | Mapping[str, Any]] = field(init=False)
@@ -170,11 +172,12 @@ class Batch(Job):
     def _output_lines(self) -> Iterator[bytes]:
         left_out, twice = {*self.failures, *self.missing}, set(self.twice)
         succeeded = [custom_id for custom_id in self.order[: self.done] if custom_id not in left_out]
+        cost = {} if self.cost is None else {"cost": self.cost}
         for custom_id in [*succeeded, *(one for one in succeeded if one in twice)]:
             body = {**BODIES[self.endpoint], "id": f"object-{custom_id}", "model": self.models[custom_id]}
             if (text := self.texts.get(custom_id)) is not None:
                 body |= _with_text(self.endpoint, text)
-            yield _result(custom_id, 200, {**body, "usage": _USAGE})
+            yield _result(custom_id, 200, {**body, "usage": _USAGE | cost})
 
     def _error_lines(self) -> Iterator[bytes]:
         for custom_id in self._failed_ids():

@@ -33,6 +33,7 @@ class Run(Job):
 
     :param run_id: ``run_000001`` and so on where not given.
     :param steps: their number, or the fields of each; see :meth:`.PortkeyMockServer.add_steps`.
+    :param cost: the cost in the run's usage, once it has any.
     :param last_error: what a failed run reports.
     :param incomplete_reason: what an incomplete run reports.
     :param tool_calls: what a run that requires action waits for.
@@ -43,6 +44,7 @@ class Run(Job):
     thread_id: str
     run_id: str | None = None
     steps: Steps = 0
+    cost: float | None = None
     last_error: Mapping[str, Any] | None = None
     incomplete_reason: str = "max_completion_tokens"
     tool_calls: Iterable[Mapping[str, Any]] | None = None
@@ -106,8 +108,12 @@ class Run(Job):
             "incomplete_details": {"reason": self.incomplete_reason} if status == "incomplete" else None,
             "expires_at": None if final and status != "expired" else self.created + _EXPIRES_AFTER,
             "started_at": self.created + int(min(started)) if started else None,
-            "usage": {name: tokens * len(self.step_items) for name, tokens in _STEP_USAGE.items()} if final else None,
+            "usage": self._usage() if final else None,
         }
+
+    def _usage(self) -> dict[str, Any]:
+        cost = {} if self.cost is None else {"cost": self.cost}
+        return {name: tokens * len(self.step_items) for name, tokens in _STEP_USAGE.items()} | cost
 
     def submit(self, request: ApiRequest) -> dict[str, Any]:
         self.update(request.now)

@@ -20,7 +20,8 @@ BASE = "https://portkey.test/v1"
 MANIFEST_KEYS = [
     "uri", "format", "compression", "rows", "bytes", "sha256", "non_finite_values",
     "error_uri", "error_rows", "error_bytes", "error_sha256",
-    "batch_id", "batch_status", "requests", "succeeded", "failed", "missing", "duplicate", "unexpected", "usage",
+    "batch_id", "batch_status", "requests", "succeeded", "failed", "missing", "duplicate", "unexpected",
+    "usage", "cost",
     "started_at", "finished_at", "schema_version",
 ]  # fmt: skip
 USAGE = {"prompt_tokens": 10, "total_tokens": 15, "prompt_tokens_details": {"cached_tokens": 2}}
@@ -101,6 +102,7 @@ def test_the_manifest_has_exactly_the_documented_keys_and_says_what_is_there(ser
         "duplicate": 1,
         "unexpected": 1,
         "usage": {"prompt_tokens": 30, "total_tokens": 45, "prompt_tokens_details": {"cached_tokens": 6}},
+        "cost": None,
         "schema_version": 1,
     }
     assert rows(path) == [b, a, other]
@@ -494,6 +496,7 @@ def test_cost_and_counts_that_are_strings_are_summed_exactly(serve: Any, tmp_pat
 
     serve(input=requests_of(*"abcd"), output=lines_of(*map(costly, "abcd")))
     manifest = operator(tmp_path / "out.jsonl").execute({})
+    assert manifest["cost"] == 0.001
     assert manifest["usage"] == {
         "total_tokens": 48,
         "cost": 0.001,

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_portkey.exceptions import (
     PortkeyBadRequestError,
@@ -26,10 +27,19 @@ from airflow_provider_portkey.exceptions import (
     PortkeySubmissionUnknownError,
     PortkeyUnexpectedResponseError,
     PortkeyUnreachableError,
+    PortkeyWaitTimeoutError,
 )
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
+from airflow_provider_portkey.jobs.batch import BATCH
 from airflow_provider_portkey.operators.batch import PortkeyCreateBatchOperator
+from airflow_provider_portkey.polling.events import make_event
 from airflow_provider_portkey.tasks.idempotency import BEFORE_SUBMISSION
+from airflow_provider_portkey.testing.context import Clock
+
+try:
+    from airflow.sdk.exceptions import AirflowRescheduleException
+except ImportError:  # before Airflow 3.2
+    from airflow.exceptions import AirflowRescheduleException
 
 NOW = 1_800_000_000.0
 ENDPOINT = "/v1/chat/completions"
@@ -652,3 +662,117 @@ def test_the_codes_of_failures_that_pass_can_be_replaced(portkey, context, input
     portkey.status = "failed"
     with pytest.raises(PortkeyRemoteJobFailedError):
         operator(input_path, retryable_error_codes=codes).execute(context)
+
+
+FULL = {"object": "list", "data": [{"code": "token_limit_exceeded", "message": "Enqueued token limit reached."}]}
+
+
+@pytest.fixture
+def full_queue(portkey, monkeypatch):
+    """The queue is full for the first two batches; the time that passes meanwhile."""
+    get, clock = portkey.get, Clock(NOW)
+
+    def get_batch(ids):
+        is_full = ids["batch_id"] in portkey.refused
+        return {**get(ids), **({"status": "failed", "errors": FULL} if is_full else {})}
+
+    create = portkey.create
+
+    def create_batch(body):
+        batch = create(body)
+        batch["status"] = portkey.status
+        return get_batch({"batch_id": batch["id"]})
+
+    portkey.get, portkey.create, portkey.refused = get_batch, create_batch, ["batch_1", "batch_2"]
+    for module in ("operators.batch", "batch.capacity", "tasks.wait"):
+        monkeypatch.setattr(f"airflow_provider_portkey.{module}.time", clock)
+    return clock
+
+
+def test_a_full_queue_is_waited_for_and_the_file_is_uploaded_once(portkey, context, input_path, full_queue):
+    made = operator(input_path, wait_for_capacity=True, capacity_interval=60).execute(context)
+
+    assert (made["id"], made["status"]) == ("batch_3", "completed")
+    assert [seconds for seconds in full_queue.sleeps if seconds == 60] == [60, 60]
+    assert len(portkey.files) == 1
+    keys = [body["metadata"]["airflow_idempotency_key"] for body in portkey.bodies]
+    assert len(set(keys)) == 3
+
+
+def test_the_wait_for_a_full_queue_ends(portkey, context, input_path, full_queue):
+    portkey.refused = [f"batch_{number}" for number in range(1, 100)]
+    task = operator(input_path, wait_for_capacity=True, capacity_interval=60, timeout=600)
+    with pytest.raises(PortkeyWaitTimeoutError, match=r"no room within the timeout of 10 min 0 s.*token limit"):
+        task.execute(context)
+    assert full_queue.now < NOW + 600
+    assert len(portkey.batches) == 10
+
+
+@pytest.mark.parametrize("policy", ["soft_fail", "never_fail"])
+def test_a_queue_that_stays_full_skips_where_that_was_requested(portkey, context, input_path, full_queue, policy):
+    portkey.refused = [f"batch_{number}" for number in range(1, 100)]
+    task = operator(input_path, wait_for_capacity=True, capacity_interval=60, timeout=600, **{policy: True})
+    with pytest.raises(AirflowSkipException, match="no room within"):
+        task.execute(context)
+
+
+def test_a_deferred_task_waits_for_the_queue_without_a_worker(portkey, context, input_path, full_queue):
+    def new() -> PortkeyCreateBatchOperator:
+        return operator(input_path, wait_for_capacity=True, capacity_interval=60, deferrable=True)
+
+    step, deferrals = new().execute, []
+    while True:
+        try:
+            found = step(context)
+            break
+        except TaskDeferred as deferral:
+            deferrals.append((deferral.method_name, type(deferral.trigger).__name__))
+            assert deferral.timeout.total_seconds() > 60
+            full_queue.now += 60
+            step = getattr(new(), deferral.method_name)
+    assert deferrals == [("submit_again", "TimeDeltaTrigger")] * 2
+    assert found["id"] == "batch_3"
+    assert len(portkey.files) == 1
+
+
+def test_a_queue_that_is_full_while_the_task_is_deferred_is_waited_for(portkey, context, input_path, full_queue):
+    portkey.refused, portkey.status = [], "in_progress"
+    task = operator(input_path, wait_for_capacity=True, deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute(context)
+    failed = {"id": "batch_1", "status": "failed", "errors": FULL}
+    event = make_event(BATCH, "failed", "The queue is full.", "failed", failed, None)
+    with pytest.raises(TaskDeferred) as again:
+        getattr(operator(input_path, wait_for_capacity=True, deferrable=True), deferred.value.method_name)(
+            context, event
+        )
+    assert again.value.method_name == "submit_again"
+    portkey.status = "completed"
+    assert operator(input_path, wait_for_capacity=True, deferrable=True).submit_again(context)["id"] == "batch_2"
+    assert len(portkey.files) == 1
+
+
+@pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="Airflow 2 reads reschedules from its database")
+def test_a_rescheduled_task_waits_for_the_queue_without_a_process(portkey, context, input_path, full_queue):
+    context["ti"].get_first_reschedule_date = lambda _: None
+    context["task_reschedule_count"] = 0
+    task = {"wait_for_capacity": True, "capacity_interval": 60, "mode": "reschedule"}
+    for _ in range(2):
+        with pytest.raises(AirflowRescheduleException):
+            operator(input_path, **task).execute(context)
+        full_queue.now += 60
+    found = operator(input_path, **task).execute(context)
+    assert getattr(found, "xcom_value", found)["id"] == "batch_3"
+    assert len(portkey.files) == 1
+
+
+def test_another_failure_is_not_waited_out(portkey, context, input_path, full_queue):
+    portkey.refused, portkey.status = [], "failed"
+    with pytest.raises(PortkeyRemoteJobFailedError):
+        operator(input_path, wait_for_capacity=True).execute(context)
+    assert len(portkey.batches) == 1
+
+
+def test_a_task_that_does_not_wait_cannot_wait_for_capacity(input_path):
+    with pytest.raises(PortkeyInvalidArgumentError, match=r"^wait_for_capacity=True.*wait_for_completion is False"):
+        operator(input_path, wait_for_capacity=True, wait_for_completion=False)

@@ -21,7 +21,7 @@ from airflow_provider_portkey.polling.job_sequence import JobSequencePoller
 from airflow_provider_portkey.polling.poller import Poller
 from airflow_provider_portkey.polling.run_group import RunGroupPoller
 from airflow_provider_portkey.polling.run_pages import RunPagePlanner
-from airflow_provider_portkey.polling.run_tracker import Scope, plan_snapshot
+from airflow_provider_portkey.polling.run_tracker import Scope, plan_snapshot, runs_of
 from airflow_provider_portkey.polling.wait_state import WaitState
 
 BROKEN = PortkeyServerError("broken", status_code=500)
@@ -64,7 +64,7 @@ PLANS: dict[str, Callable[[], Plan[Any]]] = {
     "active runs": lambda: RunGroupPoller("thread_1", None, STATE, created_within=1e6).requests(100_000.0),
     "active runs of the newest page": lambda: RunPagePlanner("thread_1").find_active({"completed"}, 99_950.0),
     "a page that is gone": lambda: RunPagePlanner("thread_1", ["run_gone"]).find(ids(1, 2, 3)),
-    "a snapshot": lambda: plan_snapshot("thread_1", Scope(99_800.0, frozenset({"run_249", "run_gone"}))),
+    "a snapshot": lambda: plan_snapshot(runs_of("thread_1"), Scope(99_800.0, frozenset({"run_249", "run_gone"}))),
 }
 
 

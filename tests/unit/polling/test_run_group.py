@@ -62,6 +62,8 @@ def summary(**changes: Any) -> dict[str, Any]:
         "action_required_run_ids": [],
         "first_completed_run_id": None,
         "usage": {"prompt_tokens": 3, "completion_tokens": 6, "total_tokens": 9},
+        "cost": None,
+        "cost_by_status": {},
         "tokens_by_status": {status: 3 * count for status, count in changes.get("status_counts", {}).items()},
     } | changes
 

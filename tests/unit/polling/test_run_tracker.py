@@ -24,6 +24,7 @@ from airflow_provider_portkey.polling.run_tracker import (
     Scope,
     Snapshot,
     plan_snapshot,
+    runs_of,
 )
 
 NOW = 1_800_000_000.0
@@ -35,7 +36,7 @@ def run(run_id: str, ago: float, status: str = "completed", **fields: Any) -> di
 
 
 def take(thread: Any, scope: Scope, known: Snapshot | None = None) -> Snapshot:
-    return thread.drive(plan_snapshot("thread_1", scope, known))
+    return thread.drive(plan_snapshot(runs_of("thread_1"), scope, known))
 
 
 def page(limit: int, after: str | None = None) -> Get:
@@ -154,7 +155,7 @@ def test_a_list_that_repeats_itself_is_noticed(make_thread, count):
         return thread.get(path, ids, query) | {"has_more": True}
 
     with pytest.raises(PortkeyPaginationError, match="run_0"):
-        drive(plan_snapshot("thread_1", Scope(0.0)), get)
+        drive(plan_snapshot(runs_of("thread_1"), Scope(0.0)), get)
 
 
 def test_a_list_that_is_oldest_first_is_noticed(make_thread):
@@ -238,10 +239,10 @@ def test_a_run_that_is_gone_is_forgotten(observe, started):
 FILTERS = [
     ({"statuses": ["failed"]}, ["failed"]),
     ({"statuses": ["failed", "expired"]}, ["failed", "expired"]),
-    ({"assistant_id": "asst_2"}, ["expired"]),
+    ({"fields": {"assistant_id": "asst_2"}}, ["expired"]),
     ({"metadata": {"team": "data"}}, ["failed", "cancelled"]),
     ({"metadata": {"team": "data", "env": "prod"}}, ["cancelled"]),
-    ({"metadata": {"team": "data"}, "statuses": ["failed"], "assistant_id": "asst_2"}, []),
+    ({"metadata": {"team": "data"}, "statuses": ["failed"], "fields": {"assistant_id": "asst_2"}}, []),
     ({}, ["completed", "failed", "cancelled", "expired", "incomplete"]),
 ]
 

@@ -121,6 +121,8 @@ def summary(**changes: Any) -> dict[str, Any]:
         "action_required_run_ids": [],
         "first_completed_run_id": None,
         "usage": usage,
+        "cost": None,
+        "cost_by_status": {},
         "tokens_by_status": {s: 3 * count for s, count in finished.items() if s != "requires_action"},
     } | changes
 

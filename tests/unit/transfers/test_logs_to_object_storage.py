@@ -461,7 +461,7 @@ def test_a_kill_on_the_triggerer_cancels_all_of_them(monkeypatch, cancel_on_kill
                 raise PortkeyBadRequestError("It has finished.", status_code=400)
 
     @asynccontextmanager
-    async def open_portkey(portkey_conn_id, trace_id):
+    async def open_portkey(portkey_conn_id, trace_id, task_metadata):
         yield Client()
 
     monkeypatch.setattr(trigger_module, "open_portkey", open_portkey)

@@ -26,7 +26,7 @@ RUN = "/threads/thread_1/runs/run_1"
 MANIFEST_KEYS = [
     "uri", "format", "compression", "rows", "bytes", "sha256", "non_finite_values",
     "thread_id", "run_id", "run_status", "first_id",
-    "last_id", "pages", "usage", "started_at", "finished_at", "schema_version",
+    "last_id", "pages", "usage", "cost", "started_at", "finished_at", "schema_version",
 ]  # fmt: skip
 USAGE = {"prompt_tokens": 123, "completion_tokens": 456, "total_tokens": 579}
 
@@ -103,6 +103,7 @@ def test_the_manifest_has_exactly_the_documented_keys(serve_run: Callable[..., A
         "last_id": "step_250",
         "pages": 3,
         "usage": USAGE,
+        "cost": None,
         "schema_version": 1,
     }
     assert served.call_count == 3

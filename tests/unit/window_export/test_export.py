@@ -111,6 +111,7 @@ def test_a_row_is_a_step_as_received_and_the_manifest_has_the_totals(tmp_path: P
         "status_counts": {"completed": 2},
         "pages": 5,
         "usage": {"prompt_tokens": 2460, "completion_tokens": 615, "total_tokens": 3075},
+        "cost": None,
         "skipped": [],
         "failed_threads": [],
         "schema_version": 1,
