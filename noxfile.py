@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import tomllib
@@ -20,10 +22,11 @@ from dev.environments import AIRFLOW_VERSIONS, CURRENT_VERSION, NPM, Environment
 from dev.paths import NODE_PROJECT, PRISM_PROJECT, REQUIREMENTS  # noqa: E402
 
 nox.options.default_venv_backend = "uv"
+nox.options.envdir = str(environments.FOLDER)
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = [f"test({CURRENT_VERSION})"]
 
-_COMPILE = ("--universal", "--python-version", "3.11", "--generate-hashes", "--no-header", "--no-annotate", "-q")
+_COMPILE = ("--universal", "--generate-hashes", "--no-header", "--no-annotate", "-q")
 #: The oldest Python decides what is chosen for all; the later ones get their own line only where they must.
 #: 3.0.6 and 3.2.2 install with the newest packages and then break (fastapi, cadwyn): they are resolved as of a day
 #: shortly after their release. Only common-compat, which smooths the differences between the versions, is the newest.
@@ -31,12 +34,16 @@ _NEWEST = ("--exclude-newer-package", "apache-airflow-providers-common-compat=20
 #: Name of a lock to the options that it needs; the demo's follows the versions of the tests.
 _LOCKS: dict[str, tuple[str, ...]] = {
     "dev": ("--only-binary", ":all:"),
+    # The requirements of the package itself count as direct ones.
+    "test-lowest": ("../pyproject.toml", "--all-extras", "--resolution", "lowest-direct"),
     "test-2.11": (),
     "test-3.0": ("--exclude-newer", "2025-09-15", *_NEWEST),
     "test-3.1": (),
     "test-3.2": ("--exclude-newer", "2026-06-20", *_NEWEST),
     "test-3.3": (),
+    "test-3.4": (),
     "airflow-3.3": (),
+    "focus": ("--python-version", "3.12"),
 }
 
 
@@ -72,11 +79,32 @@ def typecheck(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def docs(session: nox.Session) -> None:
+    """Build the documentation site with warnings as errors."""
+    _run_tool(session, "python", "-m", "dev", "docs", "--build-only")
+
+
+@nox.session(venv_backend="none")
 def build(session: nox.Session) -> None:
-    """Build the distribution, and check it as an upload would."""
-    with tempfile.TemporaryDirectory() as folder:
-        _run_tool(session, "python", "-m", "build", "--no-isolation", "--outdir", folder, ".", silent=True)
-        _run_tool(session, "twine", "check", "--strict", *map(str, Path(folder).iterdir()))
+    """Build the distribution, and check it as an upload would; an argument is the folder to keep it in."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(session.posargs[0]) if session.posargs else Path(temporary)
+        for file in _build(session, folder):
+            print(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}")
+
+
+@nox.session
+def smoke(session: nox.Session) -> None:
+    """Install the wheel, and nothing else of this repository, beside Airflow, and use it as a new user would."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (wheel,) = (file for file in _build(session, folder) if file.suffix == ".whl")
+        session.install("--require-hashes", "-r", str(environments.for_demo().lock))
+        session.install("--no-deps", "--reinstall", str(wheel))
+        shutil.copy(ROOT / "dev" / "smoke.py", folder)
+        with session.chdir(folder):
+            env = {"AIRFLOW_HOME": str(folder / "airflow"), "PYTHONPATH": None}
+            session.run("python", "-I", "smoke.py", wheel.name.split("-")[1], env=env)
 
 
 @nox.session(venv_backend="none")
@@ -85,7 +113,8 @@ def lock(session: nox.Session) -> None:
     # A lock is for everyone: the settings of this machine's uv stay out of it.
     env = {name: None for name in os.environ if name.startswith(("UV_EXCLUDE", "UV_CONSTRAINT"))}
     with tempfile.TemporaryDirectory() as folder:
-        for name, options in _LOCKS.items():
+        for name, own in _LOCKS.items():
+            options = own if "--python-version" in own else ("--python-version", "3.11", *own)
             made = Path(folder) / f"{name}.txt"
             with session.chdir(REQUIREMENTS):
                 session.run("uv", "pip", "compile", f"{name}.in", *_COMPILE, *options, "-o", str(made), env=env)
@@ -119,9 +148,27 @@ def _install(session: nox.Session, environment: Environment) -> None:
     environment.mark_current()
 
 
-def _run_tool(session: nox.Session, name: str, *arguments: str, silent: bool = False) -> None:
+def _build(session: nox.Session, folder: Path) -> list[Path]:
+    """Build wheel and sdist; their files have the time of the last commit, so a second build has the same bytes."""
+    env = {"SOURCE_DATE_EPOCH": os.environ.get("SOURCE_DATE_EPOCH") or _time_of_commit()}
+    _run_tool(session, "python", "-m", "build", "--no-isolation", "--outdir", str(folder), ".", silent=True, env=env)
+    files = sorted(file for file in folder.iterdir() if file.name.endswith((".whl", ".tar.gz")))
+    _run_tool(session, "twine", "check", "--strict", *map(str, files))
+    return files
+
+
+def _time_of_commit() -> str:
+    """Return the seconds of the last commit; outside of git the constant that hatchling takes."""
+    command = ["git", "log", "-1", "--format=%ct"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "1580601600"
+
+
+def _run_tool(
+    session: nox.Session, name: str, *arguments: str, silent: bool = False, env: dict[str, str] | None = None
+) -> None:
     """Run a program of the main environment."""
     main = environments.for_tests()
     if not main.is_current():
         session.error(f"first: nox --install-only --session '{main.session}'")
-    session.run(str(main.folder / "bin" / name), *arguments, silent=silent)
+    session.run(str(main.folder / "bin" / name), *arguments, silent=silent, env=env, external=True)

@@ -39,6 +39,7 @@ The exceptions of this provider, one class for each cause.
   - PortkeyLineInvalidError (fail)
   - PortkeyRemoteJobNotFinishedError
   - PortkeyBatchRequestsFailedError (fail)
+  - PortkeyBatchCheckFailedError (fail)
   - PortkeyThreadsFailedError
   - PortkeyExportConflictError
 
@@ -358,6 +359,18 @@ class PortkeyBatchRequestsFailedError(PortkeyError, AirflowFailException):
     def __init__(self, message: str, *, manifest: Mapping[str, Any]) -> None:
         super().__init__(message)
         self.manifest = dict(manifest)
+
+
+class PortkeyBatchCheckFailedError(PortkeyError, AirflowFailException):
+    """
+    The results of a batch do not meet a threshold of ``PortkeyBatchCheckOperator``.
+
+    :param figures: Counts, ratios, the mean score, and the result of each check.
+    """
+
+    def __init__(self, message: str, *, figures: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.figures = dict(figures)
 
 
 class PortkeyThreadsFailedError(PortkeyError):

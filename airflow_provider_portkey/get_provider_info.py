@@ -87,6 +87,11 @@ _CONNECTION_FIELDS = {
         "description": "Keep the bodies of polls and lists in Portkey's logs. Off by default (x-portkey-debug: false).",
         "schema": {"type": ["boolean", "null"]},
     },
+    "workspace_slug": {
+        "label": "Workspace Slug",
+        "description": "The workspace whose analytics are exported, by its slug, such as ws-team-1a2b.",
+        "schema": {"type": _STRING},
+    },
 }
 
 _INTEGRATION = "Portkey"
@@ -102,7 +107,12 @@ def get_provider_info() -> dict[str, Any]:
         "description": "`Portkey <https://portkey.ai>`__ AI gateway: "
         "wait for runs, responses, batches and other jobs, export their results.",
         "integrations": [
-            {"integration-name": _INTEGRATION, "external-doc-url": "https://portkey.ai/docs", "tags": ["ai"]},
+            {
+                "integration-name": _INTEGRATION,
+                "external-doc-url": "https://portkey.ai/docs",
+                "how-to-guide": ["/docs/choosing.md"],
+                "tags": ["ai"],
+            },
             {
                 "integration-name": _STORAGE,
                 "external-doc-url": "https://filesystem-spec.readthedocs.io",
@@ -120,7 +130,7 @@ def get_provider_info() -> dict[str, Any]:
                     "relabeling": {"password": "Portkey API Key", "host": "Base URL", "port": "Port"},
                     "placeholders": {
                         "host": "https://api.portkey.ai/v1",
-                        "port": "8787, for a base URL that names no port",
+                        "port": "443 for hosted Portkey; the Test button needs it",
                         "password": "the API key from Portkey's dashboard",
                     },
                 },
@@ -129,17 +139,25 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": [_modules("hooks.portkey")],
         "sensors": [_modules("sensors.run", "sensors.job")],
         "operators": [
-            _modules("operators.lists", "operators.run", "operators.job", "operators.batch", "operators.batch_input")
+            _modules(
+                "operators.lists",
+                "operators.run",
+                "operators.job",
+                "operators.batch",
+                "operators.batch_input",
+                "operators.report",
+            )
         ],
         "transfers": [
             {
                 "source-integration-name": _INTEGRATION,
                 "target-integration-name": _STORAGE,
+                "how-to-guide": "/docs/operators.md",
                 "python-module": f"{_PACKAGE}.transfers.{rows}_to_object_storage",
             }
-            for rows in ("lists", "steps", "batch_output", "logs")
+            for rows in ("lists", "steps", "batch_output", "logs", "analytics")
         ],
-        "extra-links": [f"{_PACKAGE}.links.PortkeyTraceLink"],
+        "extra-links": [f"{_PACKAGE}.links.PortkeyTraceLink", f"{_PACKAGE}.links.PortkeyDocsLink"],
         "config": {
             "portkey": {
                 "description": "Options of the Portkey provider.",

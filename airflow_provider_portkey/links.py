@@ -1,4 +1,4 @@
-"""The trace id of a task's requests, and the link to the trace in Portkey's dashboard."""
+"""The trace id of a task's requests, and a task's links: to the trace in Portkey's dashboard, to the documentation."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 #: Default of ``[portkey] trace_url``. The page of the logs is documented by Portkey, its query parameter is not.
 TRACE_URL = "https://app.portkey.ai/logs?trace_id={trace_id}"
 
+_PACKAGE = __name__.rpartition(".")[0]
 #: The attributes that identify one try of a task.
 _TRY_ATTRIBUTES = ("dag_id", "run_id", "task_id", "map_index", "try_number")
 
@@ -46,4 +47,38 @@ class PortkeyTraceLink(BaseOperatorLink):
         return template.replace("{trace_id}", trace_id_of(ti_key) or "")
 
 
-TRACE_LINKS = (PortkeyTraceLink(),)
+class PortkeyDocsLink(BaseOperatorLink):
+    """Links a task to the page of its class, where the installed distribution names a documentation."""
+
+    name = "Documentation"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the URL of the page, or that of the whole documentation for a class without a page."""
+        url = documentation_url() or ""
+        names = (cls.__name__ for cls in type(operator).__mro__ if cls.__module__.startswith(f"{_PACKAGE}."))
+        name = next(names, operator.task_type)
+        if not url or not name.startswith("Portkey"):
+            return url
+        if "/tree/" in url:
+            return f"{url.replace('/tree/', '/blob/')}/classes/{name}.md"
+        return f"{url}/classes/{name}.html"
+
+
+def documentation_url() -> str | None:
+    """Return the address of the documentation in the installed distribution's metadata, without a slash at its end."""
+    from importlib import metadata
+
+    try:
+        lines = metadata.metadata("airflow-provider-portkey").get_all("Project-URL") or []
+    except metadata.PackageNotFoundError:
+        return None
+    urls: dict[str, str] = dict(line.split(", ", 1) for line in lines)
+    return urls.get("Documentation", "").rstrip("/") or None
+
+
+def task_links() -> tuple[BaseOperatorLink, ...]:
+    """Return the links of a task: to its trace, and to the documentation where there is one."""
+    return (PortkeyTraceLink(), PortkeyDocsLink()) if documentation_url() else (PortkeyTraceLink(),)
+
+
+TRACE_LINKS = task_links()

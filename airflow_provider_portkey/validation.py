@@ -62,11 +62,16 @@ def whole_number(minimum: int, maximum: int | None = None, *, optional: bool = F
 
 
 def real_number(
-    minimum: float, maximum: float | None = None, *, unit: str = "", above: bool = False, optional: bool = False
+    minimum: float = -math.inf,
+    maximum: float | None = None,
+    *,
+    unit: str = "",
+    above: bool = False,
+    optional: bool = False,
 ) -> Rule:
     """Return the rule for a finite number, which is no boolean, within bounds; ``above`` leaves the minimum out."""
-    bounds = f"above {minimum:g}" if above else _bounds(minimum, maximum)
-    expected = f"a number{unit and ' of ' + unit} {bounds}{' or None' if optional else ''}"
+    bounds = f" above {minimum:g}" if above else f" {_bounds(minimum, maximum)}" if minimum > -math.inf else ""
+    expected = f"a number{unit and ' of ' + unit}{bounds}{' or None' if optional else ''}"
 
     def rule(field: str, value: Any) -> Any:
         number = _number(value, float, optional=optional)
@@ -169,6 +174,17 @@ def field_names(field: str, value: Any) -> Any:
     if value is None or (isinstance(value, list | tuple) and all(isinstance(name, str) and name for name in value)):
         return value
     raise PortkeyInvalidArgumentError(field, value, "a list of field names or None")
+
+
+def group_name(field: str, value: Any) -> str | None:
+    """Return the name of a group of Portkey's analytics, ``None`` for ``None``."""
+    value = _rendered_none(value)
+    prefix, separator, key = value.partition(".") if isinstance(value, str) else ("", "", "")
+    named = key.strip() == key and key not in ("", *_DOT_SEGMENTS) and _is_storable(key)
+    if value is None or value in ("model", "provider", "user") or (prefix == "metadata" and separator and named):
+        return value  # type: ignore[no-any-return]
+    expected = "None, 'model', 'provider', 'user', or 'metadata.' and a key, such as 'metadata.team'"
+    raise PortkeyInvalidArgumentError(field, value, expected)
 
 
 def validate_id(field: str, value: object) -> str:

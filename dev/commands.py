@@ -1,4 +1,4 @@
-"""The command line: ``python3 -m dev demo | test | lint | typecheck | build | lock``."""
+"""The command line: ``python3 -m dev demo | test | versions | docs | lint | typecheck | build | smoke | lock``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from dev import environments
+from dev import environments, versions
 from dev.steps import StepFailedError
 from dev.waiting import DEFAULT_TIMEOUT
 
@@ -50,7 +50,23 @@ def _parser() -> argparse.ArgumentParser:
         help="the version of Airflow to test on (default: %(default)s)",
     )
 
-    for session in ("lint", "typecheck", "build", "lock"):
+    matrix = commands.add_parser(
+        "versions",
+        allow_abbrev=False,
+        help="run the example DAGs on every Airflow and Python; every other argument goes to pytest",
+        usage="%(prog)s [--airflow VERSION] [--python VERSION] [arguments of pytest]",
+    )
+    matrix.add_argument("--airflow", choices=environments.AIRFLOW_VERSIONS, help="only this Airflow")
+    matrix.add_argument("--python", help="only this Python, such as 3.12")
+
+    docs = commands.add_parser("docs", help="build the documentation site, warnings as errors, and serve it")
+    docs.add_argument("--build-only", action="store_true", help="do not serve it")
+    docs.add_argument("--port", type=int, default=0, help="on 127.0.0.1 (default: any free one)")
+
+    build = commands.add_parser("build", help="build wheel and sdist, the same bytes each time, and check them")
+    build.add_argument("--outdir", type=Path, help="keep them in this folder")
+
+    for session in ("lint", "typecheck", "smoke", "lock"):
         commands.add_parser(session, help=f"the session {session} of nox, see noxfile.py")
     return parser
 
@@ -58,10 +74,15 @@ def _parser() -> argparse.ArgumentParser:
 def _dispatch(options: argparse.Namespace, arguments: Sequence[str], rest: Sequence[str]) -> int:
     if options.command == "test":
         environments.enter(environments.for_tests(options.airflow), ["pytest", *rest])
+    if options.command == "docs":
+        return _docs(options, arguments)
+    if options.command == "versions":
+        return versions.main(airflow=options.airflow, python=options.python, tests=rest)
     if options.command != "demo":
         if options.command != "lock":
             environments.prepare(environments.for_tests())
-        environments.run_nox(options.command)
+        outdir = getattr(options, "outdir", None)
+        environments.run_nox(options.command, *([str(outdir.resolve())] if outdir else []))
     if options.folder.exists() and not options.folder.is_dir():
         raise StepFailedError(f"--folder {options.folder} is a file, not a folder.")
     environment = environments.for_demo()
@@ -74,11 +95,23 @@ def _dispatch(options: argparse.Namespace, arguments: Sequence[str], rest: Seque
     return demo.main(folder=options.folder, keep=options.keep, timeout=options.timeout)
 
 
+def _docs(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    environment = environments.for_tests()
+    if not (environment.is_active() and environment.is_current()):
+        environments.enter(environment, ["dev", *arguments])
+    from dev import site
+
+    site.build()
+    if not options.build_only:
+        site.serve(port=options.port)
+    return 0
+
+
 def run(arguments: Sequence[str]) -> int:
     """Do one command of the command line, and return its exit code."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command != "test":
+    if rest and options.command not in ("test", "versions"):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     # Also where a shell's background job began with SIGINT ignored: children would inherit that, and not be stopped.
     for number in STOPS:

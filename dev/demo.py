@@ -1,4 +1,4 @@
-"""The demo: a real Portkey gateway and a real Airflow run the example DAG, from nothing to a file of steps."""
+"""The demo: a real Portkey gateway and a real Airflow run two example DAGs, from nothing to files with their rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.console import Console
 
 from dev import demo_portkey
 from dev.commands import STARTED_VARIABLE, STOPS
-from dev.demo_run import DAG_ID, EXPORT_TASK, print_report, run_dag
+from dev.demo_run import jobs_of, print_report, run_dags
 from dev.paths import EXAMPLE_DAGS
 from dev.standalone import USERNAME, Standalone
 from dev.steps import StepFailedError, step
@@ -60,14 +60,19 @@ def _run(folder: Path, running: ExitStack, *, keep: bool, timeout: float) -> Non
         # In the database rather than in the environment, so that the UI shows it, in the form.
         fields = {**target.connection, "extra": json.dumps(target.connection["extra"])}
         airflow.api.call("POST", "/connections", {"connection_id": "portkey_default", **fields})
-    with step(f"DAG {DAG_ID}"):
-        airflow.wait_for_dag(DAG_ID)
-    print(f"  run {target.run_id}, from {target.description}", flush=True)
-    path = folder / "steps.jsonl"
-    with step("DAG run", live=True):
-        observed = run_dag(airflow, target, path, console=console)
-        manifest = airflow.api.xcom(DAG_ID, observed.dag_run_id, EXPORT_TASK)
-    print_report(console, observed=observed, manifest=manifest, path=path)
+    jobs = jobs_of(target)
+    with step("DAGs"):
+        for job in jobs:
+            airflow.wait_for_dag(job.dag_id)
+    print(f"  from {target.description}:", *(f"    {job.dag_id}: {job.title}" for job in jobs), sep="\n", flush=True)
+    with step("DAG runs", live=True):
+        observed = run_dags(airflow, target, jobs, folder, console=console)
+        manifests = [
+            airflow.api.xcom(job.dag_id, seen.dag_run_id, job.export_task)
+            for job, seen in zip(jobs, observed, strict=True)
+        ]
+    for job, seen, manifest in zip(jobs, observed, manifests, strict=True):
+        print_report(console, job=job, observed=seen, manifest=manifest, path=folder / job.file)
     if keep:
         print(f"\nAirflow's UI: {airflow.url}  user: {USERNAME}  password: {airflow.password}")
         print("Ctrl-C stops everything.", flush=True)
@@ -95,6 +100,6 @@ def _own(folder: Path) -> Iterator[None]:
         except OSError as error:
             raise StepFailedError(f"another demo runs in {folder}: stop it, or give another --folder.") from error
         shutil.rmtree(folder / "airflow", ignore_errors=True)
-        for file in (*folder.glob("*.log"), *folder.glob("steps.*")):
+        for file in (*folder.glob("*.log"), *folder.glob("*.jsonl")):
             file.unlink()
         yield

@@ -23,7 +23,7 @@ STEPS = 12
 #: Seconds for a run of a hosted Portkey, which may take its time: the sensor's own time-out, and some more.
 HOSTED_TIMEOUT = 3_900.0
 
-_REQUIRED = ("PORTKEY_API_KEY", "PORTKEY_THREAD_ID", "PORTKEY_RUN_ID")
+_RUN = ("PORTKEY_THREAD_ID", "PORTKEY_RUN_ID")
 #: Environment variable to field of the connection's ``extra``.
 _EXTRA = {
     "PORTKEY_PROVIDER": "provider",
@@ -36,11 +36,12 @@ _EXTRA = {
 @dataclass(frozen=True)
 class Target:
     """
-    A Portkey, and the run on it to wait for.
+    A Portkey, and the jobs on it.
 
     :param connection: The Airflow connection's fields; holds secrets, so it is never printed.
-    :param thread_id: The run's thread.
-    :param run_id: The run.
+    :param thread_id: The run's thread; empty where the provider serves no runs.
+    :param run_id: The run to wait for, likewise.
+    :param model: The model of a background response; empty for none.
     :param description: Where the responses come from, in words.
     :param check: Raises where a process of it has ended.
     :param timeout: Seconds that the DAG run may last; as any other wait where not given.
@@ -49,20 +50,27 @@ class Target:
     connection: Mapping[str, Any]
     thread_id: str
     run_id: str
+    model: str
     description: str
     check: Callable[[], None] = lambda: None
     timeout: float | None = None
 
 
 def hosted(environ: Mapping[str, str] = os.environ) -> Target | None:
-    """Return the Portkey that the environment names, or None where it lacks the key, the thread or the run."""
-    if not all(environ.get(name) for name in _REQUIRED):
+    """
+    Return the Portkey that the environment names, or None.
+
+    ``PORTKEY_API_KEY`` is needed, and a run (``PORTKEY_THREAD_ID`` and ``PORTKEY_RUN_ID``), a model for a response
+    (``PORTKEY_MODEL``), or both.
+    """
+    key, model = (environ.get(name, "").strip() for name in ("PORTKEY_API_KEY", "PORTKEY_MODEL"))
+    thread_id, run_id = (environ.get(name, "").strip() if all(map(environ.get, _RUN)) else "" for name in _RUN)
+    if not key or not (run_id or model):
         return None
-    key, thread_id, run_id = (environ[name].strip() for name in _REQUIRED)
     base = environ.get("PORTKEY_BASE_URL") or environ.get("PORTKEY_PROXY") or "https://api.portkey.ai/v1"
     extra = {field: environ[name].strip() for name, field in _EXTRA.items() if environ.get(name)}
     connection = {"conn_type": "portkey", "host": base, "password": key, "extra": extra}
-    return Target(connection, thread_id, run_id, f"your Portkey at {base}", timeout=HOSTED_TIMEOUT)
+    return Target(connection, thread_id, run_id, model, f"your Portkey at {base}", timeout=HOSTED_TIMEOUT)
 
 
 def local(folder: Path, running: ExitStack, *, timeout: float) -> Target:
@@ -98,4 +106,4 @@ def local(folder: Path, running: ExitStack, *, timeout: float) -> Target:
     # The gateway requires no key of its own, but the provider passes one along, as it does to a hosted Portkey.
     extra = {"provider": "openai", "provider_api_key": "mock-provider-key", "custom_host": ready[1]}
     connection = {"conn_type": "portkey", "host": proxy.url, "password": "local-demo", "extra": extra}
-    return Target(connection, thread_id, run_id, f"the open-source Portkey gateway at {proxy.url}", check)
+    return Target(connection, thread_id, run_id, "gpt-5-mini", f"the open-source Portkey gateway at {proxy.url}", check)

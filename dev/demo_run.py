@@ -1,10 +1,11 @@
-"""The demo's DAG run: started over REST, polled until its end, and reported."""
+"""The demo's DAG runs: started over REST, polled until their end, and reported."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,43 @@ from dev.demo_portkey import Target
 from dev.standalone import Standalone, Tasks
 from dev.steps import StepFailedError
 
-DAG_ID = "portkey_gate_and_export"
-WAIT_TASK = "wait_for_run"
-EXPORT_TASK = "export_steps"
+#: Fields of a manifest that name the job and how it ended.
+_JOB_FIELDS = ("thread_id", "run_id", "run_status", "response_id", "response_status", "model")
+
+
+@dataclass(frozen=True)
+class Job:
+    """
+    What one example DAG shows.
+
+    :param title: The job, in a few words.
+    :param dag_id: The DAG.
+    :param wait_task: The task that waits for the job.
+    :param export_task: The task that writes the rows and returns the manifest.
+    :param file: Name of the file with the rows.
+    :param conf: Values for the DAG's params, beside the path.
+    """
+
+    title: str
+    dag_id: str
+    wait_task: str
+    export_task: str
+    file: str
+    conf: Mapping[str, str]
+
+
+def jobs_of(target: Target) -> list[Job]:
+    """Return what the target has: a run, a model for a background response, or both."""
+    jobs = []
+    if target.run_id:
+        conf = {"thread_id": target.thread_id, "run_id": target.run_id}
+        title = f"run {target.run_id}: gate, and export of the steps"
+        jobs.append(Job(title, "portkey_gate_and_export", "wait_for_run", "export_steps", "steps.jsonl", conf))
+    if target.model:
+        title = f"background response of {target.model}: create, wait, and export of the items"
+        conf = {"model": target.model}
+        jobs.append(Job(title, "portkey_response", "create_response", "export_items", "response.jsonl", conf))
+    return jobs
 
 
 @dataclass
@@ -28,11 +63,13 @@ class Observed:
     What a DAG run looked like from outside.
 
     :param dag_run_id: Its id.
+    :param wait_task: The task that waits for the job.
     :param states: Task id to the states that the task was seen in, in order.
     :param deferred: When the waiting task was first and last seen as deferred, in seconds of the monotonic clock.
     """
 
     dag_run_id: str
+    wait_task: str
     states: dict[str, list[str]] = field(default_factory=dict)
     deferred: list[float] = field(default_factory=list)
 
@@ -42,51 +79,64 @@ class Observed:
             state, known = task["state"] or "none", self.states.setdefault(name, [])
             if not known or known[-1] != state:
                 known.append(state)
-            if name == WAIT_TASK and state == "deferred":
+            if name == self.wait_task and state == "deferred":
                 self.deferred = [*self.deferred[:1], time.monotonic()]
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {states[-1]}" for name, states in self.states.items() if states[-1] != "none")
 
 
-def run_dag(airflow: Standalone, target: Target, path: Path, *, console: Console) -> Observed:
+def run_dags(
+    airflow: Standalone, target: Target, jobs: Sequence[Job], folder: Path, *, console: Console
+) -> list[Observed]:
     """
-    Run the example DAG to its end, with a line that shows the states of its tasks.
+    Run the example DAGs to their end, side by side, with a line that shows the states of their tasks.
 
     :param airflow: The running Airflow.
-    :param target: The run that the DAG waits for.
-    :param path: Where the DAG writes the steps.
+    :param target: What the DAGs wait for.
+    :param jobs: One for each DAG.
+    :param folder: Where the DAGs write their files.
     :param console: Where the line goes.
+    :return: What was seen of each DAG run, in the order of the jobs.
     """
     try:
-        airflow.api.unpause(DAG_ID)
-        conf = {"thread_id": target.thread_id, "run_id": target.run_id, "path": str(path)}
-        observed = Observed(airflow.api.trigger(DAG_ID, conf))
-        with console.status("DAG run started") as status:
+        observed = []
+        for job in jobs:
+            airflow.api.unpause(job.dag_id)
+            dag_run_id = airflow.api.trigger(job.dag_id, {**job.conf, "path": str(folder / job.file)})
+            observed.append(Observed(dag_run_id, job.wait_task))
+        with console.status("DAG runs started") as status:
 
-            def on_poll(state: str, tasks: Tasks) -> None:
+            def on_poll(_state: str, _tasks: Tasks) -> None:
                 target.check()
-                observed.update(tasks)
-                status.update(f"DAG run {state}: {observed}")
+                for job, seen in zip(jobs, observed, strict=True):
+                    seen.update(airflow.api.task_instances(job.dag_id, seen.dag_run_id))
+                status.update("; ".join(map(str, observed)))
 
-            state = airflow.wait_for_run(DAG_ID, observed.dag_run_id, on_poll=on_poll, timeout=target.timeout)
-        for task_id, states in observed.states.items():
-            if states[-1] == "failed":
-                lines = airflow.api.log(DAG_ID, observed.dag_run_id, task_id).splitlines()[-15:]
-                raise StepFailedError("\n".join([f"the task {task_id} failed; the last lines of its log:", *lines]))
+            for job, seen in zip(jobs, observed, strict=True):
+                state = airflow.wait_for_run(job.dag_id, seen.dag_run_id, on_poll=on_poll, timeout=target.timeout)
+                _require_success(airflow, job, seen, state)
     except requests.RequestException as error:
         airflow.check()
         raise StepFailedError(f"a request to Airflow's API failed: {error}.", airflow.log) from error
-    if state != "success":
-        raise StepFailedError(f"the DAG run ended as {state}: {observed}.", airflow.log)
     return observed
 
 
-def print_report(console: Console, *, observed: Observed, manifest: dict[str, Any], path: Path) -> None:
+def _require_success(airflow: Standalone, job: Job, observed: Observed, state: str) -> None:
+    for task_id, states in observed.states.items():
+        if states[-1] == "failed":
+            lines = airflow.api.log(job.dag_id, observed.dag_run_id, task_id).splitlines()[-15:]
+            raise StepFailedError("\n".join([f"the task {task_id} failed; the last lines of its log:", *lines]))
+    if state != "success":
+        raise StepFailedError(f"the DAG run of {job.dag_id} ended as {state}: {observed}.", airflow.log)
+
+
+def print_report(console: Console, *, job: Job, observed: Observed, manifest: dict[str, Any], path: Path) -> None:
     """
-    Print what happened, and the steps in the file.
+    Print what happened, and the rows of the file.
 
     :param console: Where to.
+    :param job: What the DAG shows.
     :param observed: The states that the tasks were seen in.
     :param manifest: What the exporting task returned.
     :param path: The file.
@@ -97,24 +147,21 @@ def print_report(console: Console, *, observed: Observed, manifest: dict[str, An
     found = {"rows": len(rows), "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     if manifest | found != manifest:
         raise StepFailedError(f"{path} is not what the manifest says: {found}, not {manifest}.")
-    table = Table(
-        "#", "step", "type", "status", "seconds", "what", title=f"The steps in {path.name}", title_justify="left"
-    )
+    table = Table("#", "id", "type", "status", "what", title=job.title, title_justify="left")
     for column in table.columns[:-1]:
         column.no_wrap = True
     for number, row in enumerate(rows, start=1):
-        begin, finish = row.get("created_at"), row.get("completed_at")
-        duration = f"{finish - begin:g}" if begin and finish else ""
-        table.add_row(str(number), row.get("id"), row.get("type"), row.get("status"), duration, _content(row))
+        table.add_row(str(number), row.get("id"), row.get("type"), row.get("status"), _content(row))
     console.print("", table, "", sep="\n")
-    waiting = "the task was never seen as deferred: the run had ended at its first poll"
+    waiting = "the task was never seen as deferred: the job had ended at its first poll"
     if observed.deferred:
         seconds = observed.deferred[-1] - observed.deferred[0]
         waiting = f"the task deferred, left its worker slot for {seconds:.0f} s, and was resumed by the triggerer"
     for name, value in (
         ("waiting", waiting),
-        ("states seen", " -> ".join(observed.states.get(WAIT_TASK, []))),
-        ("run", f"{manifest['run_id']} of thread {manifest['thread_id']}: {manifest['run_status']}"),
+        ("states seen", " -> ".join(observed.states.get(job.wait_task, []))),
+        ("job", " ".join(f"{name}={manifest[name]}" for name in _JOB_FIELDS if manifest.get(name))),
+        ("tokens", (manifest.get("usage") or {}).get("total_tokens", "not reported")),
         ("rows exported", f"{manifest['rows']} in {manifest['pages']} page(s), {manifest['bytes']} bytes"),
         ("sha256", f"{manifest['sha256']} (the same in the file and in XCom)"),
         ("file", path),
@@ -124,7 +171,11 @@ def print_report(console: Console, *, observed: Observed, manifest: dict[str, An
 
 
 def _content(row: dict[str, Any]) -> str:
-    """Return the beginning of the message's text, or the names of the tools that were called."""
+    """Return the beginning of the text of a message, or the names of the tools that were called."""
+    if text := row.get("message_text"):
+        return str(text)[:60]
+    if isinstance(content := row.get("content"), list):
+        return " ".join(str(part.get("text", "")) for part in content)[:60]
     calls = (row.get("step_details") or {}).get("tool_calls") or []
     names = [(call.get("function") or {}).get("name") or call.get("type") for call in calls]
-    return str(row.get("message_text") or ", ".join(map(str, names)))[:60]
+    return ", ".join(map(str, names or [row.get("name") or ""]))[:60]

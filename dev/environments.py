@@ -21,14 +21,17 @@ from typing import NoReturn
 from dev.paths import CACHE, LOGS, REQUIREMENTS, ROOT, clean_environ, digest
 from dev.steps import StepFailedError, run_logged, step
 
-#: The versions of Airflow that there is a lock for; the last one is what the demo and a plain ``test`` use.
-AIRFLOW_VERSIONS = ("2.11", "3.0", "3.1", "3.2", "3.3")
-CURRENT_VERSION = AIRFLOW_VERSIONS[-1]
+#: The versions of Airflow that there is a lock for; ``lowest`` is the oldest Airflow with the oldest dependencies.
+AIRFLOW_VERSIONS = ("lowest", "2.11", "3.0", "3.1", "3.2", "3.3", "3.4")
+#: What the demo and a plain ``test`` use.
+CURRENT_VERSION = "3.3"
 #: A link to the environment of the tests on the current version, where IDEs expect one.
 MAIN = ROOT / ".venv"
 
 _TOOLS_LOCK = REQUIREMENTS / "dev.txt"
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+#: Where nox makes the environments of this Python.
+FOLDER = ROOT / ".nox" / _PYTHON
 #: uv, nox and Node.js.
 TOOLS = CACHE / f"tools-{digest(_TOOLS_LOCK)}-{_PYTHON}"
 _TOOLS_PYTHON = TOOLS / "bin" / "python"
@@ -54,7 +57,7 @@ class Environment:
     @property
     def folder(self) -> Path:
         """Where nox makes it."""
-        return ROOT / ".nox" / re.sub(r"\W+", "-", self.session).strip("-")
+        return FOLDER / re.sub(r"\W+", "-", self.session).strip("-")
 
     @property
     def python(self) -> Path:
@@ -71,8 +74,6 @@ class Environment:
 
     def is_current(self) -> bool:
         """Return whether it is whole, and made from the present lock, project and Python."""
-        if self.link is not None and self.link.resolve() != self.folder:
-            return False
         return self._stamp.exists() and self._stamp.read_text() == self._wanted() and self.python.exists()
 
     def is_active(self) -> bool:
@@ -81,13 +82,17 @@ class Environment:
 
     def mark_current(self) -> None:
         """Note that it is whole."""
-        if self.link is not None:
-            if self.link.is_symlink():
-                self.link.unlink()
-            elif self.link.exists():
-                shutil.rmtree(self.link)
-            self.link.symlink_to(self.folder.relative_to(self.link.parent))
         self._stamp.write_text(self._wanted())
+
+    def make_link(self) -> None:
+        """Link to it from where else it is found; the Python that was used last has the link."""
+        if self.link is None or self.link.resolve() == self.folder:
+            return
+        if self.link.is_symlink():
+            self.link.unlink()
+        elif self.link.exists():
+            shutil.rmtree(self.link)
+        self.link.symlink_to(self.folder.relative_to(self.link.parent))
 
 
 def for_demo() -> Environment:
@@ -103,8 +108,12 @@ def for_tests(version: str = CURRENT_VERSION) -> Environment:
 
 def prepare(environment: Environment) -> None:
     """Make the environment, unless it is current."""
-    if environment.is_current():
-        return
+    if not environment.is_current():
+        _install(environment)
+    environment.make_link()
+
+
+def _install(environment: Environment) -> None:
     with locked():
         if environment.is_current():
             return
@@ -122,11 +131,11 @@ def enter(environment: Environment, command: Sequence[str]) -> NoReturn:
     _become(environment.python, command, clean_environ(environment.folder))
 
 
-def run_nox(session: str) -> NoReturn:
-    """Become nox for one session."""
+def run_nox(session: str, *arguments: str) -> NoReturn:
+    """Become nox for one session, with the session's arguments."""
     with locked():
         install_tools()
-    _become(_TOOLS_PYTHON, ["nox", "--session", session], _nox_environ())
+    _become(_TOOLS_PYTHON, ["nox", "--session", session, *(["--", *arguments] if arguments else [])], _nox_environ())
 
 
 def _become(python: Path, command: Sequence[str], env: dict[str, str]) -> NoReturn:

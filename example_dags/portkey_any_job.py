@@ -27,8 +27,12 @@ with DAG(
     doc_md=__doc__,
     tags=["portkey", "example"],
     params={
-        "vector_store_id": Param("vs_demo", type="string"),
-        "batch_id": Param("vsfb_demo", type="string"),
+        "vector_store_id": Param(
+            "vs_demo", type="string", title="Vector store", description="The id of the vector store"
+        ),
+        "batch_id": Param(
+            "vsfb_demo", type="string", title="File batch", description="The id of the vector store's file batch"
+        ),
     },
 ):
     PortkeyCustomJobSensor(

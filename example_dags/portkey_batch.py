@@ -19,9 +19,24 @@ with DAG(
     doc_md=__doc__,
     tags=["portkey", "example"],
     params={
-        "input_path": Param("/tmp/portkey/requests.jsonl", type="string", description=_ANY_PATH),  # noqa: S108
-        "output_path": Param("/tmp/portkey/output.jsonl", type="string", description=_ANY_PATH),  # noqa: S108
-        "error_path": Param("/tmp/portkey/errors.jsonl", type="string", description=_ANY_PATH),  # noqa: S108
+        "input_path": Param(
+            "/tmp/portkey/requests.jsonl",  # noqa: S108
+            type="string",
+            title="Requests",
+            description=_ANY_PATH,
+        ),
+        "output_path": Param(
+            "/tmp/portkey/output.jsonl",  # noqa: S108
+            type="string",
+            title="Outcomes",
+            description=_ANY_PATH,
+        ),
+        "error_path": Param(
+            "/tmp/portkey/errors.jsonl",  # noqa: S108
+            type="string",
+            title="Errors",
+            description=_ANY_PATH,
+        ),
     },
 ):
     create = PortkeyCreateBatchOperator(

@@ -27,8 +27,10 @@ with DAG(
     doc_md=__doc__,
     tags=["portkey", "example"],
     params={
-        "vector_store_id": Param("vs_demo", type="string"),
-        "file_ids": Param(["file_1", "file_2"], type="array"),
+        "vector_store_id": Param(
+            "vs_demo", type="string", title="Vector store", description="The id of the vector store"
+        ),
+        "file_ids": Param(["file_1", "file_2"], type="array", title="Files", description="The ids of uploaded files"),
     },
 ):
     index_files = PortkeyCreateCustomJobOperator(

@@ -39,10 +39,17 @@ with DAG(
     doc_md=__doc__,
     tags=["portkey", "example"],
     params={
-        "assistant_id": Param("asst_demo", type="string"),
-        "thread_id": Param("thread_demo", type="string"),
-        "question": Param("Which articles are sold out?", type="string"),
-        "path": Param("/tmp/portkey/steps.jsonl", type="string", description="Any path of ObjectStoragePath"),  # noqa: S108
+        "assistant_id": Param("asst_demo", type="string", title="Assistant", description="The id of the assistant"),
+        "thread_id": Param("thread_demo", type="string", title="Thread", description="The id of the thread"),
+        "question": Param(
+            "Which articles are sold out?", type="string", title="Question", description="The question for the model"
+        ),
+        "path": Param(
+            "/tmp/portkey/steps.jsonl",  # noqa: S108
+            type="string",
+            title="File",
+            description="Any path of ObjectStoragePath",
+        ),
     },
 ):
     start_run = PortkeyCreateRunOperator(

@@ -36,9 +36,16 @@ with DAG(
     doc_md=__doc__,
     tags=["portkey", "example"],
     params={
-        "thread_id": Param("thread_demo", type="string"),
-        "fine_tuning_job_id": Param("ftjob_demo", type="string"),
-        "folder": Param("/tmp/portkey", type="string", description="A folder or a URL such as s3://bucket/lists"),  # noqa: S108
+        "thread_id": Param("thread_demo", type="string", title="Thread", description="The id of the thread"),
+        "fine_tuning_job_id": Param(
+            "ftjob_demo", type="string", title="Fine-tuning job", description="The id of the fine-tuning job"
+        ),
+        "folder": Param(
+            "/tmp/portkey",  # noqa: S108
+            type="string",
+            title="Folder",
+            description="A folder or a URL such as s3://bucket/lists",
+        ),
     },
 ):
     latest_runs = PortkeyThreadRunsOperator(

@@ -17,9 +17,14 @@ with DAG(
     doc_md=__doc__,
     tags=["portkey", "example"],
     params={
-        "thread_id": Param("thread_demo", type="string"),
-        "run_id": Param("run_demo", type="string"),
-        "path": Param("/tmp/portkey/steps.jsonl", type="string", description="Any path of ObjectStoragePath"),  # noqa: S108
+        "thread_id": Param("thread_demo", type="string", title="Thread", description="The id of the thread"),
+        "run_id": Param("run_demo", type="string", title="Run", description="The id of a run on the thread"),
+        "path": Param(
+            "/tmp/portkey/steps.jsonl",  # noqa: S108
+            type="string",
+            title="File",
+            description="Any path of ObjectStoragePath",
+        ),
     },
 ):
     wait_for_run = PortkeyRunSensor(

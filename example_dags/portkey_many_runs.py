@@ -17,8 +17,10 @@ with DAG(
     doc_md=__doc__,
     tags=["portkey", "example"],
     params={
-        "thread_id": Param("thread_demo", type="string"),
-        "runs": Param(200, type="integer", minimum=1, description="How many runs: the latest of the thread"),
+        "thread_id": Param("thread_demo", type="string", title="Thread", description="The id of the thread"),
+        "runs": Param(
+            200, type="integer", title="Runs", minimum=1, description="How many runs: the latest of the thread"
+        ),
     },
 ):
 

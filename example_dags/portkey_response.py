@@ -19,9 +19,19 @@ with DAG(
     doc_md=__doc__,
     tags=["portkey", "example"],
     params={
-        "model": Param("gpt-5-mini", type="string"),
-        "question": Param("What did the sales of last week look like?", type="string"),
-        "path": Param("/tmp/portkey/response.jsonl", type="string", description="Any path of ObjectStoragePath"),  # noqa: S108
+        "model": Param("gpt-5-mini", type="string", title="Model", description="The model that responds"),
+        "question": Param(
+            "What did the sales of last week look like?",
+            type="string",
+            title="Question",
+            description="The question for the model",
+        ),
+        "path": Param(
+            "/tmp/portkey/response.jsonl",  # noqa: S108
+            type="string",
+            title="File",
+            description="Any path of ObjectStoragePath",
+        ),
     },
 ):
     create_response = PortkeyCreateResponseOperator(

@@ -17,8 +17,8 @@ with DAG(
     doc_md=__doc__,
     tags=["portkey", "example"],
     params={
-        "thread_id": Param("thread_demo", type="string"),
-        "run_id": Param("run_demo", type="string"),
+        "thread_id": Param("thread_demo", type="string", title="Thread", description="The id of the thread"),
+        "run_id": Param("run_demo", type="string", title="Run", description="The id of a run on the thread"),
     },
 ):
     wait_for_run = PortkeyRunSensor(

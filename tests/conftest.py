@@ -29,6 +29,16 @@ os.environ.update(
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-docs", action="store_true", help="write the pages that are made from the code")
+    parser.addoption("--update-screenshots", action="store_true", help="write the pictures of the docs")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A browser without a window; of Playwright."""
+    from tests.chromium import open_chromium
+
+    with open_chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

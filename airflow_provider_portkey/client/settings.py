@@ -67,6 +67,7 @@ class ConnectionSettings:
     :param verify: ``True``, ``False``, or the path of a CA bundle.
     :param secrets: Values that no log and no error may show.
     :param log_polls: Whether Portkey's logs keep the bodies of GETs.
+    :param workspace_slug: The workspace of analytics.
     :param warnings: What is allowed and probably not meant, one sentence each.
     """
 
@@ -79,6 +80,7 @@ class ConnectionSettings:
     verify: bool | str = True
     secrets: tuple[str, ...] = ()
     log_polls: bool = False
+    workspace_slug: str | None = None
     warnings: tuple[str, ...] = field(default=(), compare=False)
 
     def __repr__(self) -> str:
@@ -182,6 +184,7 @@ def read_settings(
             [*fields.secret_values, *secret_headers.values()], own_headers, fields.take("query", read=_json_object)
         ),
         log_polls=fields.take("log_polls", read=_boolean) or False,
+        workspace_slug=fields.take("workspace_slug", read=_header_value),
     )
     fields.raise_wrong()
     return replace(settings, warnings=tuple(_warnings(settings, fields.unknown)))

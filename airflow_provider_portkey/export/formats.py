@@ -7,11 +7,13 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import IO, Any
 
 from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException
 
-from airflow_provider_portkey.jobs.list_spec import OTHER_FIELDS
+from airflow_provider_portkey.jobs.list_spec import OTHER_FIELDS, FixedColumns
+from airflow_provider_portkey.jobs.values import read_timestamp
 from airflow_provider_portkey.json_values import strict_json
 
 Row = Mapping[str, Any]
@@ -157,7 +159,9 @@ class _CsvEncoder(Encoder):
         self._columns = columns
         # Only texts can hold a formula: JSON begins with a bracket, a quote, a digit, or the sign of a number.
         self._escaped = [name for name, kind in columns.items() if kind == "text"] if formulas == "escape" else []
-        self._write([_without_formula(name) if formulas == "escape" else name for name in (*columns, OTHER_FIELDS)])
+        self._write(
+            [_without_formula(name) if formulas == "escape" else name for name in (*columns, *_others(columns))]
+        )
 
     def write(self, row: Row) -> None:
         flat = flatten(row, self._columns, self._json)
@@ -179,10 +183,11 @@ class _ParquetEncoder(Encoder):
             "integer": pyarrow.int64(),
             "number": pyarrow.float64(),
             "boolean": pyarrow.bool_(),
+            "timestamp": pyarrow.timestamp("us", tz="UTC"),
             "json": pyarrow.string(),
         }
         fields = [(name, types[kind]) for name, kind in columns.items()]
-        self._schema = pyarrow.schema([*fields, (OTHER_FIELDS, pyarrow.string())])
+        self._schema = pyarrow.schema([*fields, *((name, pyarrow.string()) for name in _others(columns))])
         self._columns = columns
         self._writer = pyarrow.parquet.ParquetWriter(stream, self._schema, compression=compression)
         self._rows: list[dict[str, Any]] = []
@@ -213,7 +218,7 @@ _JSON: Mapping[str, Callable[[IO[bytes]], Encoder]] = {"jsonl": _JsonlEncoder, "
 
 def flatten(
     row: Row, columns: Columns, to_json: Callable[[Any], str] = lambda value: strict_json(value)[0]
-) -> dict[str, str | float | None]:
+) -> dict[str, Any]:
     """
     Return a row of a table: the declared columns, and all other fields as a JSON string in :data:`OTHER_FIELDS`.
 
@@ -221,7 +226,7 @@ def flatten(
 
     :param to_json: Returns a value as JSON.
     """
-    flat: dict[str, str | float | None] = dict.fromkeys(columns)
+    flat: dict[str, Any] = dict.fromkeys(columns)
     others = {}
     for name, value in row.items():
         kind = columns.get(name)
@@ -235,10 +240,20 @@ def flatten(
             flat[name] = float(value)
         elif kind == "boolean" and isinstance(value, bool):
             flat[name] = value
+        elif kind == "timestamp" and (timestamp := read_timestamp(value)):
+            flat[name] = timestamp
         elif kind is None or value is not None:
             others[name] = value
-    flat[OTHER_FIELDS] = to_json(others) if others else None
+    if not isinstance(columns, FixedColumns):
+        flat[OTHER_FIELDS] = to_json(others) if others else None
+    elif others:
+        raise ValueError(f"A table with fixed columns has no place for {sorted(others)}.")
     return flat
+
+
+def _others(columns: Columns) -> tuple[str, ...]:
+    """Return the name of the column of the other fields, if a table has one."""
+    return () if isinstance(columns, FixedColumns) else (OTHER_FIELDS,)
 
 
 def _without_formula(text: Any) -> Any:
@@ -251,10 +266,12 @@ def _is_float(value: float) -> bool:
     return math.isfinite(value) if isinstance(value, float) else abs(value) <= 2**53
 
 
-def _csv_field(value: str | float | None) -> str:
+def _csv_field(value: str | float | datetime | None) -> str:
     """Return a value of a row: null is an empty field, and an empty string is quoted, as in PostgreSQL's ``COPY``."""
     if value is None:
         return ""
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
     text = str(value).lower() if isinstance(value, bool) else str(value)
     if text == "" or _CSV_QUOTED.search(text):
         return '"' + text.replace('"', '""') + '"'

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow_provider_portkey.jobs.list_spec import OTHER_FIELDS
+from airflow_provider_portkey.jobs.list_spec import OTHER_FIELDS, FixedColumns
 from airflow_provider_portkey.jobs.lists import RUNS
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 #: Schemes that OpenLineage's naming page spells in another way.
 _SCHEMES = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
 #: The types of declared columns in OpenLineage; ``"json"`` depends on the format.
-_TYPES = {"text": "string", "integer": "int64", "number": "float64", "boolean": "boolean"}
+_TYPES = {"text": "string", "integer": "int64", "number": "float64", "boolean": "boolean", "timestamp": "timestamp"}
 
 
 def report_lineage(context: Any, *, inputs: Iterable[str] = (), outputs: Iterable[str] = ()) -> None:
@@ -86,7 +86,7 @@ def _schema(columns: Columns, *, is_table: bool) -> Any:
 
     types = {**_TYPES, "json": "string" if is_table else "json"}
     fields = [SchemaDatasetFacetFields(name=name, type=types.get(kind)) for name, kind in columns.items()]
-    if is_table:
+    if is_table and not isinstance(columns, FixedColumns):
         fields.append(SchemaDatasetFacetFields(name=OTHER_FIELDS, type="string"))
     return SchemaDatasetFacet(fields=fields)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_provider_portkey.hooks.analytics import AnalyticsMixin
 from airflow_provider_portkey.hooks.batches import BatchesMixin
 from airflow_provider_portkey.hooks.connection import form_behaviour, form_widgets
 from airflow_provider_portkey.hooks.fine_tuning import FineTuningMixin
@@ -12,7 +13,7 @@ from airflow_provider_portkey.hooks.responses import ResponsesMixin
 from airflow_provider_portkey.hooks.threads import ThreadsMixin
 
 
-class PortkeyHook(ThreadsMixin, ResponsesMixin, FineTuningMixin, BatchesMixin, LogExportsMixin):
+class PortkeyHook(ThreadsMixin, ResponsesMixin, FineTuningMixin, BatchesMixin, LogExportsMixin, AnalyticsMixin):
     """
     Send requests to Portkey with the settings of an Airflow connection.
 

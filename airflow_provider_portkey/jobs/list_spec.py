@@ -22,12 +22,16 @@ from airflow_provider_portkey.parameters import PARAMETERS
 from airflow_provider_portkey.validation import is_utf8, validate_id
 
 #: The types of columns: ``"integer"`` has 64 bits (epoch seconds for times), ``"number"`` is a float of 64 bits,
-#: ``"json"`` is any value as a JSON string.
-COLUMN_TYPES = ("text", "integer", "number", "boolean", "json")
+#: ``"timestamp"`` is ISO 8601 or epoch seconds, ``"json"`` is any value as a JSON string.
+COLUMN_TYPES = ("text", "integer", "number", "boolean", "timestamp", "json")
 #: The last column of every table: a JSON string with the fields that are not declared or not of the declared type.
 OTHER_FIELDS = "other_fields"
 #: How a list is paged.
 PAGING = ("cursor", "page_number", "none")
+
+
+class FixedColumns(dict[str, str]):
+    """The columns of a table without :data:`OTHER_FIELDS`: rows have no other fields."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 #: Timestamps from here on are milliseconds, which is the year 1973; as seconds it would be the year 5138.
@@ -32,3 +33,19 @@ def epoch_seconds(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return value / 1000 if abs(value) >= _FIRST_MILLISECONDS else value
+
+
+def read_timestamp(value: Any) -> datetime | None:
+    """
+    Return a timestamp in UTC, ``None`` for a value that is none.
+
+    :param value: ISO 8601, in UTC where it names no zone; or epoch seconds, as in :func:`epoch_seconds`.
+    """
+    try:
+        if not isinstance(value, str):
+            seconds = epoch_seconds(value)
+            return None if seconds is None else datetime.fromtimestamp(seconds, tz=UTC)
+        timestamp = datetime.fromisoformat(value.strip())
+        return timestamp.replace(tzinfo=UTC) if timestamp.tzinfo is None else timestamp.astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        return None

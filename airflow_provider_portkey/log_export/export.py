@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,12 @@ from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError, Por
 from airflow_provider_portkey.export.atomic import check_destination, file_path
 from airflow_provider_portkey.export.formats import check_installed
 from airflow_provider_portkey.export.manifest import build_manifest
+from airflow_provider_portkey.export.partition import folder_path
 from airflow_provider_portkey.export.window import read_window
-from airflow_provider_portkey.export.writer import open_writer
+from airflow_provider_portkey.export.writer import RowWriter, open_writer
 from airflow_provider_portkey.jobs.log_export import LOG_COLUMNS
-from airflow_provider_portkey.log_export.rows import join_parts
+from airflow_provider_portkey.log_export.partitions import DatePartitions
+from airflow_provider_portkey.log_export.rows import TABLES, join_parts
 from airflow_provider_portkey.log_export.session import LogExportSession, LogRequest
 
 if TYPE_CHECKING:
@@ -57,15 +60,19 @@ class LogExportFile:
     csv_formulas: str
     overwrite: bool
     on_mismatch: str
+    partition_by: str | None
     description: str
 
     def __post_init__(self) -> None:
         check_installed(self.file_format, self.compression)
-        self._path: ObjectStoragePath = file_path(self.path, self.object_storage_conn_id)
+        path_of = file_path if self.partition_by is None else folder_path
+        self._path: ObjectStoragePath = path_of(self.path, self.object_storage_conn_id)
         fields = list(LOG_COLUMNS) if self.requested_data is None else self.requested_data
         if isinstance(fields, str) or not fields or not all(isinstance(name, str) for name in fields):
             expected = "a list of fields, such as ['id', 'cost']"
             raise PortkeyInvalidArgumentError("requested_data", fields, expected)
+        if self.partition_by and "created_at" not in fields:
+            raise PortkeyInvalidArgumentError("requested_data", fields, "created_at among the fields, for partition_by")
         filters = self.filters or {}
         if not isinstance(filters, Mapping) or _OWN_FILTERS & filters.keys():
             own = ", ".join(sorted(_OWN_FILTERS))
@@ -85,7 +92,10 @@ class LogExportFile:
 
         :raises PortkeyDestinationExistsError: where the file exists and ``overwrite`` is off.
         """
-        check_destination(self._path, overwrite=self.overwrite)
+        if self.partition_by:
+            self._partitions().check_destination()
+        else:
+            check_destination(self._path, overwrite=self.overwrite)
         end = self.request.window.end
         if end.timestamp() > time.time() - _ARRIVAL:
             log.warning(
@@ -100,19 +110,14 @@ class LogExportFile:
 
         :raises PortkeyRowsMismatchError: where the rows are not those that Portkey had counted; nothing is written.
         """
-        with open_writer(
-            self._path,
-            columns=self.columns,
-            file_format=self.file_format,
-            compression=self.compression,
-            csv_formulas=self.csv_formulas,
-            overwrite=self.overwrite,
-        ) as writer:
-            joined = join_parts(session.plan, hook.iter_log_export, writer)
+        with self._open() as writer:
+            joined = join_parts(session.plan, hook.iter_log_export, writer, typed=self.file_format in TABLES)
             if differences := joined.differences(session.plan):
                 self._on_differences(differences, session)
+            published = writer.publish() if isinstance(writer, DatePartitions) else None
+        written = published or writer.summary()  # type: ignore[union-attr]
         session.clear()
-        log.info("%d logs (%d bytes) are in %s.", writer.rows, writer.bytes, self.path)
+        log.info("%d logs (%d bytes) are in %s.", written["rows"], written["bytes"], self.path)
         about: dict[str, Any] = {
             **self.request.window.to_dict(),
             "parts": [
@@ -121,7 +126,23 @@ class LogExportFile:
             ],
             "started_at": datetime.fromtimestamp(session.since, tz=UTC).isoformat(timespec="milliseconds"),
         }
-        return build_manifest(**writer.summary(), **about)
+        return build_manifest(**written, **about)
+
+    def _open(self) -> AbstractContextManager[RowWriter | DatePartitions]:
+        return self._partitions() if self.partition_by else open_writer(self._path, **self._format)
+
+    def _partitions(self) -> DatePartitions:
+        return DatePartitions(self._path, self.request.window, **self._format)
+
+    @property
+    def _format(self) -> dict[str, Any]:
+        return {
+            "columns": self.columns,
+            "file_format": self.file_format,
+            "compression": self.compression,
+            "csv_formulas": self.csv_formulas,
+            "overwrite": self.overwrite,
+        }
 
     def _on_differences(self, differences: list[str], session: LogExportSession) -> None:
         message = f"The rows are not those that Portkey had counted: {'; '.join(differences[:_DIFFERENCES_SHOWN])}."

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from airflow_provider_portkey.exceptions import PortkeyUnexpectedResponseError
 from airflow_provider_portkey.export.jsonl import read_object, split_lines
-from airflow_provider_portkey.export.writer import RowWriter
+from airflow_provider_portkey.jobs.log_export import LOG_COLUMNS
+from airflow_provider_portkey.jobs.values import read_number
 from airflow_provider_portkey.log_export.plan import Part, Plan
+
+#: The formats that have columns.
+TABLES = ("csv", "parquet")
+_BOOLEANS = {0: False, 1: True, "0": False, "1": True, "false": False, "true": True}
+
+
+class LineWriter(Protocol):
+    """Takes the rows."""
+
+    def write_line(self, line: bytes, row: dict[str, Any]) -> None:
+        """Write a row that was received as a line of JSON."""
 
 
 @dataclass
@@ -42,7 +54,9 @@ class JoinedRows:
         return found
 
 
-def join_parts(plan: Plan, download: Callable[[str], Iterator[bytes]], writer: RowWriter) -> JoinedRows:
+def join_parts(
+    plan: Plan, download: Callable[[str], Iterator[bytes]], writer: LineWriter, *, typed: bool = False
+) -> JoinedRows:
     """
     Write the rows of all parts in the order of time, in jsonl each line as Portkey sent it.
 
@@ -50,6 +64,7 @@ def join_parts(plan: Plan, download: Callable[[str], Iterator[bytes]], writer: R
     holds the ids of two parts, otherwise one line at a time.
 
     :param download: Returns the JSONL of an export, in chunks of any length.
+    :param typed: Whether the writer gets rows for a table, see :func:`typed_row`.
     :raises PortkeyUnexpectedResponseError: for a line that is not a JSON object, naming its export and its number.
     """
     joined = JoinedRows()
@@ -64,10 +79,23 @@ def join_parts(plan: Plan, download: Callable[[str], Iterator[bytes]], writer: R
                 if row_id in before:
                     joined.repeated += 1
                     continue
-            writer.write_line(line, row)
+            writer.write_line(line, typed_row(row) if typed else row)
         joined.rows.append(rows)
         before = ids
     return joined
+
+
+def typed_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row whose numbers and booleans are such where Portkey sent them as text or as 0 and 1."""
+    typed = dict(row)
+    for name in typed.keys() & LOG_COLUMNS.keys():
+        kind, value = LOG_COLUMNS[name], typed[name]
+        if kind in ("integer", "number") and isinstance(value, str):
+            number = read_number(value)
+            typed[name] = value if number is None else number
+        elif kind == "boolean" and isinstance(value, int | str):
+            typed[name] = _BOOLEANS.get(value.lower() if isinstance(value, str) else value, value)
+    return typed
 
 
 def _rows(part: Part, chunks: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]]:

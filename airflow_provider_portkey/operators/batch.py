@@ -1,15 +1,23 @@
-"""Creating a batch from a file of requests."""
+"""Creating a batch from a file of requests, and a quality gate on its results."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_portkey.lazy import lazy_attribute
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_portkey import lazy_attribute
+from airflow_provider_portkey.exceptions import PortkeyBatchCheckFailedError, PortkeyInvalidArgumentError
 from airflow_provider_portkey.tasks.submit import BasePortkeySubmitOperator, build_body
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
     from airflow_provider_portkey.state.task import TaskState
+
+#: The thresholds of the quality gate.
+_THRESHOLDS = ("min_success_ratio", "min_valid_ratio", "min_score", "max_score")
 
 
 class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
@@ -148,3 +156,140 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
 
         batch = self._search(self.hook.iter_batches, is_own, since=since)
         return super().find_by_idempotency_key(task_state, idempotency_key) if batch is None and not file_id else batch
+
+
+class PortkeyBatchCheckOperator(BaseOperator):
+    """
+    Compare the results of a batch with thresholds, and fail or branch. No request is sent.
+
+    Reads the joined table of a batch, or the output of a batch, row by row. The figures are in XCom, also where the
+    task fails.
+
+    :param path: The file: a local path or any URL of ``ObjectStoragePath`` (templated).
+    :param manifest: In place of ``path``: what the task that wrote the file returned, or a list of these. Where the
+        manifest counts the rows by status, and these counts suffice, the file is not read (templated).
+    :param table_format: ``"jsonl"``, ``"csv"`` or ``"parquet"``; ``None`` for that of the manifest, or for
+        the end of the file's name (templated).
+    :param object_storage_conn_id: The Airflow connection to the object store, if one is needed (templated).
+    :param min_success_ratio: The least share of the rows with the status ``succeeded``, 0 to 1 (templated).
+    :param min_valid_ratio: The least share that fits the schema, of the rows with a response, 0 to 1 (templated).
+    :param json_schema: A JSON schema that the text of each response has to fit; ``None`` to go by the status
+        ``invalid``, which a table that was written with a schema has.
+    :param score_field: The number to average: a path into ``parsed``, such as ``"review.score"`` (templated).
+    :param scorer: In place of ``score_field``: a function, or its name (``"my_package.scores.relevance"``), that takes
+        a row, with ``parsed`` as a value, and returns a number or ``None``.
+    :param min_score: The least mean score (templated).
+    :param max_score: The greatest mean score (templated).
+    :param follow_task_ids_if_true: Task to follow where every threshold is met, or a list of tasks; other tasks
+        directly downstream are skipped. Without this parameter and the next one the task fails where one is not met.
+    :param follow_task_ids_if_false: Task to follow where a threshold is not met, or a list of tasks.
+    """
+
+    template_fields: Sequence[str] = (
+        "path",
+        "manifest",
+        "table_format",
+        "object_storage_conn_id",
+        "min_success_ratio",
+        "min_valid_ratio",
+        "score_field",
+        "min_score",
+        "max_score",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"manifest": "json"}
+    ui_color = "#e8e4f8"
+    #: The scheduler skips tasks that are cleared below a branch which did not follow them.
+    inherits_from_skipmixin = True
+
+    def __init__(
+        self,
+        *,
+        path: str | None = None,
+        manifest: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        table_format: str | None = None,
+        object_storage_conn_id: str | None = None,
+        min_success_ratio: float | None = None,
+        min_valid_ratio: float | None = None,
+        json_schema: Mapping[str, Any] | None = None,
+        score_field: str | None = None,
+        scorer: Callable[[Mapping[str, Any]], float | None] | str | None = None,
+        min_score: float | None = None,
+        max_score: float | None = None,
+        follow_task_ids_if_true: str | Sequence[str] | None = None,
+        follow_task_ids_if_false: str | Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.path = path
+        self.manifest = manifest
+        self.table_format = table_format
+        self.object_storage_conn_id = object_storage_conn_id
+        self.min_success_ratio = min_success_ratio
+        self.min_valid_ratio = min_valid_ratio
+        self.json_schema = json_schema
+        self.score_field = score_field
+        self.scorer = scorer
+        self.min_score = min_score
+        self.max_score = max_score
+        self.follow_task_ids_if_true = follow_task_ids_if_true
+        self.follow_task_ids_if_false = follow_task_ids_if_false
+        if (path is None) == (manifest is None):
+            raise PortkeyInvalidArgumentError("path", path, "either path or manifest, not both")
+        if score_field is not None and scorer is not None:
+            raise PortkeyInvalidArgumentError("scorer", scorer, "None, or score_field=None: one of them")
+        self._validate()
+        if json_schema is not None:
+            from airflow_provider_portkey.batch.schema import ResponseSchema
+
+            ResponseSchema(json_schema)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """
+        Return the figures: counts, ratios, the mean score, and the result of each check.
+
+        :raises PortkeyInvalidArgumentError: naming the parameter that is wrong.
+        :raises PortkeyLineInvalidError: naming a row that cannot be read.
+        :raises PortkeyPathError: where a file cannot be read.
+        :raises PortkeyBatchCheckFailedError: where a threshold is not met, unless the task branches.
+        """
+        from airflow_provider_portkey.batch.check import run_check
+
+        self._validate(rendered=True)
+        figures = run_check(
+            path=self.path,
+            manifest=self.manifest,
+            table_format=self.table_format,
+            object_storage_conn_id=self.object_storage_conn_id,
+            json_schema=self.json_schema,
+            score_field=self.score_field,
+            scorer=self.scorer,
+            thresholds={name: getattr(self, name) for name in _THRESHOLDS},
+        )
+        branches = (self.follow_task_ids_if_true, self.follow_task_ids_if_false) != (None, None)
+        if figures["passed"] and not branches:
+            return figures
+        # A branch ends with an exception, as a failure does: Airflow would not keep what is returned.
+        context["ti"].xcom_push(key="return_value", value=figures)
+        if not branches:
+            raise PortkeyBatchCheckFailedError(figures["summary"], figures=figures)
+        self._branch(context, self.follow_task_ids_if_true if figures["passed"] else self.follow_task_ids_if_false)
+        return figures
+
+    def _validate(self, *, rendered: bool = False) -> None:
+        from airflow_provider_portkey.parameters import validate_parameters
+
+        validate_parameters(self, rendered=rendered)
+        if all(getattr(self, name) is None for name in _THRESHOLDS):
+            expected = f"a threshold: one of {', '.join(_THRESHOLDS)}"
+            raise PortkeyInvalidArgumentError("min_success_ratio", None, expected)
+        wants_score = self.min_score is not None or self.max_score is not None
+        if wants_score and self.score_field is None and self.scorer is None:
+            raise PortkeyInvalidArgumentError("score_field", None, "score_field or scorer, for min_score and max_score")
+
+    def _branch(self, context: Context, task_ids: str | Sequence[str] | None) -> None:
+        """Skip the tasks directly downstream that are not followed."""
+        from airflow.providers.common.compat.sdk import BranchMixIn
+
+        # Not a base class: the import would cost every DAG file that has this operator.
+        branch = type("_Branch", (BranchMixIn,), {"task_id": self.task_id})()
+        branch.do_branch(context, task_ids if task_ids is None or isinstance(task_ids, str) else list(task_ids))

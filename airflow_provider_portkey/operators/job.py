@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_portkey import lazy_attribute
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
-from airflow_provider_portkey.lazy import lazy_attribute
 from airflow_provider_portkey.tasks.base import XCOM_MAX_BYTES, PortkeyTaskMixin
 from airflow_provider_portkey.tasks.submit import BasePortkeySubmitOperator, build_body
 

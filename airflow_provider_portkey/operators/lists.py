@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_portkey import lazy_attribute
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
-from airflow_provider_portkey.lazy import lazy_attribute
 from airflow_provider_portkey.tasks.base import XCOM_MAX_BYTES
 from airflow_provider_portkey.tasks.lists import BasePortkeyCustomListOperator, BasePortkeyListOperator
 

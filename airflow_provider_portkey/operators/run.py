@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_portkey import lazy_attribute
 from airflow_provider_portkey.exceptions import (
     PortkeyBadRequestError,
     PortkeyError,
     PortkeyInvalidArgumentError,
     PortkeyToolCallFailedError,
 )
-from airflow_provider_portkey.lazy import lazy_attribute
 from airflow_provider_portkey.tasks.base import PortkeyTaskMixin
 from airflow_provider_portkey.tasks.job import BasePortkeyFieldsOperator
 from airflow_provider_portkey.tasks.submit import BasePortkeySubmitOperator, build_body

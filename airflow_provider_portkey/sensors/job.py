@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_portkey.lazy import lazy_attribute
+from airflow_provider_portkey import lazy_attribute
 from airflow_provider_portkey.tasks.job import BasePortkeyRemoteJobOperator
 
 if TYPE_CHECKING:

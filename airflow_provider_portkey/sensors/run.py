@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_portkey import lazy_attribute
 from airflow_provider_portkey.exceptions import PortkeyRequestError
-from airflow_provider_portkey.lazy import lazy_attribute
 from airflow_provider_portkey.tasks.job import BasePortkeyRemoteJobOperator
 from airflow_provider_portkey.tasks.wait import BasePortkeyWaitOperator
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from airflow_provider_portkey.lazy import lazy_attribute
+from airflow_provider_portkey import lazy_attribute
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

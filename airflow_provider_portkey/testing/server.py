@@ -16,6 +16,7 @@ from starlette.routing import Route
 from airflow_provider_portkey.testing.app import Api, RecordedRequest, parse_body
 from airflow_provider_portkey.testing.faults import STORAGE, ApiError, Fault, error_response
 from airflow_provider_portkey.testing.loopback import LOOPBACK, serve
+from airflow_provider_portkey.testing.resources.analytics import Analytics
 from airflow_provider_portkey.testing.resources.batches import Batch
 from airflow_provider_portkey.testing.resources.file_batches import FileBatch
 from airflow_provider_portkey.testing.resources.files import Files
@@ -41,9 +42,9 @@ class PortkeyMockServer:
     A local mock server for the provider behind Portkey: no key, no network, no token spent.
 
     It serves the Assistants API (threads, messages, runs, steps), responses, files and batches, fine-tuning jobs,
-    file batches of vector stores, and Portkey's own log exports, on 127.0.0.1, inside a ``with`` block. A connection
-    names it directly, as if it were the gateway, or a gateway is in between. Unlike a real provider it shows all
-    steps of a run from the start, allows several active runs of a thread, and does not stream.
+    file batches of vector stores, and Portkey's own log exports and analytics, on 127.0.0.1, inside a ``with`` block.
+    A connection names it directly, as if it were the gateway, or a gateway is in between. Unlike a real provider it
+    shows all steps of a run from the start, allows several active runs of a thread, and does not stream.
 
     :param port: on 127.0.0.1; 0 for any free one.
     :param require_authorization: whether a request without ``Authorization`` gets a 401.
@@ -74,6 +75,7 @@ class PortkeyMockServer:
         self.log_exports = LogExports(store, LogExport, seconds=job_seconds)
         self.fine_tuning_jobs = Jobs(store, FineTuningJob, seconds=job_seconds)
         self.file_batches = Jobs(store, FileBatch, seconds=job_seconds)
+        self.analytics = Analytics(store)
         jobs: list[Jobs[Any]] = [self.runs, self.responses, self.batches, self.log_exports]
         jobs += [self.fine_tuning_jobs, self.file_batches]
 
@@ -84,14 +86,18 @@ class PortkeyMockServer:
         self.add_file = self.files.add
         self.add_batch = _adder(self.batches, Batch)
         self.add_logs = store.logs.add
+        self.add_analytics_requests = self.analytics.add
         self.add_log_export = _adder(self.log_exports, LogExport)
         self.add_fine_tuning_job = _adder(self.fine_tuning_jobs, FineTuningJob)
         self.add_file_batch = _adder(self.file_batches, FileBatch)
 
         actions: dict[str, Callable[..., Any]] = {resource.name: resource.add for resource in jobs}
-        actions |= {"files": self.add_file, "logs": self.add_logs, "log_export_settings": self.log_exports.settings}
+        actions |= {"files": self.add_file, "logs": self.add_logs, "analytics_requests": self.analytics.add}
+        actions |= {"log_export_settings": self.log_exports.settings}
         actions |= {"set_run_statuses": self.set_run_statuses, "plans": self.plan, "faults": self.fault}
-        routes = chain(store.threads.routes(), self.files.routes(), *(kind.routes() for kind in jobs))
+        routes = chain(
+            store.threads.routes(), self.files.routes(), self.analytics.routes(), *(kind.routes() for kind in jobs)
+        )
         self._serving = serve(self._api.app(routes, self._control_routes(actions)), port=port)
         self._port = 0
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_portkey import lazy_attribute
 from airflow_provider_portkey.exceptions import PortkeySubmissionUnknownError
-from airflow_provider_portkey.lazy import lazy_attribute
 from airflow_provider_portkey.tasks.wait import BasePortkeyWaitOperator
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 class PortkeyLogsToObjectStorageOperator(BasePortkeyWaitOperator):
     """
-    Export the logs of a window to one file: draft, start, wait, download, in one task.
+    Export the logs of a window: draft, start, wait, download, in one task; to one file, or to one for each day.
 
     A window with more logs than one export holds is cut in time until each part fits, by Portkey's own count; the
     parts are exported side by side and joined in the order of time. The downloaded rows are compared with the count
@@ -45,6 +45,8 @@ class PortkeyLogsToObjectStorageOperator(BasePortkeyWaitOperator):
     :param overwrite: Replace an existing file, rather than fail before anything is exported (templated).
     :param on_mismatch: What to do where the rows are more or fewer than Portkey had counted: ``"fail"`` and write
         nothing, or ``"warn"`` (templated).
+    :param partition_by: ``"date"``: ``path`` is a folder with a Hive partition for each day in UTC,
+        ``date=YYYY-MM-DD``, and a file of the window in each; ``None``: ``path`` is one file (templated).
     :param cancel_on_kill: Cancel every active export when the task is killed or marked.
     :param kwargs: The arguments of :class:`BasePortkeyWaitOperator` and of Airflow's sensors; ``timeout`` bounds the
         wait for all parts together.
@@ -64,6 +66,7 @@ class PortkeyLogsToObjectStorageOperator(BasePortkeyWaitOperator):
         "csv_formulas",
         "overwrite",
         "on_mismatch",
+        "partition_by",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"filters": "json"}
     job = lazy_attribute("jobs.log_export", "LOG_EXPORT")
@@ -88,6 +91,7 @@ class PortkeyLogsToObjectStorageOperator(BasePortkeyWaitOperator):
         csv_formulas: str = "keep",
         overwrite: bool = True,
         on_mismatch: str = "fail",
+        partition_by: str | None = None,
         cancel_on_kill: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -104,6 +108,7 @@ class PortkeyLogsToObjectStorageOperator(BasePortkeyWaitOperator):
         self.csv_formulas = csv_formulas
         self.overwrite = overwrite
         self.on_mismatch = on_mismatch
+        self.partition_by = partition_by
         self._validate()
 
     def execute(self, context: Context) -> Any:
@@ -155,6 +160,7 @@ class PortkeyLogsToObjectStorageOperator(BasePortkeyWaitOperator):
             csv_formulas=self.csv_formulas,
             overwrite=self.overwrite,
             on_mismatch=self.on_mismatch,
+            partition_by=self.partition_by,
             description=f"Airflow{task}",
         )
 

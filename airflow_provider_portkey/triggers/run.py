@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_portkey.lazy import lazy_attribute
+from airflow_provider_portkey import lazy_attribute
 from airflow_provider_portkey.triggers.job import BasePortkeyTrigger
 
 if TYPE_CHECKING:

@@ -48,6 +48,27 @@ def test_every_example_parses_and_every_task_has_retries(dags):
     assert [task.task_id for dag in dags.values() for task in dag.tasks if task.retries < 2] == []
 
 
+def test_every_param_says_in_the_form_what_it_is(dags):
+    unclear = [
+        (dag.dag_id, name)
+        for dag in dags.values()
+        for name in dag.params
+        for param in [dag.params.get_param(name)]
+        if not (param.description and param.schema.get("title"))
+    ]
+    assert unclear == []
+
+
+@pytest.mark.slow
+def test_run_report(dags, mock_server, tmp_path):
+    path = tmp_path / "run.html"
+    dag_run = run(dags["portkey_run_report"], path=str(path))
+    page = path.read_bytes()
+    assert page.startswith(b"<!doctype html>")
+    manifest = xcom(dag_run, "report")
+    assert (manifest["report"], manifest["rows"], manifest["bytes"]) == ("run", 7, len(page))
+
+
 @pytest.mark.slow
 def test_gate_and_export(dags, mock_server, tmp_path):
     path = tmp_path / "steps.jsonl"

@@ -16,7 +16,9 @@ from airflow_provider_portkey.exceptions import (
     PortkeyPathError,
     PortkeyUnexpectedResponseError,
 )
-from airflow_provider_portkey.testing import PortkeyMockServer
+from airflow_provider_portkey.operators.batch import PortkeyBatchCheckOperator
+from airflow_provider_portkey.testing import PortkeyMockServer, fake_context
+from airflow_provider_portkey.transfers.logs_to_object_storage import PortkeyLogsToObjectStorageOperator
 from airflow_provider_portkey.transfers.steps_to_object_storage import (
     PortkeyRunStepsToObjectStorageOperator,
     PortkeyThreadStepsToObjectStorageOperator,
@@ -223,3 +225,35 @@ def test_a_repeated_export_of_windows_writes_the_same_files(mock_server, s3):
         "steps/window_start=20261102T000000Z/thread_2.jsonl",
         "threads.txt",
     ]
+
+
+def test_logs_in_partitions(mock_server, s3):
+    mock_server.log_exports.settings(end_included=False)
+    mock_server.add_logs(48, "2026-07-24T00:00:00Z", "2026-07-26T00:00:00Z")
+    for _ in range(2):
+        manifest = PortkeyLogsToObjectStorageOperator(
+            task_id="logs",
+            path="s3://exports/logs",
+            object_storage_conn_id="object_store",
+            window_start="2026-07-24T00:00:00Z",
+            window_end="2026-07-26T00:00:00Z",
+            file_format="parquet",
+            partition_by="date",
+            poke_interval=0.05,
+        ).execute(fake_context())
+        assert (manifest["uri"], manifest["rows"], manifest["files"]) == ("s3://exports/logs", 48, 2)
+        name = "20260724T000000Z-20260726T000000Z.parquet"
+        assert keys(s3) == [f"logs/date=2026-07-24/{name}", f"logs/date=2026-07-25/{name}"]
+
+
+def test_the_gate_reads_the_file_of_a_manifest(s3):
+    rows = [{"custom_id": "a", "status": "succeeded"}, {"custom_id": "b", "status": "failed"}]
+    body = gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode())
+    s3.put_object(Bucket="exports", Key="table.jsonl.gz", Body=body)
+    figures = PortkeyBatchCheckOperator(
+        task_id="check",
+        manifest={"uri": "s3://exports/table.jsonl.gz", "format": "jsonl"},
+        object_storage_conn_id="object_store",
+        min_success_ratio=0.5,
+    ).execute(fake_context())
+    assert figures["status_counts"] == {"failed": 1, "succeeded": 1}

@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureEx
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "airflow_provider_portkey"
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 #: An example of a name that Airflow would mask: no class.
 NO_CLASSES = {"PortkeyJobTrigger"}
 #: Keys of requests to providers, which the code passes on.
@@ -122,7 +122,7 @@ def test_a_json_block_parses(code: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_class_on_a_page_exists(page: Path) -> None:
-    named = set(re.findall(r"\bPortkey[A-Z]\w*\b(?!\.\.\.)", page.read_text()))
+    named = set(re.findall(r"\bPortkey[A-Z]\w*\b(?!\.\.\.|\*)", page.read_text()))
     assert named <= CLASSES.keys() | NO_CLASSES
 
 
@@ -187,3 +187,14 @@ def anchors_of(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_changelog_is_a_changelog_as_keep_a_changelog_wants_it() -> None:
+    headings = re.findall(r"^(#{1,3}) (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == ("#", "Changelog")
+    assert headings[1][1] == "[Unreleased]" or re.match(r"\[\d", headings[1][1])
+    for level, heading in headings[1:]:
+        if level == "##":
+            assert re.fullmatch(r"\[Unreleased\]|\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", heading)
+        else:
+            assert heading in {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}

@@ -40,6 +40,7 @@ ARGUMENTS: dict[str, Any] = {
     "problems": ["line 1"],
     "bad_lines": 1,
     "manifest": {"rows": 1},
+    "figures": {"rows": 1},
 }
 
 

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from importlib import metadata, resources
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -40,6 +41,7 @@ FORM = {
     "max_retries": ("Retries", ["integer", "null"], None),
     "verify": ("Verify TLS", ["string", "null"], None),
     "log_polls": ("Log Bodies of Polls", ["boolean", "null"], None),
+    "workspace_slug": ("Workspace Slug", ["string", "null"], None),
 }
 
 
@@ -91,7 +93,7 @@ def test_the_standard_fields_are_rendered_with_their_names_and_placeholders(rend
     assert (standard["host"]["hidden"], standard["host"]["title"]) == (False, "Base URL")
     assert (standard["port"]["hidden"], standard["port"]["title"]) == (False, "Port")
     assert standard["host"]["placeholder"] == "https://api.portkey.ai/v1"
-    assert "8787" in standard["port"]["placeholder"]
+    assert "Test button" in standard["port"]["placeholder"]
     assert standard["password"]["placeholder"]
     assert rendered["hook_name"] == "Portkey"
 
@@ -200,3 +202,11 @@ def test_the_metadata_imports_nothing() -> None:
     )
 
     assert set(run.stdout.split()) <= {"__future__"}
+
+
+def test_the_guides_are_pages_of_the_docs() -> None:
+    guides = [guide for each in INFO["integrations"] for guide in each.get("how-to-guide", [])]
+    guides += [each["how-to-guide"] for each in INFO["transfers"]]
+    assert guides
+    root = Path(__file__).parents[2]
+    assert [guide for guide in guides if not (root / guide.removeprefix("/")).is_file()] == []

@@ -8,8 +8,17 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import DAG, BaseOperator, TaskInstanceKey
 
+from airflow_provider_portkey import links
 from airflow_provider_portkey.get_provider_info import get_provider_info
-from airflow_provider_portkey.links import TRACE_URL, PortkeyTraceLink, trace_id, trace_id_of
+from airflow_provider_portkey.links import (
+    TRACE_URL,
+    PortkeyDocsLink,
+    PortkeyTraceLink,
+    task_links,
+    trace_id,
+    trace_id_of,
+)
+from airflow_provider_portkey.sensors.run import PortkeyRunSensor
 
 KEY = TaskInstanceKey("reports", "wait", "manual__2026-11-22", 2, -1)
 ID = "515f1b00ef4e1c2002c9febc63aee584"
@@ -102,3 +111,39 @@ def test_the_link_survives_serialisation(mapped: bool, stored_dag: Callable[[Any
         # Airflow 2 restores the link itself, Airflow 3 a reader of the XCom that the worker has written.
         assert isinstance(one, PortkeyTraceLink) or one.xcom_key == PortkeyTraceLink().xcom_key
         assert found.get_task(task_id).extra_links == ["Portkey trace"]
+
+
+def named(monkeypatch: pytest.MonkeyPatch, *urls: str) -> None:
+    """Let the installed distribution name these addresses."""
+    found = SimpleNamespace(get_all=lambda name: list(urls) or None)
+    monkeypatch.setattr("importlib.metadata.metadata", lambda name: found)
+
+
+class Own(PortkeyRunSensor):
+    """A class of a user."""
+
+
+@pytest.mark.parametrize(
+    ("url", "page"),
+    [
+        ("https://docs.example.com/portkey/", "https://docs.example.com/portkey/classes/PortkeyRunSensor.html"),
+        (
+            "https://git.example.com/a/b/tree/v1/docs",
+            "https://git.example.com/a/b/blob/v1/docs/classes/PortkeyRunSensor.md",
+        ),
+    ],
+)
+@pytest.mark.parametrize("cls", [PortkeyRunSensor, Own])
+def test_a_task_links_to_the_page_of_its_class(
+    cls: type[PortkeyRunSensor], url: str, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named(monkeypatch, "Source, https://git.example.com/a/b", f"Documentation, {url}")
+    task = cls(task_id="wait", thread_id="thread_1", run_id="run_1")
+    assert PortkeyDocsLink().get_link(task, ti_key=KEY) == page
+    assert [type(link) for link in task_links()] == [PortkeyTraceLink, PortkeyDocsLink]
+
+
+def test_without_an_address_a_task_has_no_link_to_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
+    named(monkeypatch)
+    assert links.documentation_url() is None
+    assert [type(link) for link in task_links()] == [PortkeyTraceLink]

@@ -17,6 +17,7 @@ from dev.steps import StepFailedError
 @pytest.fixture
 def environment(tmp_path, monkeypatch) -> Environment:
     monkeypatch.setattr(environments, "ROOT", tmp_path)
+    monkeypatch.setattr(environments, "FOLDER", tmp_path / ".nox" / "3.11")
     (tmp_path / "pyproject.toml").write_text("[project]\n")
     lock = tmp_path / "test-9.9.txt"
     lock.write_text("apache-airflow==9.9\n")
@@ -35,11 +36,9 @@ def test_it_is_current_once_it_is_marked_and_until_something_changes(environment
     assert not environment.is_current()
     environment.mark_current()
     assert environment.is_current()
-    assert os.readlink(environment.link) == ".nox/test-9-9"
     for change in (
         lambda: environment.lock.write_text("apache-airflow==9.10\n"),
         lambda: (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\n"),
-        environment.link.unlink,
         environment.python.unlink,
     ):
         environment.mark_current()
@@ -47,9 +46,17 @@ def test_it_is_current_once_it_is_marked_and_until_something_changes(environment
         assert not environment.is_current()
 
 
+def test_the_python_that_was_used_last_has_the_link(environment, monkeypatch, tmp_path):
+    environment.make_link()
+    assert os.readlink(environment.link) == ".nox/3.11/test-9-9"
+    monkeypatch.setattr(environments, "FOLDER", tmp_path / ".nox" / "3.13")
+    environment.make_link()
+    assert os.readlink(environment.link) == ".nox/3.13/test-9-9"
+
+
 def test_a_folder_of_the_user_in_the_place_of_the_link_gives_way(environment):
     (environment.link / "bin").mkdir(parents=True)
-    environment.mark_current()
+    environment.make_link()
     assert environment.link.resolve() == environment.folder
 
 
@@ -59,11 +66,9 @@ def test_another_python_is_another_environment(environment, monkeypatch):
     assert not environment.is_current()
 
 
-def test_an_environment_without_a_link_is_current_without_it(environment):
-    demo = dataclasses.replace(environment, link=None)
-    demo.mark_current()
-    assert demo.is_current()
-    assert not environment.is_current()
+def test_an_environment_without_a_link_makes_none(environment):
+    dataclasses.replace(environment, link=None).make_link()
+    assert not environment.link.exists()
 
 
 def test_a_clone_that_cannot_be_written_to_is_named(tmp_path, monkeypatch):

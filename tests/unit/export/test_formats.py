@@ -19,6 +19,7 @@ import zstandard
 from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException
 
 from airflow_provider_portkey.export.formats import check_installed, encode, flatten
+from airflow_provider_portkey.jobs.list_spec import FixedColumns
 from airflow_provider_portkey.parameters import PARAMETERS
 
 FORMATS = ("jsonl", "json", "csv", "parquet")
@@ -504,3 +505,43 @@ def test_csv_can_neutralise_formulas(csv_formulas: str, prefix: str) -> None:
     for text, line in zip(FORMULAS, lines, strict=True):
         is_formula = text.startswith(("=", "+", "-", "@", "\t", "\r"))
         assert line == [(prefix if is_formula else "") + text, "", "-5", "-1.5", ""]
+
+
+def in_format(rows: list[dict[str, Any]], file_format: str, columns: dict[str, str]) -> bytes:
+    stream = io.BytesIO()
+    with encode(stream, columns=columns, file_format=file_format) as encoder:
+        for row in rows:
+            encoder.write(row)
+    return stream.getvalue()
+
+
+def test_a_column_of_timestamps_has_them_in_utc() -> None:
+    rows = [{"at": "2026-11-22T11:00:00.5+01:00"}, {"at": 1795341600}, {"at": None}, {"at": "yesterday"}]
+
+    content = in_format(rows, "csv", {"at": "timestamp"})
+    read = pyarrow.parquet.read_table(io.BytesIO(in_format(rows, "parquet", {"at": "timestamp"})))
+
+    assert content.decode().splitlines() == [
+        "at,other_fields",
+        "2026-11-22T10:00:00.500000Z,",
+        "2026-11-22T10:00:00Z,",
+        ",",
+        ',"{""at"":""yesterday""}"',
+    ]
+    assert read.schema.field("at").type == pyarrow.timestamp("us", tz="UTC")
+    assert [value and value.isoformat() for value in read["at"].to_pylist()] == [
+        "2026-11-22T10:00:00.500000+00:00",
+        "2026-11-22T10:00:00+00:00",
+        None,
+        None,
+    ]
+
+
+@pytest.mark.parametrize("file_format", ["csv", "parquet"])
+def test_a_table_with_fixed_columns_has_no_column_of_other_fields(file_format: str) -> None:
+    columns = FixedColumns(id="text")
+    content = in_format([{"id": "a"}, {}], file_format, columns)
+    found = table(content) if file_format == "parquet" else csv_table(content)
+    assert found[0] == {"id": "a"}
+    with pytest.raises(ValueError, match=r"no place for \['other'\]"):
+        in_format([{"other": 1}], file_format, columns)

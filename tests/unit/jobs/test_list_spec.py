@@ -35,7 +35,10 @@ def test_a_declaration_has_defaults_for_a_list_with_a_cursor() -> None:
         ({"path": "/boxes/{id}/things/{id}"}, r"path="),
         ({"columns": {}}, r"columns=\[\] .*at least one column"),
         ({"columns": {"": "text"}}, r"columns=\[''\]"),
-        ({"columns": {"id": "varchar"}}, r"columns\['id'\]='varchar' .*'text', 'integer', 'number', 'boolean', 'json'"),
+        (
+            {"columns": {"id": "varchar"}},
+            r"columns\['id'\]='varchar' .*'text', 'integer', 'number', 'boolean', 'timestamp', 'json'",
+        ),
         ({"columns": {"id": None}}, r"columns\['id'\]=None"),
         ({"columns": [("id", "text"), ("at", "integer"), ("id", "json")]}, r"columns=\['id'\] .*each name once"),
         ({"columns": {"id": "text", "other_fields": "json"}}, r"columns=\['other_fields'\]"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_portkey.jobs.values import epoch_seconds, read_number
+from airflow_provider_portkey.jobs.values import epoch_seconds, read_number, read_timestamp
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,24 @@ def test_a_timestamp_in_milliseconds_is_recognised(value: float, seconds: float)
 @pytest.mark.parametrize("value", [None, "1700000000", True, float("nan"), float("inf"), [1]])
 def test_everything_else_is_no_timestamp(value: Any) -> None:
     assert epoch_seconds(value) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ("2026-11-22T10:00:00Z", "2026-11-22T10:00:00+00:00"),
+        (" 2026-11-22T11:00:00.123+01:00", "2026-11-22T10:00:00.123000+00:00"),
+        ("2026-11-22 10:00:00", "2026-11-22T10:00:00+00:00"),
+        (1795341600, "2026-11-22T10:00:00+00:00"),
+        (1795341600000, "2026-11-22T10:00:00+00:00"),
+    ],
+)
+def test_timestamps_are_read_in_every_spelling(value: Any, read: str) -> None:
+    timestamp = read_timestamp(value)
+    assert timestamp is not None
+    assert timestamp.isoformat() == read
+
+
+@pytest.mark.parametrize("value", [None, True, "", "yesterday", {}, float("nan"), 1e300, "9999-12-31T23:59:59-10:00"])
+def test_other_values_are_no_timestamps(value: Any) -> None:
+    assert read_timestamp(value) is None

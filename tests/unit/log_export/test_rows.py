@@ -13,7 +13,7 @@ from airflow_provider_portkey.exceptions import PortkeyUnexpectedResponseError
 from airflow_provider_portkey.export import jsonl
 from airflow_provider_portkey.export.window import Window
 from airflow_provider_portkey.log_export.plan import Part, Plan
-from airflow_provider_portkey.log_export.rows import join_parts
+from airflow_provider_portkey.log_export.rows import join_parts, typed_row
 
 T0 = datetime(2026, 7, 25, tzinfo=UTC)
 
@@ -156,3 +156,24 @@ def test_memory_does_not_grow_with_the_rows():
         tracemalloc.stop()
     assert joined.rows == [10_000]  # 20 MB
     assert peak < 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "sent", "typed"),
+    [
+        ("is_success", 1, True),
+        ("is_success", 0, False),
+        ("is_success", "True", True),
+        ("is_success", True, True),
+        ("is_success", 2, 2),
+        ("is_success", None, None),
+        ("cost", "0.25", 0.25),
+        ("cost", "free", "free"),
+        ("total_units", "25", 25),
+        ("ai_model", "1", "1"),
+        ("unknown", "1", "1"),
+    ],
+)
+def test_a_row_of_a_table_has_the_types_of_its_columns(name, sent, typed):
+    (found,) = typed_row({name: sent}).values()
+    assert (found, type(found)) == (typed, type(typed))

@@ -173,7 +173,16 @@ def test_by_default_the_interval_and_all_fields(operator):
     assert operator()._export({}).request.requested_data == list(LOG_COLUMNS)
     assert len(LOG_COLUMNS) == 20
     assert one.cancel_on_kill
-    templated = ("path", "window_start", "window_end", "requested_data", "filters", "workspace_id", "on_mismatch")
+    templated = (
+        "path",
+        "window_start",
+        "window_end",
+        "requested_data",
+        "filters",
+        "workspace_id",
+        "on_mismatch",
+        "partition_by",
+    )
     storage = ("object_storage_conn_id", "file_format", "compression", "csv_formulas", "overwrite")
     waiting = ("portkey_conn_id", "max_consecutive_failures", "retryable_error_codes")
     assert {*templated, *storage, *waiting} == set(one.template_fields)

@@ -1,0 +1,52 @@
+"""Lines of logs and errors on the pages hold words of the package's messages; what others print is named here."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+
+import pytest
+
+from tests.docs.blocks import ROOT, Block, blocks
+
+#: Letters that a line has in common with one message, at least.
+_MIN_LENGTH = 8
+#: What Airflow and the gateway print, as the pages show it.
+FOREIGN = (
+    "Pausing task as DEFERRED.",
+    "[DAG TEST] running trigger in line",
+    "AirflowNotFoundException: The conn_id",
+    "Executor ... reported that the task instance",
+    "Portkey refused (400): Invalid ",
+    "Done. Returned value was",
+)
+#: Folders, rows and JSON: no messages.
+_DATA = re.compile(r"^(\s*|s3://\S*|\s*[\w.=/*-]+(\s+#.*)?|\s*[\[{}\"|].*|\w+,\S+.*)$")
+
+
+@cache
+def words_of_messages() -> frozenset[str]:
+    """The constant parts of all strings of the package."""
+    found = set()
+    for path in (ROOT / "airflow_provider_portkey").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found |= {part.strip() for part in re.split(r"%[\w.()]+|\{[^}]*\}", node.value)}
+    return frozenset(part for part in found if len(part) >= _MIN_LENGTH)
+
+
+def is_known(line: str) -> bool:
+    return any(part in line for part in words_of_messages())
+
+
+@pytest.mark.parametrize("block", list(blocks("")), ids=str)
+def test_a_line_is_one_of_the_packages_messages(block: Block) -> None:
+    lines = [line for line in block.code.splitlines() if not _DATA.match(line)]
+    own = [line for line in lines if not any(text in line for text in FOREIGN)]
+    assert [line for line in own if not is_known(line)] == []
+
+
+def test_a_line_that_nobody_prints_is_noticed() -> None:
+    assert not is_known("run 'run_1' was found to be finito after 2.2 s.")
+    assert is_known("run 'run_1' (thread_id 'thread_1') changed from queued to in_progress after 2.2 s.")
