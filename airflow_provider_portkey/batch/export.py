@@ -192,10 +192,8 @@ def check_failures(manifest: Mapping[str, Any], max_failure_ratio: float | None)
     """
     names = (*STATUSES, "duplicate", "unexpected")
     counts = ", ".join(f"{manifest[name]} {name}" for name in names if manifest.get(name) is not None)
-    others = (
-        f", {kind} in {uri}" for kind in ("errors", "invalid") if (uri := manifest.get(f"{kind.removesuffix('s')}_uri"))
-    )
-    where = manifest["uri"] + "".join(others)
+    beside = (("errors", manifest.get("error_uri")), ("invalid rows", manifest.get("invalid_uri")))
+    where = manifest["uri"] + "".join(f", {kind} in {uri}" for kind, uri in beside if uri)
     requests = manifest["requests"]
     what = f"Batch {manifest['batch_id']!r}" if "batch_id" in manifest else "All rounds"
     summary = f"{what}: of {requests} requests {counts}. The output is in {where}."

@@ -26,8 +26,10 @@ Row = dict[str, Any]
 #: The format of a file by the end of its name, before that of its compression.
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
-#: Rows of a parquet file that are in memory at once, beside the pages of its row group.
+#: Rows of a parquet file that are in memory at once.
 _PARQUET_ROWS = 1_000
+#: Bytes of each column that are read at once: a row group may have any size.
+_PARQUET_BYTES = 1024 * 1024
 #: Characters of a field of csv; Python's own limit is 131,072.
 _CSV_FIELD_CHARACTERS = 64 * 1024 * 1024
 
@@ -145,7 +147,7 @@ def _parquet(file: Any, name: str, columns: list[str] | None) -> Table:
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.ParquetFile(file)
+        table = pyarrow.parquet.ParquetFile(file, buffer_size=_PARQUET_BYTES, pre_buffer=False)
     except pyarrow.ArrowInvalid as error:
         raise PortkeyLineInvalidError(f"{name} is no parquet file: {error}") from None
     names = list(table.schema_arrow.names)
