@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_portkey.json_values import storable
+
+if TYPE_CHECKING:
+    from airflow_provider_portkey.export.progress import ExportProgress
 
 SCHEMA_VERSION = 1
 
@@ -53,17 +56,18 @@ def build_manifest(
 
 
 class ExportStats:
-    """When an export began, its pages, and its first and last row."""
+    """
+    When an export began, its pages, and its first and last row.
 
-    def __init__(self) -> None:
+    :param progress: Counts the pages.
+    """
+
+    def __init__(self, progress: ExportProgress) -> None:
         self.started_at = timestamp_now()
-        self.pages = 0
+        self.add_page = progress.add_page
+        self._progress = progress
         self.first_id: str | None = None
         self.last_id: str | None = None
-
-    def add_page(self, _: int) -> None:
-        """Count a page that was received; takes the number of its items, as ``on_page`` of the hook's iterators."""
-        self.pages += 1
 
     def add_row(self, row: Mapping[str, Any]) -> None:
         """Note the id of a row that was written; not every list has ids."""
@@ -73,7 +77,8 @@ class ExportStats:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of the manifest."""
-        return dict(vars(self))
+        names = ("started_at", "first_id", "last_id")
+        return {name: getattr(self, name) for name in names} | {"pages": self._progress.pages}
 
 
 def timestamp_now() -> str:

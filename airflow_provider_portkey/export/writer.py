@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.export.atomic import WrittenFile, atomic_write, uri_of
 from airflow_provider_portkey.export.formats import Columns, Encoder, Row, encode
+from airflow_provider_portkey.export.progress import ExportProgress
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -22,11 +23,13 @@ class RowWriter:
     Writes rows to one file; made by :func:`open_writer`.
 
     :param opened: Closes the file and its encoder.
+    :param progress: Counts each row as well.
     :param rows: The rows so far.
     """
 
     path: ObjectStoragePath
     opened: ExitStack
+    progress: ExportProgress
     columns: Columns
     file_format: str
     compression: str | None
@@ -40,6 +43,7 @@ class RowWriter:
         """Write a row."""
         self.open().write(row)
         self.rows += 1
+        self.progress.add_row()
 
     def write_line(self, line: Line, row: Row) -> None:
         """
@@ -49,6 +53,7 @@ class RowWriter:
         """
         self.open().write_line(line, row)
         self.rows += 1
+        self.progress.add_row()
 
     @property
     def uri(self) -> str:
@@ -107,6 +112,7 @@ def open_writer(
     csv_formulas: str = "keep",
     overwrite: bool = True,
     skip_empty: bool = False,
+    progress: ExportProgress | None = None,
 ) -> Iterator[RowWriter]:
     """
     Write rows to a file that is at its path after the block, unless the block raised.
@@ -117,10 +123,12 @@ def open_writer(
     :param csv_formulas: ``"keep"`` or ``"escape"``.
     :param overwrite: Replace a file that was created at the path meanwhile.
     :param skip_empty: Write no file where there is no row.
+    :param progress: Of an export of several files, whose block encloses this one; ``None`` for one file alone.
     :raises PortkeyDestinationExistsError: where a file was created at the path meanwhile and ``overwrite`` is off.
     """
     with ExitStack() as opened:
-        writer = RowWriter(path, opened, columns, file_format, compression, overwrite, csv_formulas)
+        progress = progress or opened.enter_context(ExportProgress(path))
+        writer = RowWriter(path, opened, progress, columns, file_format, compression, overwrite, csv_formulas)
         if not skip_empty:
             writer.open()
         yield writer

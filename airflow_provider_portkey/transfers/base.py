@@ -83,22 +83,28 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
         from airflow_provider_portkey.export.atomic import check_destination, file_path
         from airflow_provider_portkey.export.formats import check_installed
         from airflow_provider_portkey.export.manifest import ExportStats, build_manifest
+        from airflow_provider_portkey.export.progress import ExportProgress
         from airflow_provider_portkey.export.writer import open_writer
 
         self._begin(context)
         path = file_path(self.path, self.object_storage_conn_id)
         check_installed(self.file_format, self.compression)
         check_destination(path, overwrite=self.overwrite)
-        stats = ExportStats()
+        progress = ExportProgress(path)
+        stats = ExportStats(progress)
         about, rows = self.open_rows(stats)
-        with open_writer(
-            path,
-            columns=self.columns(),
-            file_format=self.file_format,
-            compression=self.compression,
-            csv_formulas=self.csv_formulas,
-            overwrite=self.overwrite,
-        ) as writer:
+        with (
+            progress,
+            open_writer(
+                path,
+                columns=self.columns(),
+                file_format=self.file_format,
+                compression=self.compression,
+                csv_formulas=self.csv_formulas,
+                overwrite=self.overwrite,
+                progress=progress,
+            ) as writer,
+        ):
             for row in rows:
                 writer.write(row)
                 stats.add_row(row)

@@ -17,6 +17,7 @@ from airflow_provider_portkey.export.atomic import refuse_existing
 from airflow_provider_portkey.export.formats import check_installed
 from airflow_provider_portkey.export.message_texts import iter_step_rows, step_columns
 from airflow_provider_portkey.export.partition import MANIFEST, file_name, folder_path
+from airflow_provider_portkey.export.progress import ExportProgress
 from airflow_provider_portkey.export.window import read_window
 from airflow_provider_portkey.jobs.lists import RUNS as RUNS_LIST
 from airflow_provider_portkey.parameters import MAX_LIMIT
@@ -108,7 +109,8 @@ def export_window(request: ExportRequest, hook: PortkeyHook, context: Context) -
                 window.start,
                 base,
             )
-        return ThreadWindowExport(request, window, folders, hook, state, index).run()
+        with ExportProgress(folders.steps) as progress:
+            return ThreadWindowExport(request, window, folders, hook, state, index, progress).run()
 
 
 @dataclass
@@ -121,6 +123,7 @@ class ThreadWindowExport:
     hook: PortkeyHook
     state: WindowState
     index: ThreadIndex
+    progress: ExportProgress
     totals: Totals = field(default_factory=Totals)
     pool: WorkerPool = field(init=False)
 
@@ -138,7 +141,7 @@ class ThreadWindowExport:
             for selection, of_thread in groupby(opened, key=lambda each: each[0][0]):
                 self._export(selection, ((run, future) for (_, run), future in of_thread if run))
         self.folders.keep_only(self.index)
-        manifest = self.totals.manifest(self.request, self.window, self.folders, self.index)
+        manifest = self.totals.manifest(self.request, self.window, self.folders, self.index, pages=self.progress.pages)
         failed = self.totals.failed_threads
         if not failed:
             for path in self.folders.manifests():
@@ -233,7 +236,7 @@ class ThreadWindowExport:
             page = self.pool.start(partial(_read_page, rows)).result() if is_full else []
 
     def _on_page(self, _: int) -> None:
-        self.totals.add_page()
+        self.progress.add_page()
         self.pool.check_running()
 
     def _export(self, selection: Selection, runs: Iterator[tuple[RunSummary, Future[_OpenRun]]]) -> None:
@@ -274,6 +277,7 @@ class ThreadWindowExport:
                 file_format=self.request.file_format,
                 compression=self.request.compression,
                 csv_formulas=self.request.csv_formulas,
+                progress=self.progress,
             ) as files,
         ):
             for run, opened in runs:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     from airflow_provider_portkey.export.formats import Columns
+    from airflow_provider_portkey.export.progress import ExportProgress
     from airflow_provider_portkey.export.window import Window
     from airflow_provider_portkey.export.writer import RowWriter
     from airflow_provider_portkey.window_export.thread_ids import ThreadIndex
@@ -67,13 +68,21 @@ class WindowFolders:
 
     @contextmanager
     def open_files(
-        self, name: str, columns: Mapping[str, Columns], *, file_format: str, compression: str | None, csv_formulas: str
+        self,
+        name: str,
+        columns: Mapping[str, Columns],
+        *,
+        file_format: str,
+        compression: str | None,
+        csv_formulas: str,
+        progress: ExportProgress,
     ) -> Iterator[dict[str, RowWriter]]:
         """
         Write the files of a thread, by kind; they are at their paths after the block, unless the block raised.
 
         :param name: Of each of the files. A file without rows is not written.
         :param columns: By kind.
+        :param progress: Of the whole window.
         """
         with ExitStack() as opened:
             yield {
@@ -85,6 +94,7 @@ class WindowFolders:
                         compression=compression,
                         csv_formulas=csv_formulas,
                         skip_empty=True,
+                        progress=progress,
                     )
                 )
                 for kind, folder in self._all()

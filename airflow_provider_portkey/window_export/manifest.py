@@ -7,7 +7,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.exceptions import PortkeyRowsMismatchError, PortkeyThreadsFailedError
@@ -54,16 +53,9 @@ class Totals:
     failed: int = 0
     carried_over: int = 0
     usage: UsageSum = field(default_factory=lambda: UsageSum(dict.fromkeys(TOKENS, 0)))
-    pages: int = 0
     named_runs: list[dict[str, Any]] = field(default_factory=list)
     named_threads: list[dict[str, str]] = field(default_factory=list)
     failed_threads: list[str] = field(default_factory=list)
-    _lock: Lock = field(default_factory=Lock)
-
-    def add_page(self) -> None:
-        """Count a page; called by several threads."""
-        with self._lock:
-            self.pages += 1
 
     def add_runs(self, runs: Sequence[RunSummary], *, carried_over: int) -> None:
         """Count the exported runs of a thread."""
@@ -94,7 +86,7 @@ class Totals:
             self.named_threads.append({"thread_id": thread_id, "error": str(error)[:_MAX_ERROR_LENGTH]})
 
     def manifest(
-        self, request: ExportRequest, window: Window, folders: WindowFolders, index: ThreadIndex
+        self, request: ExportRequest, window: Window, folders: WindowFolders, index: ThreadIndex, *, pages: int
     ) -> dict[str, Any]:
         """
         Return the manifest.
@@ -120,7 +112,7 @@ class Totals:
             status_counts=dict(sorted(self.status_counts.items())),
             skipped=self.named_runs,
             failed_threads=self.named_threads,
-            pages=self.pages,
+            pages=pages,
             usage=self.usage.to_dict(),
             started_at=self.started_at,
         )

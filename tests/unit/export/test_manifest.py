@@ -6,6 +6,7 @@ from typing import Any
 import time_machine
 
 from airflow_provider_portkey.export.manifest import ExportStats, build_manifest
+from airflow_provider_portkey.export.progress import ExportProgress
 
 FILE: dict[str, Any] = {
     "uri": "s3://bucket/steps.csv",
@@ -20,7 +21,7 @@ FILE: dict[str, Any] = {
 
 def test_a_manifest_has_the_file_its_origin_and_the_times() -> None:
     with time_machine.travel(datetime(2026, 11, 22, 8, tzinfo=UTC), tick=False) as clock:
-        stats = ExportStats()
+        stats = ExportStats(ExportProgress("rows"))
         for size in (2, 1, 0):
             stats.add_page(size)
         for name in ("step_1", "step_2", "step_3"):
@@ -47,7 +48,7 @@ def test_a_manifest_has_the_file_its_origin_and_the_times() -> None:
 
 
 def test_without_rows_there_is_no_first_and_no_last_id() -> None:
-    stats = ExportStats().to_dict()
+    stats = ExportStats(ExportProgress("rows")).to_dict()
 
     assert (stats["first_id"], stats["last_id"], stats["pages"]) == (None, None, 0)
 
