@@ -37,6 +37,7 @@ _LOCKS: dict[str, tuple[str, ...]] = {
     "test-3.2": ("--exclude-newer", "2026-06-20", *_NEWEST),
     "test-3.3": (),
     "airflow-3.3": (),
+    "bench": (),
 }
 
 
@@ -53,6 +54,13 @@ def demo(session: nox.Session) -> None:
     """Run the example DAG through a real gateway and a real Airflow."""
     _install(session, environments.for_demo())
     session.run("python", "-m", "dev", "demo", *session.posargs, interrupt_timeout=None)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Compare the provider with other libraries, and write ``docs/performance.md``."""
+    _install(session, environments.for_benchmarks())
+    session.run("python", "-m", "benchmarks", *session.posargs, interrupt_timeout=None)
 
 
 @nox.session(venv_backend="none")
