@@ -33,8 +33,8 @@ class Setting:
     folder: Path
 
     def base_url(self, *, delay: float = 0.0) -> str:
-        """Return a base URL below which every response of ``benchmarks.provider`` comes after a delay in seconds."""
-        return f"{self.url}/delay/{delay * 1000:.0f}/v1"
+        """Return the base URL of a connection; ``benchmarks.provider`` responds after the delay, in seconds."""
+        return f"{self.url}/delay/{delay * 1000:.0f}/v1" if delay else f"{self.url}/v1"
 
 
 #: Does the work and returns a value for each metric of the row. It warms up first (imports, first request) and measures
@@ -58,20 +58,26 @@ class Metric:
 @dataclass(frozen=True)
 class Bar:
     """
-    What holds for the first contender.
+    What holds for our contender.
+
+    A row that has a bar with ``busy`` is measured a second time, with as many busy processes as the machine has cores.
 
     :param metric: Of this metric.
     :param other: The contender whose value divides ours; ``None``: our value itself is limited.
+    :param ours: The contender that is judged; ``None``: the first one.
     :param at_most: Upper limit of the ratio or value.
     :param at_least: Lower limit.
+    :param busy: Of the rounds in which other processes keep every core busy.
     :param quick: The limit in the tests of ``tests/performance``, on the same side, with a margin that noise does not
         cross; ``None``: not tested there. Only for ratios and counts, never for seconds.
     """
 
     metric: str
     other: str | None = None
+    ours: str | None = None
     at_most: float | None = None
     at_least: float | None = None
+    busy: bool = False
     quick: float | None = None
 
 
@@ -104,9 +110,10 @@ class Row:
     :param bars: What has to hold.
     :param quick_size: For ``tests/performance``; a few seconds in all.
     :param growth: Cost against size, where it matters.
-    :param server: The module that serves (``python -m <module>``, first line: the URL), started once for the row in a
-        process of its own; ``None`` where there is none, or where a contender starts what it needs.
+    :param server: The module that serves, with arguments (``python -m <server>``; its first line has the URL), started
+        once for the row in a process of its own; ``None`` where there is none, or a contender starts what it needs.
     :param rounds: How often each contender runs; ``None``: what the command says.
+    :param notes: Markdown below the table: what decides the cost, what was changed and why, where a limit is.
     :param needs: Contender to the import that it needs beyond the test environment; ``tests/performance`` skips it.
     """
 
@@ -121,12 +128,18 @@ class Row:
     growth: Growth | None = None
     server: str | None = "benchmarks.provider"
     rounds: int | None = None
+    notes: str = ""
     needs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ours(self) -> str:
         """The name of our contender."""
         return next(iter(self.contenders))
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it is measured on a busy machine too."""
+        return any(bar.busy for bar in self.bars)
 
 
 def row_names() -> list[str]:

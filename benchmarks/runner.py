@@ -8,88 +8,78 @@ import random
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.row import Bar, Row, load_row
+from benchmarks.results import Machine, Result, Values
+from benchmarks.row import Row, load_row
 
 ROOT = Path(__file__).resolve().parents[1]
-#: Metric to the values of its rounds.
-Values = dict[str, list[float]]
+#: How often each size of a growth is measured.
+_GROWTH_ROUNDS = 3
 
 
 class ContenderFailedError(Exception):
-    """A contender did not return values; the message has its output."""
+    """A contender or a server did not do what it should; the message has its output."""
 
 
-@dataclass
-class Result:
+@dataclass(frozen=True)
+class Plan:
     """
-    What was measured of a row.
+    How a row is measured.
 
-    :param name: The row's name.
-    :param row: Its declaration.
-    :param size: How much was done.
-    :param values: Values by contender.
-    :param growth: Median of the metric of the growth by size.
-    """
-
-    name: str
-    row: Row
-    size: int
-    values: dict[str, Values] = field(default_factory=dict)
-    growth: dict[int, float] = field(default_factory=dict)
-
-    def median(self, contender: str, metric: str) -> float:
-        """Return the median of the rounds."""
-        return statistics.median(self.values[contender][metric])
-
-    def judged(self, bar: Bar) -> float:
-        """Return what a bar limits: our median, or the median of the ratios of each round to the other."""
-        ours = self.values[self.row.ours][bar.metric]
-        if bar.other is None:
-            return statistics.median(ours)
-        others = self.values[bar.other][bar.metric]
-        # Of each round: what disturbed the machine then disturbed both.
-        return statistics.median(mine / other for mine, other in zip(ours, others, strict=True))
-
-
-def run_row(
-    name: str,
-    *,
-    rounds: int,
-    size: int | None = None,
-    contenders: Sequence[str] | None = None,
-    growth: bool = False,
-    load: int = 0,
-) -> Result:
-    """
-    Measure a row.
-
-    :param name: Of its file.
     :param rounds: How often each contender runs, unless the row says so itself.
     :param size: In place of the row's.
     :param contenders: Only these.
     :param growth: Measure the cost against size too.
-    :param load: Processes that keep a core busy meanwhile.
-    :raises ContenderFailedError: One of them failed.
+    :param load: Processes that keep a core busy during all of it.
+    :param report: Called with a line on what is being done.
+    """
+
+    rounds: int = 5
+    size: int | None = None
+    contenders: Sequence[str] | None = None
+    growth: bool = False
+    load: int = 0
+    report: Callable[[str], object] = lambda line: None
+
+
+def run_row(name: str, plan: Plan) -> Result:
+    """
+    Measure a row.
+
+    :param name: Of its file.
+    :raises ContenderFailedError: A contender failed.
     """
     row = load_row(name)
-    result = Result(name=name, row=row, size=size or row.size)
-    chosen = [contender for contender in row.contenders if contenders is None or contender in contenders]
-    with _server(row.server) as url, _busy(load):
-        for _ in range(row.rounds or rounds):
-            # In another order each time: no contender is always the one after the same other.
-            for contender in random.sample(chosen, len(chosen)):
-                for metric, value in run_contender(name, contender, size=result.size, url=url).items():
-                    result.values.setdefault(contender, {}).setdefault(metric, []).append(value)
-        if growth and row.growth:
-            for at in row.growth.sizes:
-                found = [run_contender(name, row.ours, size=at, url=url)[row.growth.metric] for _ in range(3)]
-                result.growth[at] = statistics.median(found)
+    result = Result(size=plan.size or row.size, machine=Machine.here())
+    with _server(row.server) as url:
+        with _busy(plan.load):
+            result.quiet = _rounds(name, row, plan, result.size, url)
+            if plan.growth and row.growth:
+                for size in row.growth.sizes:
+                    plan.report(f"{name}: {size:,} {row.unit}")
+                    found = [run_contender(name, row.ours, size=size, url=url) for _ in range(_GROWTH_ROUNDS)]
+                    result.growth[size] = statistics.median(each[row.growth.metric] for each in found)
+        if row.is_busy and not plan.load:
+            with _busy(result.machine.cores):
+                result.busy = _rounds(name, row, plan, result.size, url)
     return result
+
+
+def _rounds(name: str, row: Row, plan: Plan, size: int, url: str) -> dict[str, Values]:
+    chosen = [contender for contender in row.contenders if plan.contenders is None or contender in plan.contenders]
+    values: dict[str, Values] = {contender: {metric: [] for metric in row.metrics} for contender in chosen}
+    rounds = min(plan.rounds, row.rounds or plan.rounds)
+    for number in range(rounds):
+        # In another order each time: no contender always follows the same other.
+        for contender in random.sample(chosen, len(chosen)):
+            plan.report(f"{name}: {contender}, round {number + 1} of {rounds}")
+            for metric, value in run_contender(name, contender, size=size, url=url).items():
+                values[contender][metric].append(value)
+    return values
 
 
 def run_contender(name: str, contender: str, *, size: int, url: str) -> dict[str, float]:
@@ -113,17 +103,20 @@ def _server(module: str | None) -> Iterator[str]:
     if module is None:
         yield ""
         return
-    command = [sys.executable, "-m", module]
+    command = [sys.executable, "-m", *module.split()]
     process = subprocess.Popen(command, cwd=ROOT, env=_environ(), stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        if not url.startswith("http"):
-            raise ContenderFailedError(f"{module} did not start: its first line is {url!r}")
-        yield url
+        line = process.stdout.readline()
+        url = next((word for word in line.split() if word.startswith("http")), None)
+        if url is None:
+            raise ContenderFailedError(f"{module} did not start: its first line is {line!r}")
+        yield url.removesuffix("/v1")
     finally:
         process.terminate()
         process.wait()
+        if process.stdout:
+            process.stdout.close()
 
 
 @contextmanager
@@ -140,5 +133,5 @@ def _busy(count: int) -> Iterator[None]:
 def _environ() -> dict[str, str]:
     """Return the environment without settings of the caller that change what is measured."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PORTKEY", "OPENAI"))}
-    # Neither reports its use, and loopback has no proxy.
+    # None reports its use, and loopback has no proxy.
     return kept | {"NO_PROXY": "127.0.0.1,localhost", "RUNTIME__DLTHUB_TELEMETRY": "false", "DO_NOT_TRACK": "1"}

@@ -43,7 +43,7 @@ def _requests_loop(setting: Setting) -> Mapping[str, float]:
     session = requests.Session()
 
     def walk(count: int) -> Iterable[object]:
-        query = {"limit": PAGE, "order": "asc"}
+        query = {"limit": str(PAGE), "order": "asc"}
         while True:
             response = session.get(setting.base_url() + _path(count), params=query, timeout=60)
             page = json.loads(response.content)
@@ -62,7 +62,7 @@ def _portkey_ai(setting: Setting) -> Mapping[str, float]:
     steps = client.beta.threads.runs.steps
 
     def walk(count: int) -> Iterable[object]:
-        after = {}
+        after: dict[str, str] = {}
         while True:
             # Its pages do not follow each other by themselves.
             page = steps.list(thread_id=THREAD, run_id=f"run_{count}", limit=PAGE, order="asc", **after)
