@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT))
 from dev import environments  # noqa: E402
 from dev.environments import AIRFLOW_VERSIONS, CURRENT_VERSION, NPM, Environment  # noqa: E402
 from dev.paths import NODE_PROJECT, PRISM_PROJECT, REQUIREMENTS  # noqa: E402
+from dev.pytest_arguments import pytest_arguments  # noqa: E402
 
 nox.options.default_venv_backend = "uv"
 nox.options.reuse_existing_virtualenvs = True
@@ -46,7 +47,7 @@ _LOCKS: dict[str, tuple[str, ...]] = {
 def test(session: nox.Session, version: str) -> None:
     """Run pytest on a version of Airflow, with the arguments of the session."""
     _install(session, environments.for_tests(version))
-    session.run("python", "-m", "pytest", *session.posargs, interrupt_timeout=None)
+    session.run("python", "-m", "pytest", *pytest_arguments(session.posargs), interrupt_timeout=None)
 
 
 @nox.session

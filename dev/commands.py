@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from dev import environments
+from dev.pytest_arguments import pytest_arguments
 from dev.steps import StepFailedError
 from dev.waiting import DEFAULT_TIMEOUT
 
@@ -63,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _dispatch(options: argparse.Namespace, arguments: Sequence[str], rest: Sequence[str]) -> int:
     if options.command == "test":
-        environments.enter(environments.for_tests(options.airflow), ["pytest", *rest])
+        environments.enter(environments.for_tests(options.airflow), ["pytest", *pytest_arguments(rest)])
     if options.command == "bench":
         environments.enter(environments.for_benchmarks(), ["benchmarks", *rest])
     if options.command != "demo":
