@@ -40,7 +40,9 @@ def table_of(row: Row, result: Result, *, busy: bool = False) -> list[list[str]]
     """Return the medians of every metric, a line for each contender, with the ratio ours / other of the first one."""
     values = result.busy if busy else result.quiet
     first = next(iter(row.metrics))
-    lines = [["", *(metric.title for metric in row.metrics.values()), f"ours / other: {row.metrics[first].title}"]]
+    compared = len(values) > 1
+    head = f"ours / other: {row.metrics[first].title}"
+    lines = [["", *(metric.title for metric in row.metrics.values()), *[head] * compared]]
     for contender in row.contenders:
         if contender not in values:
             continue
@@ -48,7 +50,7 @@ def table_of(row: Row, result: Result, *, busy: bool = False) -> list[list[str]]
             f"{result.median(contender, name, busy=busy):,.{metric.digits}f}" for name, metric in row.metrics.items()
         ]
         ratio = result.judged(row, Bar(first, contender, busy=busy)) if contender != row.ours else None
-        lines.append([contender, *medians, "" if ratio is None else f"{ratio:.2f}"])
+        lines.append([contender, *medians, *["" if ratio is None else f"{ratio:.3g}"] * compared])
     return lines
 
 
@@ -70,26 +72,37 @@ def bars_of(row: Row, result: Result) -> list[list[str]]:
 
 def write_page(docs: Path, rows: dict[str, Row], results: Results) -> Path:
     """
-    Write the page and its plots.
+    Write the page and its plots, which needs matplotlib.
 
     :param docs: The folder of the docs.
     :param rows: Every row by its name; those without a result are left out.
     :param results: What was measured.
     :return: The page.
     """
-    shown = {name: row for name, row in rows.items() if name in results.rows}
-    text = [_INTRODUCTION, _all_bars(shown, results)]
-    growing = {name: row for name, row in shown.items() if results.rows[name].growth}
+    shown, growing = _shown(rows, results)
     if growing:
         draw_growth(growing, results.rows, docs / FOLDER / "growth.svg")
-        text.append(_growth_section(growing, results))
     for name, row in shown.items():
         draw_row(row, results.rows[name], docs / FOLDER / f"{name}.svg")
-        text.append(_section(name, row, results.rows[name]))
-    text.append(_machines(shown, results))
     page = docs / PAGE
-    page.write_text("\n".join(text))
+    page.write_text(page_text(rows, results))
     return page
+
+
+def page_text(rows: dict[str, Row], results: Results) -> str:
+    """Return the text of the page; the parameters are those of :func:`write_page`."""
+    shown, growing = _shown(rows, results)
+    text = [_INTRODUCTION, _all_bars(shown, results)]
+    if growing:
+        text.append(_growth_section(growing, results))
+    text += [_section(name, row, results.rows[name]) for name, row in shown.items()]
+    return "\n".join([*text, _machines(shown, results)])
+
+
+def _shown(rows: dict[str, Row], results: Results) -> tuple[dict[str, Row], dict[str, Row]]:
+    """Return the rows that have a result, and those of them that have growth."""
+    shown = {name: row for name, row in rows.items() if name in results.rows}
+    return shown, {name: row for name, row in shown.items() if results.rows[name].growth}
 
 
 def _all_bars(rows: dict[str, Row], results: Results) -> str:
@@ -118,9 +131,9 @@ def _growth_section(rows: dict[str, Row], results: Results) -> str:
 
 def _section(name: str, row: Row, result: Result) -> str:
     parts = [f"## {row.title}", row.what, f"![{row.title}]({FOLDER}/{name}.svg)"]
-    size = f"{result.size:,} {row.unit}"
+    size = f"{result.size:,} {row.unit}, " if result.size > 1 else ""
     count = max((len(values) for metrics in result.quiet.values() for values in metrics.values()), default=0)
-    parts.append(f"{size}, {count} round{'s' * (count > 1)}:\n\n{_markdown(table_of(row, result)).rstrip()}")
+    parts.append(f"{size}{count} round{'s' * (count > 1)}:\n\n{_markdown(table_of(row, result)).rstrip()}")
     if result.busy:
         busy = _markdown(table_of(row, result, busy=True)).rstrip()
         parts.append(f"With a busy process on each core:\n\n{busy}")

@@ -141,7 +141,8 @@ class Results:
 
     def put(self, name: str, result: Result) -> None:
         """Replace the result of a row, and write the file."""
-        self.rows[name] = result
+        # As it is read again: the page shows what the file holds.
+        self.rows[name] = Result.from_json(json.loads(json.dumps(result.to_json())))
         self.versions = _versions()
         rows = {name: self.rows[name].to_json() for name in sorted(self.rows)}
         self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -89,11 +89,13 @@ class Growth:
     :param metric: A total (seconds of CPU, bytes), not a rate.
     :param sizes: Ascending; the last one is a hundred times what the tests have, or more.
     :param at_most: Upper limit of the exponent that is fitted to the last three sizes.
+    :param quick: Sizes for ``tests/performance``, which holds the exponent below 1.5; a few seconds in all.
     """
 
     metric: str
     sizes: tuple[int, ...]
     at_most: float = 1.1
+    quick: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -59,14 +59,35 @@ def run_row(name: str, plan: Plan) -> Result:
         with _busy(plan.load):
             result.quiet = _rounds(name, row, plan, result.size, url)
             if plan.growth and row.growth:
-                for size in row.growth.sizes:
-                    plan.report(f"{name}: {size:,} {row.unit}")
-                    found = [run_contender(name, row.ours, size=size, url=url) for _ in range(_GROWTH_ROUNDS)]
-                    result.growth[size] = statistics.median(each[row.growth.metric] for each in found)
+                result.growth = _growth(name, row, plan, row.growth.sizes, url, rounds=_GROWTH_ROUNDS)
         if row.is_busy and not plan.load:
             with _busy(result.machine.cores):
                 result.busy = _rounds(name, row, plan, result.size, url)
     return result
+
+
+def run_quick_growth(name: str, plan: Plan) -> Result:
+    """
+    Measure the cost of a row against its quick sizes only.
+
+    :raises ContenderFailedError: A contender failed.
+    """
+    row = load_row(name)
+    assert row.growth is not None
+    with _server(row.server) as url:
+        growth = _growth(name, row, plan, row.growth.quick, url, rounds=1)
+    return Result(size=max(growth), machine=Machine.here(), growth=growth)
+
+
+def _growth(name: str, row: Row, plan: Plan, sizes: Sequence[int], url: str, *, rounds: int) -> dict[int, float]:
+    """Return the median of the metric of the growth by size."""
+    assert row.growth is not None
+    growth = {}
+    for size in sizes:
+        plan.report(f"{name}: {size:,} {row.unit}")
+        found = [run_contender(name, row.ours, size=size, url=url) for _ in range(rounds)]
+        growth[size] = statistics.median(each[row.growth.metric] for each in found)
+    return growth
 
 
 def _rounds(name: str, row: Row, plan: Plan, size: int, url: str) -> dict[str, Values]:

@@ -122,6 +122,6 @@ ROW = Row(
         Bar("cpu_ms", "openai", at_most=1.0),
     ),
     quick_size=60,
-    growth=Growth("cpu_s", (20, 200, 2000)),
+    growth=Growth("cpu_s", (20, 200, 2000), quick=(50, 200)),
     needs={"portkey-ai": "portkey_ai", "dlt": "dlt"},
 )
