@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT))
 from dev import environments  # noqa: E402
 from dev.environments import AIRFLOW_VERSIONS, CURRENT_VERSION, NPM, Environment  # noqa: E402
 from dev.paths import NODE_PROJECT, PRISM_PROJECT, REQUIREMENTS  # noqa: E402
+from dev.pytest_arguments import pytest_arguments  # noqa: E402
 
 nox.options.default_venv_backend = "uv"
 nox.options.reuse_existing_virtualenvs = True
@@ -37,6 +38,7 @@ _LOCKS: dict[str, tuple[str, ...]] = {
     "test-3.2": ("--exclude-newer", "2026-06-20", *_NEWEST),
     "test-3.3": (),
     "airflow-3.3": (),
+    "bench": (),
 }
 
 
@@ -45,7 +47,7 @@ _LOCKS: dict[str, tuple[str, ...]] = {
 def test(session: nox.Session, version: str) -> None:
     """Run pytest on a version of Airflow, with the arguments of the session."""
     _install(session, environments.for_tests(version))
-    session.run("python", "-m", "pytest", *session.posargs, interrupt_timeout=None)
+    session.run("python", "-m", "pytest", *pytest_arguments(session.posargs), interrupt_timeout=None)
 
 
 @nox.session
@@ -53,6 +55,13 @@ def demo(session: nox.Session) -> None:
     """Run the example DAG through a real gateway and a real Airflow."""
     _install(session, environments.for_demo())
     session.run("python", "-m", "dev", "demo", *session.posargs, interrupt_timeout=None)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Compare the provider with other libraries, and write ``docs/performance.md``."""
+    _install(session, environments.for_benchmarks())
+    session.run("python", "-m", "benchmarks", *session.posargs, interrupt_timeout=None)
 
 
 @nox.session(venv_backend="none")

@@ -1,4 +1,4 @@
-"""The command line: ``python3 -m dev demo | test | lint | typecheck | build | lock``."""
+"""The command line: ``python3 -m dev demo | test | bench | lint | typecheck | build | lock``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from dev import environments
+from dev.pytest_arguments import pytest_arguments
 from dev.steps import StepFailedError
 from dev.waiting import DEFAULT_TIMEOUT
 
@@ -50,6 +51,12 @@ def _parser() -> argparse.ArgumentParser:
         help="the version of Airflow to test on (default: %(default)s)",
     )
 
+    commands.add_parser(
+        "bench",
+        add_help=False,
+        help="compare the provider with other libraries, see --help; writes docs/performance.md",
+    )
+
     for session in ("lint", "typecheck", "build", "lock"):
         commands.add_parser(session, help=f"the session {session} of nox, see noxfile.py")
     return parser
@@ -57,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _dispatch(options: argparse.Namespace, arguments: Sequence[str], rest: Sequence[str]) -> int:
     if options.command == "test":
-        environments.enter(environments.for_tests(options.airflow), ["pytest", *rest])
+        environments.enter(environments.for_tests(options.airflow), ["pytest", *pytest_arguments(rest)])
+    if options.command == "bench":
+        environments.enter(environments.for_benchmarks(), ["benchmarks", *rest])
     if options.command != "demo":
         if options.command != "lock":
             environments.prepare(environments.for_tests())
@@ -78,7 +87,7 @@ def run(arguments: Sequence[str]) -> int:
     """Do one command of the command line, and return its exit code."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command != "test":
+    if rest and options.command not in ("test", "bench"):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     # Also where a shell's background job began with SIGINT ignored: children would inherit that, and not be stopped.
     for number in STOPS:

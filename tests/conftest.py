@@ -31,6 +31,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-docs", action="store_true", help="write the pages that are made from the code")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Assign whole files to the processes of ``-n``."""
+    from tests.scheduling import FileScheduling
+
+    return FileScheduling(config, log)
+
+
 @pytest.fixture(scope="session")
 def airflow_home() -> str:
     """The temporary folder that Airflow takes for its home."""
