@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 from dev import environments  # noqa: E402
 from dev.environments import AIRFLOW_VERSIONS, CURRENT_VERSION, NPM, Environment  # noqa: E402
 from dev.paths import NODE_PROJECT, PRISM_PROJECT, REQUIREMENTS  # noqa: E402
+from dev.pytest_arguments import pytest_arguments  # noqa: E402
 
 nox.options.default_venv_backend = "uv"
 nox.options.envdir = str(environments.FOLDER)
@@ -44,6 +45,7 @@ _LOCKS: dict[str, tuple[str, ...]] = {
     "test-3.4": (),
     "airflow-3.3": (),
     "focus": ("--python-version", "3.12"),
+    "bench": (),
 }
 
 
@@ -52,7 +54,7 @@ _LOCKS: dict[str, tuple[str, ...]] = {
 def test(session: nox.Session, version: str) -> None:
     """Run pytest on a version of Airflow, with the arguments of the session."""
     _install(session, environments.for_tests(version))
-    session.run("python", "-m", "pytest", *session.posargs, interrupt_timeout=None)
+    session.run("python", "-m", "pytest", *pytest_arguments(session.posargs), interrupt_timeout=None)
 
 
 @nox.session
@@ -60,6 +62,13 @@ def demo(session: nox.Session) -> None:
     """Run the example DAG through a real gateway and a real Airflow."""
     _install(session, environments.for_demo())
     session.run("python", "-m", "dev", "demo", *session.posargs, interrupt_timeout=None)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Compare the provider with other libraries, and write ``docs/performance.md``."""
+    _install(session, environments.for_benchmarks())
+    session.run("python", "-m", "benchmarks", *session.posargs, interrupt_timeout=None)
 
 
 @nox.session(venv_backend="none")

@@ -1,5 +1,5 @@
 """
-Values of responses, as databases and JSON files can hold them.
+Values of responses: read from JSON, and as databases and JSON files can hold them.
 
 Python reads more from JSON than PostgreSQL stores: U+0000, halves of surrogate pairs, ``NaN`` and ``Infinity``. A value
 with one of them is refused where Airflow stores it, and a triggerer that meets the same event again at every start
@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 #: Nested values deeper than this become a JSON string: Airflow and databases walk values by recursion.
@@ -22,6 +23,37 @@ MAX_DEPTH = 50
 _REFUSED = re.compile("[\0\ud800-\udfff]")
 #: The strings of a JSON text, and the numbers that are not finite.
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|-?Infinity|NaN')
+
+#: Digits of the shortest whole number that may not fit 64 bits: ``orjson`` would return the nearest float.
+_LONG_NUMBER = b"0" * 19
+#: Nesting that ``json`` reads at any depth of the call stack (1,000 calls in all); what is deeper, ``json`` decides.
+_SAFE_DEPTH = 200
+#: Passes over the brackets of a body: values of APIs are less deep.
+_PASSES = 16
+#: Digits as 0, brackets as (), everything else as a space.
+_MARKS = bytes(
+    ord("0") if octet in b"0123456789" else ord("(") if octet in b"[{" else ord(")") if octet in b"]}" else ord(" ")
+    for octet in range(256)
+)
+
+
+def read_json(body: bytes) -> Any:
+    """
+    Return the value of a JSON text as ``json.loads`` does, by ``orjson`` where that is installed (extra ``fast``).
+
+    ``orjson`` refuses what ``json`` takes beyond the standard (``NaN``, halves of surrogate pairs, UTF-16), and then
+    ``json`` decides; so does it for numbers of more than 64 bits and for deep nesting. Brackets in strings can hide
+    nesting: such a body is read down to 1,024 levels.
+
+    :raises ValueError: for what is no JSON.
+    :raises RecursionError: for what is nested too deeply.
+    """
+    if (loads := _orjson_loads()) and _reads_alike(body):
+        try:
+            return loads(body)
+        except ValueError:  # json decides
+            pass
+    return json.loads(body)
 
 
 def storable(value: Any) -> Any:
@@ -53,6 +85,28 @@ def strict_json(value: Any) -> tuple[str, int]:
     except UnicodeEncodeError:  # half of a surrogate pair, which only an escape can carry
         text = _REFUSED.sub(_escape, text)
     return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"), replaced
+
+
+@cache
+def _orjson_loads() -> Callable[[bytes], Any] | None:
+    try:
+        import orjson
+    except ImportError:
+        return None
+    return orjson.loads
+
+
+def _reads_alike(body: bytes) -> bool:
+    """Return whether ``orjson`` returns what ``json`` does if it returns anything. Too strict for some strings."""
+    marks = body.translate(_MARKS)
+    if _LONG_NUMBER in marks:
+        return False
+    brackets = marks.translate(None, b"0 ")
+    for _ in range(_PASSES):
+        if len(brackets) <= _SAFE_DEPTH:
+            return True
+        brackets = brackets.replace(b"()", b"")  # one level less
+    return len(brackets) <= _SAFE_DEPTH - _PASSES
 
 
 def _storable(value: Any, depth: int) -> Any:

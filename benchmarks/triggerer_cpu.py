@@ -78,6 +78,7 @@ def main() -> None:
     threads = 1 if options.together else options.threads or options.waits
     command = [sys.executable, "-m", "airflow_provider_portkey.testing", "--port", "0", "--seconds", "100000"]
     mock_server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert mock_server.stdout is not None
     try:
         url = next(word for word in mock_server.stdout.readline().split() if word.startswith("http"))
         control = url.removesuffix("/v1") + "/_mock_server"

@@ -1,4 +1,4 @@
-"""The command line: ``python3 -m dev demo | test | versions | docs | lint | typecheck | build | smoke | lock``."""
+"""The command line: ``python3 -m dev demo | test | versions | bench | docs | lint | typecheck | build | smoke | lock``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from dev import environments, versions
+from dev.pytest_arguments import pytest_arguments
 from dev.steps import StepFailedError
 from dev.waiting import DEFAULT_TIMEOUT
 
@@ -50,6 +51,12 @@ def _parser() -> argparse.ArgumentParser:
         help="the version of Airflow to test on (default: %(default)s)",
     )
 
+    commands.add_parser(
+        "bench",
+        add_help=False,
+        help="compare the provider with other libraries, see --help; writes docs/performance.md",
+    )
+
     matrix = commands.add_parser(
         "versions",
         allow_abbrev=False,
@@ -73,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _dispatch(options: argparse.Namespace, arguments: Sequence[str], rest: Sequence[str]) -> int:
     if options.command == "test":
-        environments.enter(environments.for_tests(options.airflow), ["pytest", *rest])
+        environments.enter(environments.for_tests(options.airflow), ["pytest", *pytest_arguments(rest)])
+    if options.command == "bench":
+        environments.enter(environments.for_benchmarks(), ["benchmarks", *rest])
     if options.command == "docs":
         return _docs(options, arguments)
     if options.command == "versions":
@@ -111,7 +120,7 @@ def run(arguments: Sequence[str]) -> int:
     """Do one command of the command line, and return its exit code."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command not in ("test", "versions"):
+    if rest and options.command not in ("test", "versions", "bench"):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     # Also where a shell's background job began with SIGINT ignored: children would inherit that, and not be stopped.
     for number in STOPS:

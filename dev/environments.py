@@ -106,6 +106,11 @@ def for_tests(version: str = CURRENT_VERSION) -> Environment:
     return Environment(f"test({version})", REQUIREMENTS / f"test-{version}.txt", link)
 
 
+def for_benchmarks() -> Environment:
+    """Return the environment of the benchmarks: the provider, and the libraries that it is compared with."""
+    return Environment("bench", REQUIREMENTS / "bench.txt")
+
+
 def prepare(environment: Environment) -> None:
     """Make the environment, unless it is current."""
     if not environment.is_current():

@@ -45,6 +45,7 @@ class Standalone(Child):
     :param connections: Connection id to its fields, as of Airflow's JSON form; they travel in the environment only.
     :param settings: More environment variables (``AIRFLOW__SECTION__OPTION``), stronger than those set here.
     :param timeout: Seconds that a wait may last although everything lives and moves.
+    :param grace: Seconds that it may take to stop by itself.
     """
 
     # Each poll is work for the API server, which may have little time.
@@ -58,6 +59,7 @@ class Standalone(Child):
         connections: Mapping[str, Mapping[str, Any]] | None = None,
         settings: Mapping[str, str] | None = None,
         timeout: float = DEFAULT_TIMEOUT,
+        grace: float = 20.0,
     ) -> None:
         self.folder = folder.resolve()
         self._dags_folder = dags_folder.resolve()
@@ -68,7 +70,9 @@ class Standalone(Child):
         env |= {f"AIRFLOW_CONN_{name.upper()}": json.dumps(fields) for name, fields in (connections or {}).items()}
         env |= settings or {}
         log = self.folder / "standalone.log"
-        super().__init__("Airflow", [AIRFLOW, "standalone"], log=log, env=env, cwd=self.folder, timeout=timeout)
+        super().__init__(
+            "Airflow", [AIRFLOW, "standalone"], log=log, env=env, cwd=self.folder, timeout=timeout, grace=grace
+        )
         #: The parts that have been seen to run, and should.
         self.expected: set[str] = set()
 

@@ -41,6 +41,14 @@ def browser() -> Iterator[Any]:
         yield browser
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Assign whole files to the processes of ``-n``."""
+    from tests.scheduling import FileScheduling
+
+    return FileScheduling(config, log)
+
+
 @pytest.fixture(scope="session")
 def airflow_home() -> str:
     """The temporary folder that Airflow takes for its home."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from airflow_provider_portkey.exceptions import PortkeyPaginationError, PortkeyUnexpectedResponseError
 from airflow_provider_portkey.parameters import PARAMETERS
@@ -30,6 +30,9 @@ def items_of(page: Mapping[str, Any], *, field: str = "data", has_ids: bool = Tr
     if not isinstance(items, list):
         found = sorted(page)
         raise PortkeyUnexpectedResponseError(f"The response is no list: it has no array {field!r}, only {found}.")
+    are_objects = set(map(type, items)) <= {dict}
+    if are_objects and (not has_ids or len(_ids_of(items)) == len(items)):
+        return items
     for item in items:
         if not isinstance(item, dict):
             raise PortkeyUnexpectedResponseError(f"The list has an item that is no object: {type(item).__name__}.")
@@ -204,23 +207,32 @@ class LoopGuard:
 
         :raises PortkeyPaginationError: where an item or the last item's id as a cursor is repeated.
         """
-        ids = [item_id for item in items if (item_id := _id_of(item))]
-        for item_id in ids:
-            if item_id in self._recent:
-                raise PortkeyPaginationError(
-                    f"Pagination loop: the server sent item {item_id!r} twice. "
-                    "The server seems to ignore the parameter 'after'."
-                )
-            self._recent.add(item_id)
-            self._in_order.append(item_id)
-            if len(self._in_order) > _RECENT_ITEMS:
-                self._recent.discard(self._in_order.popleft())
+        ids = _ids_of(items)
+        new = set(ids)
+        if len(new) < len(ids) or not self._recent.isdisjoint(new):
+            repeated = next(item_id for at, item_id in enumerate(ids) if item_id in self._recent or item_id in ids[:at])
+            raise PortkeyPaginationError(
+                f"Pagination loop: the server sent item {repeated!r} twice. "
+                "The server seems to ignore the parameter 'after'."
+            )
+        self._recent |= new
+        self._in_order += ids
+        while len(self._in_order) > _RECENT_ITEMS:
+            self._recent.discard(self._in_order.popleft())
         if items and (cursor := _id_of(items[-1])):
             if cursor in self._cursors:
                 raise PortkeyPaginationError(
                     f"Pagination loop: the server returned to cursor {cursor!r}, after which a page was read before."
                 )
             self._cursors.add(cursor)
+
+
+def _ids_of(items: Sequence[Item]) -> list[str]:
+    """Return the ids of the items that have one."""
+    ids = [item.get("id") for item in items]
+    if set(map(type, ids)) == {str} and "" not in ids:  # as of nearly every page
+        return cast("list[str]", ids)
+    return [item_id for item in items if (item_id := _id_of(item))]
 
 
 def _id_of(item: Item) -> str | None:

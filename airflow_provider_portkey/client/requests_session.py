@@ -167,7 +167,8 @@ class _Adapter(HTTPAdapter):
     """Sends by the connections above, with the proxy and the CA bundle of ``environment.py``."""
 
     def __init__(self) -> None:
-        self._checked: set[str | None] = set()
+        #: What is passed to ``requests`` by origin: to read the environment takes as long as to send a request.
+        self._environments: dict[tuple[str, bool | str], dict[str, Any]] = {}
         super().__init__(pool_maxsize=MAX_CONNECTIONS)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -181,11 +182,16 @@ class _Adapter(HTTPAdapter):
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> Any:  # type: ignore[override]
         current_attempt().request_sent = False
-        url = str(request.url)
-        proxy = proxy_for(url)
-        bundle = ca_bundle(kwargs["verify"])
-        if bundle not in self._checked and "https:" in f"{url[:6]} {proxy}":
-            tls_context(bundle)  # requests would report a broken bundle as a failure of the network
-            self._checked.add(bundle)
-        own = {"proxies": {"all": proxy} if proxy else {}, "verify": bundle or False}
-        return super().send(request, **(kwargs | own))
+        origin = "/".join(str(request.url).split("/", 3)[:3])
+        key = origin, kwargs["verify"]
+        if key not in self._environments:
+            self._environments[key] = _read_environment(*key)
+        return super().send(request, **(kwargs | self._environments[key]))
+
+
+def _read_environment(origin: str, verify: bool | str) -> dict[str, Any]:
+    proxy = proxy_for(origin)
+    bundle = ca_bundle(verify)
+    if "https:" in f"{origin[:6]} {proxy}":
+        tls_context(bundle)  # requests would report a broken bundle as a failure of the network
+    return {"proxies": {"all": proxy} if proxy else {}, "verify": bundle or False}

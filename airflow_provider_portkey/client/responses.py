@@ -6,7 +6,6 @@ Decided here for both transports, for downloads too. ``exceptions.error_for_stat
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from airflow_provider_portkey.client.redaction import escape_unprintable
 from airflow_provider_portkey.client.retries import read_retry_after
 from airflow_provider_portkey.client.settings import TRACE_HEADER
 from airflow_provider_portkey.exceptions import PortkeyRequestError, PortkeyUnreachableError, error_for_status
+from airflow_provider_portkey.json_values import read_json
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.client.attempts import Attempt
@@ -135,7 +135,7 @@ def unreachable_error(
 
 def _parse(body: bytes) -> Any:
     try:
-        return json.loads(body)
+        return read_json(body)
     except (ValueError, RecursionError):
         return None
 

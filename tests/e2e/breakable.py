@@ -47,7 +47,9 @@ class BreakableAirflow(Standalone):
         names = ("AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT", "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT")
         env = {**self.env, **dict(zip(names, ports, strict=True))}
         log = self.folder / f"{component}-{len(self._replacements) + 2}.log"
-        child = Child(f"Airflow's {component}", [AIRFLOW, component], log=log, env=env, cwd=self.folder)
+        child = Child(
+            f"Airflow's {component}", [AIRFLOW, component], log=log, env=env, cwd=self.folder, grace=self._grace
+        )
         child.start()
         self._replacements.append((component, child))
 

@@ -72,6 +72,8 @@ def airflow(
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
         "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",
         "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
+        # Each step of a task waits for the scheduler's next loop.
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
         "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
         "PORTKEY_EXAMPLE_THREAD_ID": NIGHTLY_THREAD,
@@ -80,7 +82,7 @@ def airflow(
     home = folder / "home"
     connections = {"portkey_default": connection, "portkey_direct": connection | {"host": provider.url}}
     with BreakableAirflow(
-        home, dags_folder=dags, connections=connections, settings=settings, timeout=TIMEOUT
+        home, dags_folder=dags, connections=connections, settings=settings, timeout=TIMEOUT, grace=3.0
     ) as airflow:
         for dag_id in ("portkey_gate_and_export", "portkey_steps_to_xcom", "wait_deferred", "export", "response_poked"):
             airflow.wait_for_dag(dag_id)

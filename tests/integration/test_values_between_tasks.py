@@ -72,7 +72,11 @@ with DAG("flow", schedule=None, render_template_as_native_obj=True, params=param
     PortkeyRunStepsOperator(task_id="steps", **one, max_bytes="{{{{ 10000 }}}}")
     PortkeyRunStepsToObjectStorageOperator(task_id="export", **one, path="{tmp_path}/{{{{ params.number }}}}.jsonl")
     PortkeyCreateResponseOperator(
-        task_id="response", model="m", input="{{{{ params.number }}}}", metadata={{"order": "{{{{ params.number }}}}"}}
+        task_id="response",
+        model="m",
+        input="{{{{ params.number }}}}",
+        metadata={{"order": "{{{{ params.number }}}}"}},
+        poke_interval=0.2,
     )
     PortkeyCreateRunOperator(
         task_id="start",

@@ -11,6 +11,7 @@ import pytest
 from dev import environments
 from dev.commands import STOPS, run
 from dev.paths import ROOT
+from dev.pytest_arguments import pytest_arguments
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +35,27 @@ def test_the_arguments_of_pytest_are_left_to_pytest(monkeypatch):
     with pytest.raises(SystemExit, match="5"):
         run(["test", "--airflow", "2.11", "tests/unit", "-x", "-k", "a or b"])
     assert entered == [(environments.for_tests("2.11"), ["pytest", "tests/unit", "-x", "-k", "a or b"])]
+
+
+@pytest.mark.parametrize(
+    ("given", "added"),
+    [
+        ([], ["-n", "2"]),
+        (["-q"], ["-n", "2"]),
+        (["-m", "not slow", "-x"], ["-n", "2"]),
+        (["-k", "one or two"], ["-n", "2"]),
+        (["tests/unit"], []),
+        (["tests/unit/dev/test_commands.py::test_x", "-q"], []),
+        (["-n", "4"], []),
+        (["-n0"], []),
+        (["--pdb"], []),
+        (["-s"], []),
+        (["--collect-only", "-q"], []),
+        (["--capture=no"], []),
+    ],
+)
+def test_the_whole_suite_runs_on_two_processes(given, added):
+    assert pytest_arguments(given) == [*added, *given]
 
 
 def test_an_unknown_argument_is_refused(capsys):

@@ -1,0 +1,1 @@
+"""One file for each comparison, with one ``ROW``."""

@@ -1,0 +1,23 @@
+"""How pytest is called: the whole suite on two processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dev.paths import ROOT
+
+#: One for the tests on a real Airflow, which wait most of their time, and one for all others.
+_PROCESSES = ("-n", "2")
+#: Options after which pytest has to run in this process, or that say themselves how many there are.
+_OWN = ("-n", "-s", "-p", "--numprocesses", "--dist", "--pdb", "--trace", "--capture", "--collect-only", "--co")
+
+
+def pytest_arguments(given: Sequence[str]) -> list[str]:
+    """
+    Return the arguments for pytest: two processes, unless the caller names tests or an option of their number.
+
+    :param given: What the caller wrote.
+    """
+    names_tests = any((ROOT / argument.partition("::")[0]).exists() for argument in given if argument[:1] != "-")
+    has_own = any(argument.partition("=")[0] in _OWN or argument.startswith("-n") for argument in given)
+    return list(given) if names_tests or has_own else [*_PROCESSES, *given]
