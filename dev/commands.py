@@ -1,4 +1,4 @@
-"""The command line: ``python3 -m dev demo | test | versions | bench | docs | lint | typecheck | build | smoke | lock``."""
+"""The command line: ``python3 -m dev`` with ``demo``, ``test``, ``versions``, ``bench``, ``docs``, and the checks."""
 
 from __future__ import annotations
 
