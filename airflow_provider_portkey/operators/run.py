@@ -17,8 +17,8 @@ from airflow_provider_portkey.exceptions import (
     PortkeyToolCallFailedError,
 )
 from airflow_provider_portkey.tasks.base import PortkeyTaskMixin
-from airflow_provider_portkey.tasks.job import BasePortkeyFieldsOperator
 from airflow_provider_portkey.tasks.submit import BasePortkeySubmitOperator, build_body
+from airflow_provider_portkey.tasks.wait import BasePortkeyFieldsOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey import lazy_attribute
-from airflow_provider_portkey.tasks.job import BasePortkeyRemoteJobOperator
+from airflow_provider_portkey.tasks.wait import BasePortkeyRemoteJobOperator
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.jobs.spec import JobSpec

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey import lazy_attribute
 from airflow_provider_portkey.exceptions import PortkeyRequestError
-from airflow_provider_portkey.tasks.job import BasePortkeyRemoteJobOperator
-from airflow_provider_portkey.tasks.wait import BasePortkeyWaitOperator
+from airflow_provider_portkey.tasks.wait import BasePortkeyRemoteJobOperator, BasePortkeyWaitOperator
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.polling.run_group import RunGroupPoller

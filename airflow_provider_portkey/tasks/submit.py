@@ -16,7 +16,7 @@ from airflow_provider_portkey.exceptions import (
     PortkeyUnexpectedResponseError,
     PortkeyXComTooLargeError,
 )
-from airflow_provider_portkey.tasks.job import BasePortkeyRemoteJobOperator
+from airflow_provider_portkey.tasks.wait import BasePortkeyRemoteJobOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

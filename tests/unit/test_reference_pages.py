@@ -37,7 +37,7 @@ API = {
     "bases": (
         "Base classes",
         "Parameters that operators and sensors share.",
-        [f"{PACKAGE.name}.{name}" for name in ("tasks.base", "tasks.wait", "tasks.job", "tasks.submit", "tasks.lists")]
+        [f"{PACKAGE.name}.{name}" for name in ("tasks.base", "tasks.wait", "tasks.submit", "tasks.lists")]
         + [f"{PACKAGE.name}.{name}" for name in ("operators.lists", "transfers.base")],
     ),
     "exceptions": (
