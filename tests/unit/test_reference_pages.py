@@ -38,7 +38,10 @@ API = {
         "Base classes",
         "Parameters that operators and sensors share.",
         [f"{PACKAGE.name}.{name}" for name in ("tasks.base", "tasks.wait", "tasks.submit", "tasks.lists")]
-        + [f"{PACKAGE.name}.{name}" for name in ("operators.lists", "transfers.base")],
+        + [
+            f"{PACKAGE.name}.{name}"
+            for name in ("operators.lists", "operators.batch_input", "operators.report", "transfers.base")
+        ],
     ),
     "exceptions": (
         "Exceptions",
