@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 
 #: Kibibytes of a database that are in memory.
@@ -89,23 +89,18 @@ class RequestIndex(_Database):
     _SCHEMA = "CREATE TABLE requests (id BLOB PRIMARY KEY, outcomes INTEGER NOT NULL) WITHOUT ROWID"
     _INSERT = "INSERT OR IGNORE INTO requests VALUES (?, 0)"
 
-    def add(self, custom_id: str) -> None:
-        """Add a request. All requests are added before the first outcome."""
-        self._add(key_of(custom_id))
-
-    def count(self) -> int:
-        """Return the number of requests, and begin with the outcomes."""
-        self._flush()
-        (number,) = self._database.execute("SELECT count(*) FROM requests").fetchone()
-        self._database.execute("BEGIN")  # one transaction: a commit for each outcome would cost more than the outcome
-        return int(number)
+    def add_all(self, custom_ids: Iterable[str]) -> int:
+        """Add the requests, before the first outcome, and return how many different ones there are."""
+        # One transaction, to the end: a commit for each outcome would cost more than the outcome.
+        self._database.execute("BEGIN")
+        return self._database.executemany(self._INSERT, ((key_of(custom_id),) for custom_id in custom_ids)).rowcount
 
     def take(self, custom_id: str) -> bool | None:
         """Return whether an outcome is the first one of a request; ``None`` for the first one without a request."""
-        key = (key_of(custom_id),)
-        if self._database.execute("UPDATE requests SET outcomes = 1 WHERE id = ? AND outcomes = 0", key).rowcount:
+        key, execute = (key_of(custom_id),), self._database.execute
+        if execute("UPDATE requests SET outcomes = 1 WHERE id = ? AND outcomes = 0", key).rowcount:
             return True
-        return None if self._database.execute("INSERT OR IGNORE INTO requests VALUES (?, 1)", key).rowcount else False
+        return None if execute("INSERT OR IGNORE INTO requests VALUES (?, 1)", key).rowcount else False
 
 
 class OutcomeIndex(_Database):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from airflow_provider_portkey.batch.index import RequestIndex
@@ -28,11 +28,7 @@ class BatchReconciler:
         self._unexpected = 0
         self._usage = UsageSum()
         self._index = RequestIndex()
-        for number, request in enumerate(requests or (), 1):
-            if (custom_id := request_id_of(request)) is None:
-                raise PortkeyLineInvalidError(f"{name}: request {number} has no custom_id to find its outcome by.")
-            self._index.add(custom_id)
-        self._expected = self._index.count()
+        self._expected = self._index.add_all(_ids_of(requests or (), name))
 
     def close(self) -> None:
         """Delete the ids; the counts stay."""
@@ -70,3 +66,10 @@ class BatchReconciler:
             "unexpected": self._unexpected if self._compares else None,
             "usage": self._usage.to_dict() or None,
         }
+
+
+def _ids_of(requests: Iterable[Mapping[str, Any]], name: str) -> Iterator[str]:
+    for number, request in enumerate(requests, 1):
+        if (custom_id := request_id_of(request)) is None:
+            raise PortkeyLineInvalidError(f"{name}: request {number} has no custom_id to find its outcome by.")
+        yield custom_id

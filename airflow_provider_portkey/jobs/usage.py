@@ -39,7 +39,9 @@ class UsageSum:
 
 def _add(total: dict[str, Any], usage: Mapping[str, Any], depth: int) -> None:
     for name, value in usage.items():
-        if isinstance(value, Mapping):
+        if type(value) is int and type(known := total.get(name, 0)) is int:  # nearly all values of a million lines
+            total[name] = known + value
+        elif isinstance(value, Mapping):
             nested = total.setdefault(name, {}) if depth else None
             if isinstance(nested, dict):
                 _add(nested, value, depth - 1)

@@ -39,9 +39,7 @@ def test_of_several_outcomes_the_highest_rank_counts() -> None:
 
 def test_only_the_first_outcome_of_a_request_is_its_own() -> None:
     with closing(RequestIndex()) as index:
-        for one in ("a", "b", "a"):
-            index.add(one)
-        assert index.count() == 2
+        assert index.add_all(iter(["a", "b", "a"])) == 2
         assert [index.take(one) for one in ("a", "a", "b", "x", "x", "\ud83d")] == [
             True,
             False,
@@ -67,9 +65,7 @@ def test_nothing_is_left_on_the_disk() -> None:
 def test_memory_does_not_grow_with_the_ids(peak: Callable[[Callable[[], Any]], int]) -> None:
     def fill(count: int) -> None:
         with closing(RequestIndex()) as index:
-            for number in range(count):
-                index.add(f"id-{number}")
-            assert index.count() == count
+            assert index.add_all(f"id-{number}" for number in range(count)) == count
 
     fill(1_000)
     assert peak(lambda: fill(20_000)) < peak(lambda: fill(2_000)) + 50_000
