@@ -31,8 +31,8 @@ with DAG(
     doc_md=__doc__,
     tags=["portkey", "example"],
     params={
-        "rows_path": Param("/tmp/portkey/tickets.parquet", type="string", description=_ANY_PATH),  # noqa: S108
-        "folder": Param("/tmp/portkey/labels", type="string", description=_ANY_PATH),  # noqa: S108
+        "rows_path": Param("/tmp/portkey/tickets.parquet", type="string", title="Rows", description=_ANY_PATH),  # noqa: S108
+        "folder": Param("/tmp/portkey/labels", type="string", title="Folder", description=_ANY_PATH),  # noqa: S108
     },
 ):
     make_input = PortkeyBatchInputOperator(

@@ -32,9 +32,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-screenshots", action="store_true", help="write the pictures of the docs")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A browser without a window; of Playwright."""
+    # For one file at a time: while it is open, its event loop runs in the thread of the tests.
     from tests.chromium import open_chromium
 
     with open_chromium() as browser:
