@@ -19,7 +19,9 @@ with DAG(
     tags=["portkey", "example"],
     params={
         "table": Param(TABLE, type="string", title="Table", description="The joined table of a batch."),
-        "min_success_ratio": Param(0.95, type="number", minimum=0, maximum=1, title="Least share of successes", description="0 to 1."),
+        "min_success_ratio": Param(
+            0.95, type="number", minimum=0, maximum=1, title="Least share of successes", description="0 to 1."
+        ),
         "min_score": Param(0.7, type="number", title="Least mean score", description="Of the field score."),
     },
 ):
