@@ -16,8 +16,13 @@ from airflow_provider_portkey.exceptions import (
     PortkeyPathError,
     PortkeyUnexpectedResponseError,
 )
-from airflow_provider_portkey.operators.batch import PortkeyBatchCheckOperator
+from airflow_provider_portkey.operators.batch import PortkeyBatchCheckOperator, PortkeyCreateBatchOperator
+from airflow_provider_portkey.operators.batch_input import PortkeyBatchInputOperator, PortkeyBatchRetryInputOperator
 from airflow_provider_portkey.testing import PortkeyMockServer, fake_context
+from airflow_provider_portkey.transfers.batch_output_to_object_storage import (
+    PortkeyBatchMergeOperator,
+    PortkeyBatchOutputToObjectStorageOperator,
+)
 from airflow_provider_portkey.transfers.logs_to_object_storage import PortkeyLogsToObjectStorageOperator
 from airflow_provider_portkey.transfers.steps_to_object_storage import (
     PortkeyRunStepsToObjectStorageOperator,
@@ -257,3 +262,49 @@ def test_the_gate_reads_the_file_of_a_manifest(s3):
         min_success_ratio=0.5,
     ).execute(fake_context())
     assert figures["status_counts"] == {"failed": 1, "succeeded": 1}
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "csv", "jsonl"])
+def test_a_table_goes_through_batches_and_back(mock_server, s3, file_format):
+    """Rows, requests, outcomes and the merged table are all in the bucket; a second round has what failed."""
+    rows = "".join(f"{number},note {number}\n" for number in range(7))
+    s3.put_object(Bucket="exports", Key="rows.csv.gz", Body=gzip.compress(f"id,note\n{rows}".encode()))
+    at = {"object_storage_conn_id": "object_store"}
+    first = PortkeyBatchInputOperator(
+        task_id="make",
+        rows_path="s3://exports/rows.csv.gz",
+        path="s3://exports/requests.jsonl",
+        key_columns=["id"],
+        model="m",
+        messages="{{ note }}",
+        max_requests=4,
+        **at,
+    ).execute(fake_context())
+    assert first == ["s3://exports/requests-00001.jsonl", "s3://exports/requests-00002.jsonl"]
+    mock_server.plan("batches", failing=["2"], seconds=0)
+    mock_server.plan("batches", times=None, seconds=0)
+    tables, paths = [], first
+    for number in (1, 2):
+        for part, path in enumerate(paths):
+            batch = PortkeyCreateBatchOperator(task_id="create", input_path=path, wait_for_completion=False, **at)
+            tables.append(
+                PortkeyBatchOutputToObjectStorageOperator(
+                    task_id="table",
+                    batch_id=batch.execute(fake_context())["id"],
+                    input_path=path,
+                    path=f"s3://exports/outcomes-{number}-{part}.{file_format}",
+                    layout="table",
+                    file_format=file_format,
+                    max_failure_ratio=None,
+                    **at,
+                ).execute(fake_context())
+            )
+        retry = {"inputs": first, "outcomes": tables, "path": f"s3://exports/retry-{number}.jsonl", **at}
+        paths = PortkeyBatchRetryInputOperator(task_id="retry", **retry).execute(fake_context())
+        assert len(paths) == 2 - number
+    merged = {"inputs": first, "outcomes": tables, "path": "s3://exports/final.jsonl", "file_format": "jsonl", **at}
+    manifest = PortkeyBatchMergeOperator(task_id="merge", **merged).execute(fake_context())
+    assert (manifest["requests"], manifest["succeeded"]) == (7, 7)
+    lines = s3.get_object(Bucket="exports", Key="final.jsonl")["Body"].read().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [str(number) for number in range(7)]
+    assert "requests-00001.keys.jsonl" in keys(s3)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -96,20 +95,23 @@ def test_a_long_value_is_cut_in_the_message() -> None:
     assert len(refusal(request(url="x" * 10_000))) < 400
 
 
-def test_the_check_holds_no_lines() -> None:
+def test_the_check_holds_no_lines(peak: Callable[[Callable[[], Any]], int]) -> None:
     body = {"text": "x" * 10_000}
 
     def lines() -> Iterator[bytes]:
         for number in range(3_000):
             yield request(f"request-{number}", body=body)
 
-    tracemalloc.start()
-    try:
-        assert check_batch_input(lines(), endpoint=ENDPOINT) == 3_000
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 2_000_000  # the lines have 30 MB
+    taken = peak(lambda: check_batch_input(lines(), endpoint=ENDPOINT))
+    assert taken < 2_000_000  # the lines have 30 MB
+
+
+def test_the_check_holds_no_ids(peak: Callable[[Callable[[], Any]], int]) -> None:
+    def check_many(count: int) -> None:
+        assert check_batch_input((request(f"request-{number}") for number in range(count)), endpoint=ENDPOINT) == count
+
+    check_many(10)
+    assert peak(lambda: check_many(10_000)) < peak(lambda: check_many(2_000)) + 50_000
 
 
 def inline(custom_id: str = "a", **changes: Any) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -70,3 +72,14 @@ def test_without_requests_there_is_nothing_to_miss() -> None:
 def test_a_request_without_an_id_is_named() -> None:
     with pytest.raises(PortkeyLineInvalidError, match=r"^in\.jsonl: request 2 has no custom_id"):
         BatchReconciler([{"custom_id": "a"}, {"custom_id": 7}], name="in.jsonl")
+
+
+def test_memory_does_not_grow_with_the_requests(peak: Callable[[Callable[[], Any]], int]) -> None:
+    def reconcile(count: int) -> None:
+        with closing(BatchReconciler({"custom_id": f"row-{number}"} for number in range(count))) as reconciler:
+            for number in range(count):
+                assert reconciler.add({"custom_id": f"row-{number}", "response": {"status_code": 200}})
+            assert reconciler.counts()["succeeded"] == count
+
+    reconcile(10)
+    assert peak(lambda: reconcile(10_000)) < peak(lambda: reconcile(2_000)) + 50_000

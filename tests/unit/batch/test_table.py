@@ -235,3 +235,27 @@ def test_a_line_that_is_none_leaves_no_table(serve: Any, tmp_path: Path, input_p
     with pytest.raises(PortkeyLineInvalidError, match="line 2 is no JSON object"):
         operator(tmp_path, input_path=input_path).execute({})
     assert list(tmp_path.glob("table*")) == []
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_rows(
+    serve: Any, tmp_path: Path, requests_mock: Any, peak: Callable[[Callable[[], Any]], int]
+) -> None:
+    def make(count: int) -> Callable[[], Any]:
+        rows = ({"id": number} for number in range(count))
+        path = str(tmp_path / f"{count}.jsonl")
+        task = PortkeyBatchInputOperator(task_id="m", path=path, rows=rows, key_columns="id", model="m", messages="x")
+        (input_path,) = task.execute({})
+        content = lines_of(*(outcome(str(number), "x" * 500) for number in range(count)))
+
+        def export() -> None:
+            serve()
+            requests_mock.get(f"{BASE}/files/file_out/content", content=content)
+            manifest = operator(tmp_path, input_path=input_path).execute({})
+            assert manifest["succeeded"] == count
+
+        return export
+
+    few, many = make(2_000), make(8_000)
+    few()
+    assert peak(many) < peak(few) + 1_000_000  # the outcomes have 6 MB

@@ -356,6 +356,7 @@ def test_existing_files_stay_where_the_user_says_so(tmp_path: Path) -> None:
     assert Path(path).read_bytes() == before
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path, peak: Callable[[Callable[[], Any]], int]) -> None:
     def rows(count: int) -> Iterator[dict[str, Any]]:
         return ({"id": f"row-{number * 7919 % 1_000_003}", "note": "x" * 600} for number in range(count))
