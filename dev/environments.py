@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +21,18 @@ from typing import NoReturn
 from dev.paths import CACHE, LOGS, REQUIREMENTS, ROOT, clean_environ, digest
 from dev.steps import StepFailedError, run_logged, step
 
-#: The versions of Airflow that there is a lock for; ``lowest`` is the oldest Airflow with the oldest dependencies.
-AIRFLOW_VERSIONS = ("lowest", "2.11", "3.0", "3.1", "3.2", "3.3", "3.4")
+#: The versions of Airflow that there is a lock for, each with the Pythons that it allows, of those that the locks
+#: resolve for; ``lowest`` is the oldest Airflow with the oldest dependencies.
+PYTHONS: Mapping[str, tuple[str, ...]] = {
+    "lowest": ("3.11",),
+    "2.11": ("3.11", "3.12"),
+    "3.0": ("3.11", "3.12"),
+    "3.1": ("3.11", "3.12", "3.13"),
+    "3.2": ("3.11", "3.12", "3.13"),
+    "3.3": ("3.11", "3.12", "3.13"),
+    "3.4": ("3.11", "3.12", "3.13"),
+}
+AIRFLOW_VERSIONS = tuple(PYTHONS)
 #: What the demo and a plain ``test`` use.
 CURRENT_VERSION = "3.3"
 #: A link to the environment of the tests on the current version, where IDEs expect one.
@@ -127,7 +137,7 @@ def _install(environment: Environment) -> None:
         log = _fresh_log(f"environment-{environment.folder.name}")
         with step(f"packages of {environment.lock.name}"):
             options = ["--install-only", "--session", environment.session]
-            run_logged([_TOOLS_PYTHON, "-m", "nox", *options], log=log, env=_nox_environ(), cwd=ROOT)
+            run_logged([_TOOLS_PYTHON, "-m", "nox", *options], log=log, env=nox_environ(), cwd=ROOT)
 
 
 def enter(environment: Environment, command: Sequence[str]) -> NoReturn:
@@ -140,7 +150,7 @@ def run_nox(session: str, *arguments: str) -> NoReturn:
     """Become nox for one session, with the session's arguments."""
     with locked():
         install_tools()
-    _become(_TOOLS_PYTHON, ["nox", "--session", session, *(["--", *arguments] if arguments else [])], _nox_environ())
+    _become(_TOOLS_PYTHON, ["nox", "--session", session, *(["--", *arguments] if arguments else [])], nox_environ())
 
 
 def _become(python: Path, command: Sequence[str], env: dict[str, str]) -> NoReturn:
@@ -201,7 +211,7 @@ def node_environ() -> dict[str, str]:
     return env
 
 
-def _nox_environ() -> dict[str, str]:
+def nox_environ() -> dict[str, str]:
     """Return the caller's environment with settings of uv; those that the caller has made hold."""
     env = clean_environ(TOOLS)
     # Without bytecode each process of Airflow imports for five seconds instead of two.

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
-from dev.environments import TOOLS, _nox_environ, install_tools, locked
+from dev.environments import TOOLS, install_tools, locked, nox_environ
 from dev.paths import CACHE, LOGS, REQUIREMENTS, clean_environ, digest
+from dev.pythons import find_python
 from dev.steps import run_logged
 
 #: The Python of the lock: the oldest that the validator runs on, and the newest that its numpy has wheels for.
@@ -22,19 +20,6 @@ _LOCK = REQUIREMENTS / "focus.txt"
 _FOLDER = CACHE / f"focus-{digest(_LOCK)}"
 _FAILED = re.compile(r"^❌ ([\w-]+): FAIL", re.MULTILINE)
 _TOTAL = re.compile(r"^Total: (\d+) \| Pass: (\d+) \| Fail: (\d+)", re.MULTILINE)
-
-
-def find_python(version: str = PYTHON) -> Path | None:
-    """Return a Python of a version on this machine that runs, ``None`` where there is none."""
-    for candidate in _candidates(version):
-        command = [str(candidate), "-c", "import sys; print('{}.{}'.format(*sys.version_info))"]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, env=clean_environ(), check=False)
-        except OSError:
-            continue
-        if done.stdout.strip() == version:  # not of a shim, which finds no Python to run
-            return candidate
-    return None
 
 
 def validate(file: Path) -> tuple[int, set[str]]:
@@ -56,13 +41,6 @@ def validate(file: Path) -> tuple[int, set[str]]:
     return int(total[2]), set(_FAILED.findall(done.stdout))
 
 
-def _candidates(version: str) -> Iterator[Path]:
-    if found := shutil.which(f"python{version}"):
-        yield Path(found)
-    pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
-    yield from (folder / "bin" / "python" for folder in sorted(pyenv.glob(f"versions/{version}*"), reverse=True))
-
-
 def _packages() -> Path:
     return _FOLDER / "lib" / f"python{PYTHON}" / "site-packages"
 
@@ -71,7 +49,7 @@ def _install() -> None:
     """Make the environment, once for each lock."""
     if _FOLDER.exists():
         return
-    if (python := find_python()) is None:
+    if (python := find_python(PYTHON)) is None:
         raise RuntimeError(f"There is no Python {PYTHON} on this machine.")
     with locked():
         install_tools()
@@ -79,7 +57,7 @@ def _install() -> None:
             return
         making = _FOLDER.with_name("focus-unfinished")
         log = LOGS / "focus-install.log"
-        uv, env = TOOLS / "bin" / "uv", _nox_environ()
+        uv, env = TOOLS / "bin" / "uv", nox_environ()
         run_logged([uv, "venv", "--clear", "--relocatable", "--python", python, making], log=log, env=env)
         options: list[str | Path] = ["--require-hashes", "-r", _LOCK]
         run_logged([uv, "pip", "install", "--python", making / "bin" / "python", *options], log=log, env=env)

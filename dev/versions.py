@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from dev.environments import PYTHONS
 from dev.paths import LOGS, REQUIREMENTS, ROOT, clean_environ
+from dev.pythons import find_python
 from dev.steps import StepFailedError, run_logged, step
 
-#: The Pythons that each Airflow installs on, by its own metadata, of those that the locks resolve for.
-PYTHONS: Mapping[str, tuple[str, ...]] = {
-    "lowest": ("3.11",),
-    "2.11": ("3.11", "3.12"),
-    "3.0": ("3.11", "3.12"),
-    "3.1": ("3.11", "3.12", "3.13"),
-    "3.2": ("3.11", "3.12", "3.13"),
-    "3.3": ("3.11", "3.12", "3.13"),
-    "3.4": ("3.11", "3.12", "3.13"),
-}
 #: All example DAGs are parsed; a deferred wait, an export and the other short examples run.
 TESTS = ("tests/integration/test_example_dags.py",)
 PAGE = ROOT / "docs" / "compatibility.md"
@@ -38,7 +27,7 @@ class Outcome:
     """
     What one combination gave.
 
-    :param airflow: Version of Airflow, a key of :data:`PYTHONS`.
+    :param airflow: Version of Airflow, a key of ``environments.PYTHONS``.
     :param python: Version of Python.
     :param cell: ``passed (8)``, or what is wrong.
     """
@@ -51,16 +40,6 @@ class Outcome:
     def passed(self) -> bool:
         """Whether all tests passed."""
         return self.cell.startswith("passed")
-
-
-def find_python(version: str) -> str | None:
-    """Return an interpreter of the version: on the PATH, or installed by pyenv and not on the PATH."""
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    for candidate in (shutil.which(f"python{version}"), *sorted(pyenv.glob(f"versions/{version}.*/bin/python"))):
-        # The PATH may hold a launcher of pyenv that starts nothing.
-        if candidate and subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0:
-            return str(candidate)
-    return None
 
 
 def combinations(airflow: str | None, python: str | None) -> Iterator[tuple[str, str]]:
@@ -102,7 +81,7 @@ def _run(airflow: str, python: str, tests: Sequence[str]) -> Outcome:
     report = LOGS / f"{name}.xml"
     report.unlink(missing_ok=True)
     log = LOGS / f"{name}.log"
-    command = [interpreter, "-m", "dev", "test", "--airflow", airflow, *tests, "-q", f"--junitxml={report}"]
+    command = [str(interpreter), "-m", "dev", "test", "--airflow", airflow, *tests, "-q", f"--junitxml={report}"]
     try:
         with step(f"Airflow {airflow}, Python {python}"):
             run_logged(command, log=log, env=clean_environ(), cwd=ROOT)

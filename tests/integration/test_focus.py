@@ -12,12 +12,13 @@ import pytest
 
 from airflow_provider_portkey.testing import PortkeyMockServer
 from airflow_provider_portkey.transfers.analytics_to_object_storage import PortkeyAnalyticsToObjectStorageOperator
-from dev.focus import PYTHON, find_python, validate
+from dev.focus import PYTHON, validate
+from dev.pythons import find_python
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),  # the first one installs the validator
-    pytest.mark.skipif(find_python() is None, reason=f"focus-validator 2.2.1 needs Python {PYTHON}"),
+    pytest.mark.skipif(find_python(PYTHON) is None, reason=f"focus-validator 2.2.1 needs Python {PYTHON}"),
 ]
 
 #: Rules that every file breaks, whatever it has: of two alternatives ("null without an invoice", "not null with

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.focus import find_python
+from dev.pythons import find_python
 
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
