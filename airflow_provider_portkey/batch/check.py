@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,7 +10,7 @@ from decimal import Decimal
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_portkey.batch.outcome_columns import STATUSES, read_outcome
+from airflow_provider_portkey.batch.outcome_columns import STATUSES, parsed_column, read_row
 from airflow_provider_portkey.batch.rows import format_of, open_table
 from airflow_provider_portkey.batch.schema import ResponseSchema, parse_text
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError, PortkeyLineInvalidError
@@ -67,7 +66,7 @@ class BatchCheck:
         :param number: The number of the row in the file, from 1.
         :raises PortkeyLineInvalidError: for a row without a status.
         """
-        row = _result_of(row)
+        row = read_row(row)
         status = row.get("status")
         if not isinstance(status, str) or not status:
             raise PortkeyLineInvalidError(
@@ -176,7 +175,7 @@ def _files(
 def _manifests(manifest: Any) -> list[Mapping[str, Any]]:
     if manifest is None:
         return []
-    given = _parsed(manifest)
+    given = parsed_column(manifest)
     found = [given] if isinstance(given, Mapping) else list(given) if isinstance(given, Iterable) else []
     if not found or isinstance(given, str) or not all(isinstance(one, Mapping) for one in found):
         raise PortkeyInvalidArgumentError("manifest", manifest, "the manifest of a batch's output, or a list of these")
@@ -231,30 +230,12 @@ def import_scorer(scorer: object) -> Scorer | None:
     return found  # type: ignore[no-any-return]
 
 
-def _result_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row of a joined table, also for a line of a batch's output."""
-    if row.get("status") is not None or not {"response", "result", "error"} & row.keys():
-        return dict(row)
-    outcome = {**row, **{name: _parsed(row.get(name)) for name in ("response", "result", "error")}}
-    return {"custom_id": row.get("custom_id"), **read_outcome(outcome)}
-
-
 def _value_of(row: Mapping[str, Any]) -> tuple[Any, str | None]:
     """Return the value of a response: ``parsed``, or its text where that is JSON; and otherwise why it has none."""
     parsed = row.get("parsed")
     if parsed is not None and not isinstance(parsed, str):
         return parsed, None
     return parse_text(parsed or row.get("text"))
-
-
-def _parsed(value: Any) -> Any:
-    """Return what a column of JSON holds; a text that is no JSON as it is."""
-    if isinstance(value, str):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
 
 
 def _value_at(value: Any, path: str) -> Any:

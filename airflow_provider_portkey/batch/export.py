@@ -6,9 +6,9 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_portkey.batch.input import read_chunks
+from airflow_provider_portkey.batch.input import lines_of
 from airflow_provider_portkey.batch.lines import BatchLines, with_advice
 from airflow_provider_portkey.batch.outcome_columns import STATUSES
 from airflow_provider_portkey.batch.reconcile import BatchReconciler
@@ -21,8 +21,7 @@ from airflow_provider_portkey.exceptions import (
 )
 from airflow_provider_portkey.export.atomic import check_destination, file_path, uri_of
 from airflow_provider_portkey.export.formats import check_installed
-from airflow_provider_portkey.export.jsonl import iter_objects, split_lines
-from airflow_provider_portkey.export.local_files import path_errors
+from airflow_provider_portkey.export.jsonl import iter_objects
 from airflow_provider_portkey.export.manifest import build_manifest, timestamp_now
 from airflow_provider_portkey.export.writer import RowWriter, open_writer
 from airflow_provider_portkey.jobs.batch import BATCH
@@ -162,7 +161,7 @@ class BatchExport:
         found: tuple[Iterator[dict[str, Any]], str] | None
         if self._input is not None:
             name = str(self._input)
-            found = iter_objects(split_lines(_content_of(self._input)), name), name
+            found = iter_objects(lines_of(self._input), name), name
         elif (found := self._lines.input_rows(batch)) is None:
             log.warning("Batch %r has no input file: its outcomes are not compared with requests.", self.batch_id)
             return BatchReconciler(None)
@@ -204,8 +203,3 @@ def check_failures(manifest: Mapping[str, Any], max_failure_ratio: float | None)
             manifest=manifest,
         )
     log.info("%s", summary)
-
-
-def _content_of(path: ObjectStoragePath) -> Iterator[bytes]:
-    with path_errors(path, "read"), cast("Any", path).open("rb") as file:
-        yield from read_chunks(file)

@@ -112,6 +112,16 @@ def read_chunks(file: BinaryIO) -> Iterator[bytes]:
         yield chunk
 
 
+def lines_of(path: ObjectStoragePath) -> Iterator[bytes]:
+    """
+    Yield the lines of a file.
+
+    :raises PortkeyPathError: where the file cannot be read.
+    """
+    with path_errors(path, "read"), cast("Any", path).open("rb") as file:
+        yield from split_lines(read_chunks(file))
+
+
 def check_batch_input(
     lines: Iterable[bytes],
     *,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -34,6 +35,8 @@ _STATUS_OF_CODE = {
     "expired": "expired",
     "canceled": "cancelled",
 }
+#: What a line of output has of a request.
+_LINE_FIELDS = {"response", "result", "error"}
 #: The names of a count of tokens: those of responses and of Anthropic, and those of chat completions.
 _TOKENS = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens", "total_tokens": "total_tokens"}
 
@@ -49,12 +52,34 @@ def read_outcome(outcome: Mapping[str, Any], *, error_file: bool = False) -> dic
         found = _error_of(outcome)
         found["status"] = _STATUS_OF_CODE.get(found.get("error_code", ""), "failed")
         return found
-    body = _body_of(outcome)
+    body = body_of(outcome)
     found = {"status": "succeeded", "text": _text_of(body), "parsed": _vector_of(body), "model": _string(body, "model")}
     found["finish_reason"] = _finish_reason(body)
     found.update(read_usage(usage_of(outcome)))
     found.setdefault("cost", read_number(body.get("cost")))
     return {name: value for name, value in found.items() if value is not None}
+
+
+def read_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row of a table of outcomes, also for a line of a batch's output, as JSON or in columns."""
+    if row.get("status") is not None or not row.keys() & _LINE_FIELDS:
+        return dict(row)
+    return {"custom_id": row.get("custom_id"), **read_outcome(parse_line(row))}
+
+
+def parse_line(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row as it is, with the fields of a line of output as objects, also where they are columns of JSON."""
+    return {**row, **{name: parsed_column(row[name]) for name in _LINE_FIELDS & row.keys()}}
+
+
+def parsed_column(value: Any) -> Any:
+    """Return what a column of JSON holds; a text that is no JSON as it is."""
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
 
 
 def read_usage(usage: object) -> dict[str, Any]:
@@ -72,7 +97,8 @@ def read_usage(usage: object) -> dict[str, Any]:
     return found
 
 
-def _body_of(outcome: Mapping[str, Any]) -> Mapping[str, Any]:
+def body_of(outcome: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the body of the response on a line, empty where it has none."""
     for name, inner in (("response", "body"), ("result", "message")):
         if isinstance(outer := outcome.get(name), Mapping) and isinstance(body := outer.get(inner), Mapping):
             return body

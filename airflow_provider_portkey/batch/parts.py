@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from itertools import tee
 from pathlib import PurePosixPath
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any
 
-from airflow_provider_portkey.batch.input import read_chunks
+from airflow_provider_portkey.batch.input import lines_of
 from airflow_provider_portkey.batch.outcomes import request_id_of
 from airflow_provider_portkey.exceptions import PortkeyLineInvalidError
 from airflow_provider_portkey.export.atomic import atomic_write, check_destination, file_path, uri_of
-from airflow_provider_portkey.export.jsonl import iter_objects, split_lines
+from airflow_provider_portkey.export.jsonl import iter_objects
 from airflow_provider_portkey.export.local_files import path_errors
 from airflow_provider_portkey.json_values import strict_json
 
@@ -145,7 +145,7 @@ def iter_keys(input_path: str, conn_id: str | None) -> Iterator[tuple[str, dict[
     """
     keys = _keys_file(input_path, conn_id)
     path = keys or file_path(input_path, conn_id, field="input_path")
-    for row in iter_objects(_lines_of(path), str(path)):
+    for row in iter_objects(lines_of(path), str(path)):
         yield _id_of(row, input_path), row["keys"] if keys and isinstance(row.get("keys"), dict) else {}
 
 
@@ -156,7 +156,7 @@ def iter_requests(input_path: str, conn_id: str | None) -> Iterator[tuple[str, b
     :raises PortkeyLineInvalidError: for a line without a ``custom_id``, and where the keys are of another file.
     """
     keys = _keys_file(input_path, conn_id)
-    lines = filter(bytes.strip, _lines_of(file_path(input_path, conn_id, field="input_path")))
+    lines = filter(bytes.strip, lines_of(file_path(input_path, conn_id, field="input_path")))
     ids = iter_keys(input_path, conn_id) if keys else None
     for line, row in _parsed(lines, input_path):
         custom_id = _id_of(row, input_path)
@@ -182,11 +182,6 @@ def _keys_file(input_path: str, conn_id: str | None) -> ObjectStoragePath | None
     keys = file_path(keys_name(input_path), conn_id, field="input_path")
     with path_errors(keys, "read"):
         return keys if keys.exists() else None
-
-
-def _lines_of(path: ObjectStoragePath) -> Iterator[bytes]:
-    with path_errors(path, "read"), cast("Any", path).open("rb") as file:
-        yield from split_lines(read_chunks(file))
 
 
 def _with_stem(path: str, addition: str) -> str:

@@ -72,14 +72,18 @@ def format_of(path: str, file_format: str | None = None, *, field: str = "rows_p
 
     :raises PortkeyInvalidArgumentError: where neither says it.
     """
-    stem = path.lower()
-    for ending in _COMPRESSIONS:
-        stem = stem.removesuffix(ending)
-    by_name = next((kind for ending, kind in FORMATS.items() if stem.endswith(ending)), None)
-    if (found := file_format or by_name) is None:
+    if (found := file_format or format_by_name(path)) is None:
         expected = f"a path that ends in {', '.join(FORMATS)}, or a format beside it"
         raise PortkeyInvalidArgumentError(field, path, expected)
     return found
+
+
+def format_by_name(path: str) -> str | None:
+    """Return the format that the end of a file's name stands for, ``None`` for another end."""
+    stem = path.lower()
+    for ending in _COMPRESSIONS:
+        stem = stem.removesuffix(ending)
+    return next((kind for ending, kind in FORMATS.items() if stem.endswith(ending)), None)
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_portkey.batch.outcomes import is_failure, request_id_of, usage_of
+from airflow_provider_portkey.batch.outcome_columns import body_of, read_row, read_usage
+from airflow_provider_portkey.batch.outcomes import request_id_of, usage_of
 from airflow_provider_portkey.jobs.batch import BATCH
 from airflow_provider_portkey.jobs.values import read_number
 from airflow_provider_portkey.report.charts import Bar, draw_columns, draw_timeline, format_seconds
@@ -236,54 +237,19 @@ def _histogram(counts: list[int], steps: list[int], name: str, text: Any) -> str
 
 
 def _read_outcome(row: Mapping[str, Any]) -> _Outcome:
-    """Return a row of either shape as an outcome."""
-    if isinstance(status := row.get("status"), str) and status in _STATUSES:
-        return _Outcome(
-            id=label(row.get("custom_id")),
-            status=status,
-            code=label(row.get("error_code"), 60),
-            message=row.get("error_message"),
-            model=label(row.get("model"), 60),
-            finish_reason=label(row.get("finish_reason"), 60),
-            input_tokens=read_number(row.get("input_tokens")),
-            output_tokens=read_number(row.get("output_tokens")),
-            cost=read_number(row.get("cost")),
-        )
-    return _read_line(row)
-
-
-def _read_line(line: Mapping[str, Any]) -> _Outcome:
-    """Return a line of OpenAI's or Anthropic's shape as an outcome."""
-    result = _mapping(line.get("result"))
-    response = _mapping(line.get("response"))
-    body = _mapping(result.get("message")) or _mapping(response.get("body"))
-    usage = _mapping(usage_of(line))
-    outcome = _Outcome(
-        id=label(request_id_of(line)),
-        status="succeeded",
-        model=label(body.get("model"), 60),
-        finish_reason=_finish_reason(body),
-        input_tokens=read_number(usage.get("input_tokens", usage.get("prompt_tokens"))),
-        output_tokens=read_number(usage.get("output_tokens", usage.get("completion_tokens"))),
-        cost=read_number(usage.get("cost")),
+    """Return a row of a table, or a line of output, as an outcome."""
+    found = {**read_usage(usage_of(row)), **read_row(row)}
+    body = body_of(row)
+    status = found.get("status")
+    return _Outcome(
+        id=label(request_id_of(row)),
+        status=status if status in _STATUSES else "failed",
+        code=label(found.get("error_code"), 60),
+        message=found.get("error_message"),
+        model=label(found.get("model", body.get("model")), 60),
+        finish_reason=label(found.get("finish_reason"), 60),
+        input_tokens=read_number(found.get("input_tokens")),
+        output_tokens=read_number(found.get("output_tokens")),
+        cost=read_number(found.get("cost")),
         created=read_time(body.get("created", body.get("created_at"))),
     )
-    if is_failure(line):
-        error = _mapping(line.get("error")) or _mapping(result.get("error")) or _mapping(body.get("error"))
-        error = _mapping(error.get("error")) or error  # Anthropic's is within another
-        code = label(error.get("code") or error.get("type") or response.get("status_code"), 60)
-        outcome.code, outcome.message = code, error.get("message")
-        kind = result.get("type")
-        outcome.status = "expired" if "batch_expired" in code or kind == "expired" else "failed"
-        outcome.status = "cancelled" if "batch_cancelled" in code or kind == "canceled" else outcome.status
-    return outcome
-
-
-def _finish_reason(body: Mapping[str, Any]) -> str:
-    choices = body.get("choices")
-    first = _mapping(choices[0]) if isinstance(choices, list) and choices else {}
-    return label(first.get("finish_reason") or body.get("stop_reason"), 60)
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from airflow_provider_portkey.export.atomic import check_destination, file_path,
 from airflow_provider_portkey.export.manifest import build_manifest, timestamp_now
 from airflow_provider_portkey.export.message_texts import iter_step_rows
 from airflow_provider_portkey.export.openlineage import report_lineage
-from airflow_provider_portkey.jobs.values import read_number
+from airflow_provider_portkey.jobs.values import cost_of
 from airflow_provider_portkey.report.batch import BatchReport
 from airflow_provider_portkey.report.charts import check_installed
 from airflow_provider_portkey.report.outcomes import iter_outcomes
@@ -52,10 +52,9 @@ def write_run_report(
             on_page=lambda _: None,
         )
         usage = run.get("usage")
-        cost = read_number(usage.get("cost")) if isinstance(usage, Mapping) else None
-        report = RunReport(run, steps, cost=cost)
+        report = RunReport(run, steps, cost=cost_of(usage))
         ids = {"thread_id": thread_id, "run_id": run_id}
-        about = {**ids, "run_status": run.get("status"), "usage": usage, "cost": cost}
+        about = {**ids, "run_status": run.get("status"), "usage": usage}
         return report, [hook.uri_of("/threads/{thread_id}/runs/{run_id}/steps", ids)], about
 
     return _write(read, hook, **destination)

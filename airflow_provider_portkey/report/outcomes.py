@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_portkey.batch.input import read_chunks
-from airflow_provider_portkey.export.formats import check_installed
-from airflow_provider_portkey.export.jsonl import iter_objects, split_lines
-from airflow_provider_portkey.export.local_files import path_errors
+from airflow_provider_portkey.batch.outcome_columns import parse_line
+from airflow_provider_portkey.batch.rows import format_by_name, open_table
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-#: Rows of a parquet file in memory at once.
-_ROWS = 1_000
-#: Columns that hold JSON as text where a table has the lines of an output file.
-_JSON = ("response", "error", "result")
-
 
 def iter_outcomes(path: ObjectStoragePath) -> Iterator[dict[str, Any]]:
     """
-    Yield the lines of a file, or the rows of a table.
+    Yield the lines of a file, or the rows of a table; a file whose name says nothing has JSON lines.
 
     :raises PortkeyPathError: where the file cannot be read.
-    :raises PortkeyLineInvalidError: naming a line that is no JSON object.
+    :raises PortkeyLineInvalidError: naming the first row that cannot be read.
     """
-    with path_errors(path, "read"), cast("Any", path).open("rb") as file:
-        if path.suffix != ".parquet":
-            yield from iter_objects(split_lines(read_chunks(file)), str(path))
-            return
-        check_installed("parquet", None)
-        import pyarrow.parquet
-
-        for batch in pyarrow.parquet.ParquetFile(file).iter_batches(_ROWS):
-            for row in batch.to_pylist():
-                parsed = {name: json.loads(row[name]) for name in _JSON if isinstance(row.get(name), str)}
-                yield {**row, **parsed}
+    with open_table(path, format_by_name(str(path)) or "jsonl") as table:
+        yield from map(parse_line, table.rows)
