@@ -99,9 +99,21 @@ class BatchExport:
         :raises PortkeyLineInvalidError: naming a line that is no JSON object.
         """
         started_at = timestamp_now()
-        if self._table:
-            return build_manifest(**self._table.write(), started_at=started_at)
         batch = self._lines.terminal_batch()
+        written = self._table.write(batch) if self._table else self._write_lines(batch)
+        of_lines, of_batch = written["usage"], batch.get("usage")
+        cost = cost_of(of_lines)
+        if cost_of(of_batch) is None:  # the wait for the batch has counted the batch's own cost
+            count_cost(BATCH.kind, str(batch.get("status")), cost)
+        written["usage"] = of_lines or (of_batch if isinstance(of_batch, dict) else None) or None
+        return build_manifest(
+            **written,
+            started_at=started_at,
+            cost=cost_of(of_batch) if cost is None else cost,
+        )
+
+    def _write_lines(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the lines as they are, and return the fields of the manifest, its cost apart."""
         with closing(self._reconciler(batch)) as reconciler, ExitStack() as files:
             output = files.enter_context(self._open(self._output))
             errors = files.enter_context(self._open(self._errors)) if self._errors else None
@@ -113,23 +125,16 @@ class BatchExport:
                     (errors or output).write(row)
         summary = output.summary()
         summary["non_finite_values"] += errors.non_finite_values if errors else 0
-        counts, of_batch = reconciler.counts(), batch.get("usage")
-        cost = cost_of(counts["usage"])
-        if cost_of(of_batch) is None:  # the wait for the batch has counted the batch's own cost
-            count_cost(BATCH.kind, str(batch.get("status")), cost)
-        counts["usage"] = counts["usage"] or (of_batch if isinstance(of_batch, dict) else None) or None
-        return build_manifest(
+        return {
             **summary,
-            started_at=started_at,
-            error_uri=errors.uri if errors else None,
-            error_rows=errors.rows if errors else None,
-            error_bytes=errors.bytes if errors else None,
-            error_sha256=errors.sha256 if errors else None,
-            batch_id=self.batch_id,
-            batch_status=batch.get("status"),
-            **counts,
-            cost=cost_of(of_batch) if cost is None else cost,
-        )
+            "error_uri": errors.uri if errors else None,
+            "error_rows": errors.rows if errors else None,
+            "error_bytes": errors.bytes if errors else None,
+            "error_sha256": errors.sha256 if errors else None,
+            "batch_id": self.batch_id,
+            "batch_status": batch.get("status"),
+            **reconciler.counts(),
+        }
 
     def _open_table(self) -> BatchTable:
         for name, value, only in (("error_path", self.error_path, None), ("reconcile", self.reconcile, True)):

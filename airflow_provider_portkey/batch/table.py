@@ -113,15 +113,14 @@ class BatchTable:
     object_storage_conn_id: str | None
     schema: ResponseSchema | None
 
-    def write(self) -> dict[str, Any]:
+    def write(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """
-        Write the table, and return the fields of its manifest.
+        Write the table, and return the fields of its manifest, its cost apart.
 
-        :raises PortkeyRemoteJobNotFinishedError: where the batch has no terminal status.
+        :param batch: The batch, with a terminal status.
         :raises PortkeyLineInvalidError: naming a line that is no JSON object.
         :raises PortkeyInvalidArgumentError: where the requests are not known.
         """
-        batch = self.lines.terminal_batch()
         usage = UsageSum()
         matched = 0
         with closing(OutcomeIndex()) as index:

@@ -106,6 +106,18 @@ def test_each_request_is_one_row_in_the_order_of_the_input(
     assert manifest["usage"] == {"prompt_tokens": 6, "completion_tokens": 3, "cost": 1.5}
 
 
+@pytest.mark.parametrize(("of_batch", "counted"), [(None, [2.5]), ({"total_tokens": 15}, [2.5]), ({"cost": 2.5}, [])])
+def test_the_cost_of_the_lines_is_counted_unless_the_batch_names_its_own(
+    serve: Any, tmp_path: Path, input_path: str, ids: list[str], monkeypatch: Any, of_batch: Any, counted: list[float]
+) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr("airflow_provider_portkey.batch.export.count_cost", lambda *call: calls.append(call))
+    serve(*(outcome(one) for one in ids), usage=of_batch)
+    manifest = operator(tmp_path, input_path=input_path).execute({})
+    assert manifest["cost"] == 2.5
+    assert [call for call in calls if call[2] is not None] == [("batch", "completed", cost) for cost in counted]
+
+
 def test_parquet_has_the_types_of_the_keys(serve: Any, tmp_path: Path, input_path: str, ids: list[str]) -> None:
     serve(*(outcome(one) for one in ids))
     path = tmp_path / "table.parquet"
