@@ -69,6 +69,7 @@ def mock_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyMockServer]:
 
 def tasks(folder: Path) -> dict[str, dict[str, Any]]:
     (folder / "in.jsonl").write_text(json.dumps(REQUEST) + "\n")
+    (folder / "outcomes.jsonl").write_text(json.dumps({"custom_id": "q", "error": {"code": "batch_expired"}}) + "\n")
     run = {"thread_id": "thread_1", "run_id": "run_1"}
     return {
         "PortkeyRunSensor": run,
@@ -94,6 +95,18 @@ def tasks(folder: Path) -> dict[str, dict[str, Any]]:
         "PortkeyThreadStepsToObjectStorageOperator": {"thread_ids": ["thread_1"], "path": str(folder), **WINDOW},
         "PortkeyResponseItemsToObjectStorageOperator": {"response_id": "resp_1", "path": str(folder / "items")},
         "PortkeyBatchOutputToObjectStorageOperator": {"batch_id": "batch_2", "path": str(folder / "output")},
+        "PortkeyAnalyticsToObjectStorageOperator": {
+            "report": "cost",
+            "workspace_slug": "ws-team",
+            "path": str(folder / "cost"),
+            **WINDOW,
+        },
+        "PortkeyRunReportOperator": {"thread_id": "thread_1", "run_id": "run_2", "path": str(folder / "run.html")},
+        "PortkeyBatchReportOperator": {
+            "batch_id": "batch_2",
+            "output_path": str(folder / "outcomes.jsonl"),
+            "path": str(folder / "batch.html"),
+        },
         "PortkeyListToObjectStorageOperator": {**EVENTS, "path": str(folder / "events")},
         "PortkeyListOperator": EVENTS,
         "PortkeyThreadRunsToObjectStorageOperator": {"thread_id": "thread_1", "path": str(folder / "runs")},
@@ -107,6 +120,7 @@ def tasks(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def task_classes() -> dict[str, type[BaseOperator]]:
+    """The tasks with a connection; the others send nothing to Portkey."""
     info = get_provider_info()
     names = [name for kind in ("sensors", "operators") for entry in info[kind] for name in entry["python-modules"]]
     modules = [importlib.import_module(name) for name in (*names, *(one["python-module"] for one in info["transfers"]))]
@@ -115,6 +129,7 @@ def task_classes() -> dict[str, type[BaseOperator]]:
         for module in modules
         for name, value in vars(module).items()
         if name.startswith("Portkey") and value.__module__ == module.__name__ and issubclass(value, BaseOperator)
+        if "portkey_conn_id" in value.template_fields
     }
 
 
