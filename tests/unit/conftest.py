@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import json
 import time
@@ -26,12 +27,16 @@ def peak() -> Callable[[Callable[[], Any]], int]:
     """Return how many bytes of Python's memory a call takes at most."""
 
     def peak(call: Callable[[], Any]) -> int:
+        # Python collects its oldest garbage the later, the more objects earlier tests have left.
+        gc.collect()
+        gc.freeze()
         tracemalloc.start()
         try:
             call()
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
+            gc.unfreeze()
 
     return peak
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -347,15 +346,10 @@ def test_a_row_that_is_no_result_is_named(write: Any, check: Any, rows: list[dic
         check(path=write(rows, "jsonl"), min_success_ratio=1)
 
 
-def test_memory_does_not_grow_with_the_rows(write: Any, check: Any) -> None:
-    def peak(count: int) -> int:
+def test_memory_does_not_grow_with_the_rows(write: Any, check: Any, peak: Any) -> None:
+    def peak_of(count: int) -> int:
         path = write([row(number, parsed={"score": 0.5}) for number in range(count)])
-        tracemalloc.start()
-        try:
-            check(path=path, score_field="score", min_score=0)
-            return tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
+        return peak(lambda: check(path=path, score_field="score", min_score=0))
 
-    small, large = peak(5_000), peak(50_000)
+    small, large = peak_of(5_000), peak_of(50_000)
     assert large < small * 2

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_provider_portkey.client.sync import PortkeyClient
-
-
-def peak(work: Callable[[], object]) -> int:
-    tracemalloc.start()
-    try:
-        work()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 class Pages:
@@ -40,7 +29,7 @@ class Pages:
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_steps_of_a_run(
-    portkey_connection: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nights: Any
+    portkey_connection: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nights: Any, peak: Any
 ) -> None:
     Pages(300, monkeypatch)
     nights.export(tmp_path / "warm")
@@ -55,7 +44,7 @@ def test_memory_does_not_grow_with_the_steps_of_a_run(
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_size_of_runs(
-    portkey_connection: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nights: Any
+    portkey_connection: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nights: Any, peak: Any
 ) -> None:
     def serve(count: int) -> None:
         def get(client: PortkeyClient, path: str, ids: Any, query: Any = None, **_: Any) -> dict[str, Any]:
@@ -80,7 +69,7 @@ def test_memory_does_not_grow_with_the_size_of_runs(
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_threads_of_a_file(
-    portkey_connection: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nights: Any
+    portkey_connection: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nights: Any, peak: Any
 ) -> None:
     pages = Pages(0, monkeypatch)
     listed = Counter[str]()
