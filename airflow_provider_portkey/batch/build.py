@@ -12,7 +12,7 @@ from typing import Any
 from airflow_provider_portkey.batch.index import IdIndex
 from airflow_provider_portkey.batch.input import shown
 from airflow_provider_portkey.batch.outcome_columns import OUTCOME_COLUMNS
-from airflow_provider_portkey.batch.parts import PartSpool, keys_line
+from airflow_provider_portkey.batch.parts import PartBuffer, keys_line
 from airflow_provider_portkey.batch.rows import Row, Table
 from airflow_provider_portkey.batch.schema import check_response_format
 from airflow_provider_portkey.batch.template import RequestTemplate, RowTemplateError
@@ -112,7 +112,7 @@ class RequestBuilder:
             raise PortkeyInvalidArgumentError("key_columns", list(self.key_columns or ()), expected)
         self.template.check_columns([*table.columns, *self.variables, ROW])
 
-    def spool(self, table: Table, spool: PartSpool) -> None:
+    def build(self, table: Table, parts: PartBuffer) -> None:
         """
         Add the request of each row to the parts.
 
@@ -146,7 +146,7 @@ class RequestBuilder:
                         f"({shown(custom_id)}) makes a request of {len(line)} bytes, more than {self.max_bytes}",
                     )
                 elif not problems.bad:
-                    spool.add(line, keys_line(custom_id, keys))
+                    parts.add(line, keys_line(custom_id, keys))
             for duplicate, first, custom_id in ids.duplicates():
                 what = f"values in {self._named()}" if self.hashed else f"custom_id {shown(custom_id)}"
                 problems.add(duplicate, f"has the {what} of row {first} again")

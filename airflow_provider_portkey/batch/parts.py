@@ -31,18 +31,18 @@ _CHUNK_BYTES = 1024 * 1024
 
 @dataclass
 class _Part:
-    """One part: its requests, and where its bytes end in the spooled files."""
+    """One part: its requests, and where its bytes end in the temporary files."""
 
     requests: int = 0
     end: int = 0
     keys_end: int = 0
 
 
-class PartSpool:
+class PartBuffer:
     """
     Collects requests on the worker's disk, and writes the parts when all requests are there.
 
-    So a row that is refused leaves no file behind, and a killed worker neither: the spooled files have no names.
+    So a row that is refused leaves no file behind, and a killed worker neither: the temporary files have no names.
 
     :param max_requests: Requests of a part at most, ``None`` for any number.
     :param max_bytes: Bytes of a part at most.
@@ -56,7 +56,7 @@ class PartSpool:
         self._keys: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self.requests = 0
 
-    def __enter__(self) -> PartSpool:
+    def __enter__(self) -> PartBuffer:
         return self
 
     def __exit__(

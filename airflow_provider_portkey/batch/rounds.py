@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow_provider_portkey.batch.index import OutcomeIndex
 from airflow_provider_portkey.batch.outcome_columns import OUTCOME_COLUMNS
-from airflow_provider_portkey.batch.parts import PartSpool, iter_keys, iter_requests
+from airflow_provider_portkey.batch.parts import PartBuffer, iter_keys, iter_requests
 from airflow_provider_portkey.batch.rows import format_of, open_table
 from airflow_provider_portkey.batch.table import TableFiles
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError, PortkeyLineInvalidError
@@ -67,7 +67,7 @@ class Rounds:
 
     def write_retry(
         self,
-        spool: PartSpool,
+        parts: PartBuffer,
         *,
         statuses: Collection[str],
         error_codes: Collection[str] | None,
@@ -92,7 +92,7 @@ class Rounds:
                     status_counts[status] += 1
                     wanted = status in statuses and code not in excluded_error_codes
                     if wanted and (status != "failed" or error_codes is None or code in error_codes):
-                        spool.add(line, keys)
+                        parts.add(line, keys)
                         retried[status] += 1
                         if code is not None:
                             codes[str(code)] += 1

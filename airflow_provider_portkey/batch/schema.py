@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
+from airflow_provider_portkey.export.jsonl import refuse_constant
 
 #: Characters of a problem that a table repeats.
 _REASON_SHOWN = 500
@@ -60,7 +61,7 @@ def parse_text(text: str | None) -> tuple[Any, str | None]:
     if text is None:
         return None, "the response has no text"
     try:
-        return json.loads(text, parse_constant=_refuse), None
+        return json.loads(text, parse_constant=refuse_constant), None
     except RecursionError:
         return None, "the text is nested too deeply"
     except ValueError as error:
@@ -78,7 +79,3 @@ def check_response_format(response_format: object) -> None:
     described = response_format.get("json_schema", response_format)
     schema = described.get("schema") if isinstance(described, Mapping) else None
     ResponseSchema(schema, field="response_format")
-
-
-def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")

@@ -17,11 +17,16 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _KINDS = {list: "an array", str: "a string", bool: "true or false", int: "a number", float: "a number"}
 
 
-def _refuse_constant(name: str) -> None:
+def refuse_constant(name: str) -> None:
+    """
+    Refuse ``NaN`` and ``Infinity``, as ``parse_constant`` of Python's JSON decoder.
+
+    :raises ValueError: always.
+    """
     raise ValueError(f"{name} is no JSON")
 
 
-_STRICT = json.JSONDecoder(parse_constant=_refuse_constant)
+_STRICT = json.JSONDecoder(parse_constant=refuse_constant)
 _LENIENT = json.JSONDecoder()
 
 

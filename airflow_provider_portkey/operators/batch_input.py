@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_portkey.batch.build import RequestBuilder
-    from airflow_provider_portkey.batch.parts import PartSpool
+    from airflow_provider_portkey.batch.parts import PartBuffer
 
 
 class BasePortkeyBatchInputOperator(BaseOperator):
@@ -59,7 +59,7 @@ class BasePortkeyBatchInputOperator(BaseOperator):
         :raises PortkeyBatchInputInvalidError: naming the rows that cannot become requests.
         :raises PortkeyDestinationExistsError: where a file exists and ``overwrite`` is off.
         """
-        from airflow_provider_portkey.batch.parts import PartSpool
+        from airflow_provider_portkey.batch.parts import PartBuffer
         from airflow_provider_portkey.export.atomic import file_path
         from airflow_provider_portkey.export.manifest import SCHEMA_VERSION, timestamp_now
         from airflow_provider_portkey.json_values import storable
@@ -68,9 +68,9 @@ class BasePortkeyBatchInputOperator(BaseOperator):
         validate_parameters(self, rendered=True)
         file_path(self.path, self.object_storage_conn_id)
         started_at = timestamp_now()
-        with PartSpool(max_requests=self.max_requests, max_bytes=self.max_file_bytes) as spool:
-            counts = self.add_requests(spool)
-            parts = spool.write(self.path, self.object_storage_conn_id, overwrite=self.overwrite)
+        with PartBuffer(max_requests=self.max_requests, max_bytes=self.max_file_bytes) as buffer:
+            counts = self.add_requests(buffer)
+            parts = buffer.write(self.path, self.object_storage_conn_id, overwrite=self.overwrite)
         manifest = {
             **counts,
             "bytes": sum(part["bytes"] for part in parts),
@@ -79,12 +79,12 @@ class BasePortkeyBatchInputOperator(BaseOperator):
             "finished_at": timestamp_now(),
             "schema_version": SCHEMA_VERSION,
         }
-        self.log.info("%d requests are in %d files: %s", spool.requests, len(parts), self.path)
+        self.log.info("%d requests are in %d files: %s", buffer.requests, len(parts), self.path)
         if ti := context.get("ti"):
             ti.xcom_push(key="manifest", value=storable(manifest))
         return [part["input_path"] for part in parts]
 
-    def add_requests(self, spool: PartSpool) -> dict[str, Any]:
+    def add_requests(self, parts: PartBuffer) -> dict[str, Any]:
         """Add the requests to the parts, and return the counts of the manifest."""
         raise NotImplementedError
 
@@ -174,7 +174,7 @@ class PortkeyBatchInputOperator(BasePortkeyBatchInputOperator):
         self._validate()
         self._builder()
 
-    def add_requests(self, spool: PartSpool) -> dict[str, Any]:
+    def add_requests(self, parts: PartBuffer) -> dict[str, Any]:
         """
         Add the request of each row, and return the counts of the manifest.
 
@@ -186,17 +186,17 @@ class PortkeyBatchInputOperator(BasePortkeyBatchInputOperator):
 
         builder = self._builder(rendered=True)
         if self.rows_path is None:
-            builder.spool(list_table(self.rows), spool)
+            builder.build(list_table(self.rows), parts)
         else:
             path = file_path(self.rows_path, self.object_storage_conn_id, field="rows_path")
             kind = format_of(self.rows_path, self.rows_format)
             with open_table(path, kind, columns=builder.columns) as table:
-                builder.spool(table, spool)
+                builder.build(table, parts)
         return {
             "rows_path": self.rows_path,
             "key_columns": builder.key_columns,
             "endpoint": self.endpoint,
-            "requests": spool.requests,
+            "requests": parts.requests,
         }
 
     def _builder(self, *, rendered: bool = False) -> RequestBuilder:
@@ -252,7 +252,7 @@ class PortkeyBatchRetryInputOperator(BasePortkeyBatchInputOperator):
         self.excluded_error_codes = excluded_error_codes
         self._validate()
 
-    def add_requests(self, spool: PartSpool) -> dict[str, Any]:
+    def add_requests(self, parts: PartBuffer) -> dict[str, Any]:
         """
         Add the requests to retry, and return the counts of the manifest.
 
@@ -266,7 +266,7 @@ class PortkeyBatchRetryInputOperator(BasePortkeyBatchInputOperator):
             object_storage_conn_id=self.object_storage_conn_id,
         )
         counts = rounds.write_retry(
-            spool,
+            parts,
             statuses=self.retry_statuses,
             error_codes=self.error_codes,
             excluded_error_codes=self.excluded_error_codes or (),
