@@ -65,12 +65,12 @@ class BasePortkeyEventTrigger(BaseEventTrigger):
     def __init__(
         self,
         *,
-        statuses: Iterable[str] | None,
-        metadata: Mapping[str, str] | None,
-        portkey_conn_id: str,
-        poll_interval: float | None,
-        max_consecutive_failures: int,
-        lookback: float,
+        statuses: Iterable[str] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        portkey_conn_id: str = "portkey_default",
+        poll_interval: float | None = None,
+        max_consecutive_failures: int = 5,
+        lookback: float = 3600.0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         from airflow_provider_portkey.parameters import validate_parameters
@@ -311,34 +311,21 @@ class PortkeyRunEventTrigger(BasePortkeyEventTrigger):
     :param statuses: Of ``completed``, ``failed``, ``cancelled``, ``expired`` and ``incomplete``; ``None`` for all.
     :param assistant_id: Only runs of this assistant.
     :param metadata: Only runs whose metadata holds these pairs, with others or without.
-    :param portkey_conn_id: The Airflow connection.
-    :param poll_interval: As of :class:`BasePortkeyEventTrigger`, and so are the arguments after it.
+    :param kwargs: The other arguments of :class:`BasePortkeyEventTrigger`.
     """
 
     def __init__(
         self,
         *,
         thread_id: str,
-        statuses: Iterable[str] | None = None,
         assistant_id: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        portkey_conn_id: str = "portkey_default",
-        poll_interval: float | None = None,
-        max_consecutive_failures: int = 5,
-        lookback: float = 3600.0,
+        **kwargs: Any,
     ) -> None:
         from airflow_provider_portkey.validation import validate_id
 
         self.thread_id = validate_id("thread_id", thread_id)
         self.assistant_id = assistant_id if assistant_id is None else validate_id("assistant_id", assistant_id)
-        super().__init__(
-            statuses=statuses,
-            metadata=metadata,
-            portkey_conn_id=portkey_conn_id,
-            poll_interval=poll_interval,
-            max_consecutive_failures=max_consecutive_failures,
-            lookback=lookback,
-        )
+        super().__init__(**kwargs)
 
     @classmethod
     def watched(cls, kwargs: Mapping[str, Any]) -> Watched:
@@ -363,35 +350,23 @@ class PortkeyBatchEventTrigger(BasePortkeyEventTrigger):
     :param endpoint: Only batches for this endpoint, such as ``/v1/chat/completions``.
     :param metadata: Only batches whose metadata holds these pairs, with others or without, such as
         ``{"airflow_dag_id": "reports"}``.
-    :param portkey_conn_id: The Airflow connection.
-    :param poll_interval: As of :class:`BasePortkeyEventTrigger`, and so are the arguments after it.
     :param lookback: By default 25 hours: a batch has a day, and may finish a little later.
+    :param kwargs: The other arguments of :class:`BasePortkeyEventTrigger`.
     """
 
     def __init__(
         self,
         *,
-        statuses: Iterable[str] | None = None,
         endpoint: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        portkey_conn_id: str = "portkey_default",
-        poll_interval: float | None = None,
-        max_consecutive_failures: int = 5,
         lookback: float = 90_000.0,
+        **kwargs: Any,
     ) -> None:
         from airflow_provider_portkey.validation import text
 
         if endpoint is not None:
             endpoint = text("endpoint", endpoint)
         self.endpoint = endpoint
-        super().__init__(
-            statuses=statuses,
-            metadata=metadata,
-            portkey_conn_id=portkey_conn_id,
-            poll_interval=poll_interval,
-            max_consecutive_failures=max_consecutive_failures,
-            lookback=lookback,
-        )
+        super().__init__(lookback=lookback, **kwargs)
 
     @classmethod
     def watched(cls, kwargs: Mapping[str, Any]) -> Watched:  # noqa: ARG003
