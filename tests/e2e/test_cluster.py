@@ -156,7 +156,7 @@ def story(cluster, provider, store) -> Story:
         provider.fault(delay=0.01, path="*/runs/run_killed/steps", times=2),
         provider.fault(delay=HELD, path="*/runs/run_killed/steps"),
         provider.fault(response_delay=HELD, method="POST", path="/v1/batches"),
-        provider.fault(delay=HELD, method="GET", path="/v1/responses/*/input_items", times=2),
+        provider.fault(delay=HELD, method="GET", path="/v1/responses/*/input_items"),
     ]
     paths = {f"{name}_path": f"{STORE}/{name}.jsonl" for name in ("output", "error")}
     run = {"thread_id": "thread_1", "run_id": "run_killed"}
@@ -214,7 +214,7 @@ def test_what_the_worker_did_is_done_once_by_the_other(cluster, provider, store,
     assert tries == {
         **{"wait_for_run": 1, "export_steps": 2},
         **{"create": 2, "export": 1},
-        **{"create_response": 1, "get_items": 2, "export_items": 2},
+        **{"create_response": 1, "get_items": 1, "export_items": 2},
     }
     s3, _ = store
     assert len({row["id"] for row in rows(s3, "exports/steps.jsonl")}) == 450
