@@ -61,7 +61,7 @@ def file_path(value: str, conn_id: str | None, *, field: str = "path") -> Object
 
 def check_path_text(value: object, *, field: str) -> str:
     """
-    Return a path as a string, without the protocol where the path is local.
+    Return a path as a string.
 
     :raises PortkeyInvalidArgumentError: for a path with a control character or half of a surrogate pair.
     """
@@ -72,8 +72,7 @@ def check_path_text(value: object, *, field: str) -> str:
         raise PortkeyInvalidArgumentError(field, value, "a path without halves of surrogate pairs") from None
     if _CONTROL.search(text):
         raise PortkeyInvalidArgumentError(field, value, "a path without line breaks and other control characters")
-    # As a manifest names a local file; the oldest ObjectStoragePath refuses a URI of the protocol "file".
-    return text.removeprefix("file://") if text.startswith("file:///") else text
+    return text
 
 
 def uri_of(path: ObjectStoragePath) -> str:

@@ -55,15 +55,6 @@ def test_a_local_file_is_written_with_its_size_and_hash(tmp_path: Path, scheme: 
     assert [entry.name for entry in final.parent.iterdir()] == ["steps.jsonl"]
 
 
-def test_a_local_file_is_found_by_the_uri_of_a_manifest(tmp_path: Path) -> None:
-    """Also on the oldest Airflow, whose ObjectStoragePath refuses such a URI."""
-    file = tmp_path / "rows"
-    uri = uri_of(file_path(str(file), None))
-    assert uri == f"file://{file}"
-    assert file_path(uri, None).path == str(file)
-    assert uri_of(file_path(uri, None)) == uri
-
-
 def test_nothing_is_at_the_final_path_before_the_end_of_the_block(tmp_path: Path) -> None:
     final = tmp_path / "steps.jsonl"
     with atomic_write(ObjectStoragePath(str(final))) as written:
