@@ -119,7 +119,7 @@ def submissions(provider: PortkeyMockServer) -> list[str]:
 
 
 def rows(store: s3fs.S3FileSystem, path: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in store.cat_file(path.replace(STORE, "exports")).splitlines()]
+    return [json.loads(line) for line in store.cat_file(path).splitlines()]
 
 
 @dataclass(frozen=True)
@@ -250,14 +250,18 @@ def test_every_other_example_succeeds(cluster, story):
 def test_every_file_is_whole(cluster, store, story):
     test_every_other_example_succeeds(cluster, story)
     manifests = {
-        found["uri"]: found["sha256"]
+        found["uri"]: found
         for dag_id, dag_run_id in story.dag_runs.items()
         for task_id in cluster.api.task_instances(dag_id, dag_run_id)
         if isinstance(found := cluster.api.try_xcom(dag_id, dag_run_id, task_id), dict) and "sha256" in found
     }
+    s3, _ = store
+    (window,) = [uri for uri in manifests if "/window_start=" in uri]
+    nights = s3.glob(f"{window}/**/[!_]*.jsonl")
+    assert sum(len(rows(s3, path)) for path in nights) == manifests.pop(window)["rows"] == 24 * 5
     assert len(manifests) >= 12
-    read = {uri: sha256(store[0].cat_file(uri.removeprefix("s3://"))).hexdigest() for uri in manifests}
-    assert read == manifests
+    read = {uri: sha256(s3.cat_file(uri)).hexdigest() for uri in manifests}
+    assert read == {uri: manifest["sha256"] for uri, manifest in manifests.items()}
 
 
 def test_nothing_was_submitted_twice(cluster, provider, story):
@@ -270,4 +274,7 @@ def test_nothing_was_submitted_twice(cluster, provider, story):
         "runs": 1,
         "submit_tool_outputs": 1,
         "file_batches": 1,
+        # Of logs: made, then started.
+        "exports": 1,
+        "start": 1,
     }
