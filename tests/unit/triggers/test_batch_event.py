@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -28,41 +28,41 @@ except Exception:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyMockServer]:
-    real_sleep = asyncio.sleep
+def events(
+    mock_server: PortkeyMockServer, server_clock: Any, pauses: list[float]
+) -> Callable[[Any, int], list[dict[str, Any]]]:
+    """Return the payloads of a trigger's first events; the batches finish after its second poll."""
 
-    async def at_once(seconds: float) -> None:
-        await real_sleep(0.02)
+    def events(trigger: Any, count: int) -> list[dict[str, Any]]:
+        async def finish() -> None:
+            while len(mock_server.requests) < 2:
+                await asyncio.sleep(0.002)
+            server_clock.advance(100)
 
-    monkeypatch.setattr("airflow_provider_portkey.polling.drivers.sleep_to_grid", at_once)
-    with PortkeyMockServer() as server:
-        monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(server.connection()))
-        yield server
+        async def collect() -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = []
+            finishing = asyncio.create_task(finish())
+            async with asyncio.timeout(20), aclosing(trigger.run()) as stream:
+                async for event in stream:
+                    found.append(event.payload)
+                    if len(found) == count:
+                        break
+            await finishing
+            return found
 
+        return asyncio.run(collect())
 
-def events(trigger: Any, count: int) -> list[dict[str, Any]]:
-    """The payloads of the first events."""
-
-    async def collect() -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        async with asyncio.timeout(20), aclosing(trigger.run()) as stream:
-            async for event in stream:
-                found.append(event.payload)
-                if len(found) == count:
-                    break
-        return found
-
-    return asyncio.run(collect())
+    return events
 
 
 def add(server: PortkeyMockServer, batch_id: str, end: str = "completed", **more: Any) -> None:
-    server.add_batch(batch_id=batch_id, statuses=[("in_progress", 0), (end, 0.7)], **more)
+    server.add_batch(batch_id=batch_id, statuses=[("in_progress", 0), (end, 100)], **more)
 
 
-def test_each_batch_that_finishes_has_one_event(server: PortkeyMockServer) -> None:
-    server.add_batch(batch_id="batch_old", statuses="completed")
+def test_each_batch_that_finishes_has_one_event(mock_server: PortkeyMockServer, events: Any) -> None:
+    mock_server.add_batch(batch_id="batch_old", statuses="completed")
     for number, end in enumerate(("completed", "failed", "expired", "cancelled")):
-        add(server, f"batch_{number}", end)
+        add(mock_server, f"batch_{number}", end)
 
     found = events(PortkeyBatchEventTrigger(), 4)
 
@@ -79,11 +79,13 @@ def test_each_batch_that_finishes_has_one_event(server: PortkeyMockServer) -> No
     "wanted",
     [{"endpoint": "/v1/embeddings"}, {"metadata": {"airflow_dag_id": "reports"}}, {"statuses": ["failed"]}],
 )
-def test_batches_are_chosen_by_endpoint_metadata_and_status(server: PortkeyMockServer, wanted: dict[str, Any]) -> None:
+def test_batches_are_chosen_by_endpoint_metadata_and_status(
+    mock_server: PortkeyMockServer, events: Any, wanted: dict[str, Any]
+) -> None:
     for number in range(3):
-        add(server, f"batch_{number}")
+        add(mock_server, f"batch_{number}")
     add(
-        server,
+        mock_server,
         "batch_wanted",
         "failed",
         endpoint="/v1/embeddings",
@@ -171,11 +173,11 @@ def test_batches_of_many_hours_have_one_event_each_also_after_restarts(
     assert watchers.emitted == Counter(old_batches)
 
 
-def test_a_request_says_which_trigger_made_it(server: PortkeyMockServer) -> None:
-    add(server, "batch_0")
+def test_a_request_says_which_trigger_made_it(mock_server: PortkeyMockServer, events: Any) -> None:
+    add(mock_server, "batch_0")
     events(PortkeyBatchEventTrigger(), 1)
 
-    for request in server.requests:
+    for request in mock_server.requests:
         sent = json.loads(request.headers["x-portkey-metadata"])
         assert sent == {"airflow_trigger": "PortkeyBatchEventTrigger", "airflow_request": "poll"}
 
