@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_portkey.tasks.base import FileTaskMixin
 from airflow_provider_portkey.transfers.base import BasePortkeyToObjectStorageOperator
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         return OUTCOME_COLUMNS if self.layout == "table" else BATCH_OUTPUT_COLUMNS
 
 
-class PortkeyBatchMergeOperator(BaseOperator):
+class PortkeyBatchMergeOperator(FileTaskMixin, BaseOperator):
     """
     Write one table from the tables of several parts and rounds: one row for each request of the first round.
 
@@ -211,6 +212,7 @@ class PortkeyBatchMergeOperator(BaseOperator):
         :raises PortkeyBatchRequestsFailedError: where more requests failed than ``max_failure_ratio`` allows.
         """
         from airflow_provider_portkey.batch.export import check_failures
+        from airflow_provider_portkey.batch.outcome_columns import OUTCOME_COLUMNS
         from airflow_provider_portkey.batch.rounds import Rounds, read_paths
         from airflow_provider_portkey.batch.table import TableFiles, invalid_name
         from airflow_provider_portkey.export.manifest import build_manifest, timestamp_now
@@ -233,5 +235,6 @@ class PortkeyBatchMergeOperator(BaseOperator):
             overwrite=self.overwrite,
         )
         manifest = build_manifest(**rounds.write_merged(files), started_at=started_at)
+        self._report_files(context, manifest, inputs=rounds.uris, columns=OUTCOME_COLUMNS)
         check_failures(manifest, self.max_failure_ratio)
         return manifest
