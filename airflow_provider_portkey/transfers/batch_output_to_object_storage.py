@@ -96,7 +96,7 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
-        Write the files and return the manifest.
+        Write the files and return the manifest, which is in XCom also where the task fails because of failed requests.
 
         :raises PortkeyInvalidArgumentError: where parameters are for another layout.
         :raises PortkeyRemoteJobNotFinishedError: where the batch has no terminal status.
@@ -105,6 +105,7 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         :raises PortkeyBatchRequestsFailedError: where more requests failed than ``max_failure_ratio`` allows.
         """
         from airflow_provider_portkey.batch.export import BatchExport, check_failures
+        from airflow_provider_portkey.tasks.xcom import result_where_it_fails
 
         self._begin(context)
         export = BatchExport(
@@ -126,7 +127,8 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         )
         manifest = export.write()
         self._report(context, manifest, *export.inputs)
-        check_failures(manifest, self.max_failure_ratio)
+        with result_where_it_fails(context, manifest):
+            check_failures(manifest, self.max_failure_ratio)
         return manifest
 
     def columns(self) -> Columns:
@@ -205,7 +207,7 @@ class PortkeyBatchMergeOperator(FileTaskMixin, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
-        Write the table and return its manifest.
+        Write the table and return its manifest, which is in XCom also where the task fails because of failed requests.
 
         :raises PortkeyLineInvalidError: where a table or an input cannot be read.
         :raises PortkeyDestinationExistsError: where a file exists and ``overwrite`` is off.
@@ -217,6 +219,7 @@ class PortkeyBatchMergeOperator(FileTaskMixin, BaseOperator):
         from airflow_provider_portkey.batch.table import TableFiles, invalid_name
         from airflow_provider_portkey.export.manifest import build_manifest, timestamp_now
         from airflow_provider_portkey.parameters import validate_parameters
+        from airflow_provider_portkey.tasks.xcom import result_where_it_fails
 
         validate_parameters(self, rendered=True)
         started_at = timestamp_now()
@@ -236,5 +239,6 @@ class PortkeyBatchMergeOperator(FileTaskMixin, BaseOperator):
         )
         manifest = build_manifest(**rounds.write_merged(files), started_at=started_at)
         self._report_files(context, manifest, inputs=rounds.uris, columns=OUTCOME_COLUMNS)
-        check_failures(manifest, self.max_failure_ratio)
+        with result_where_it_fails(context, manifest):
+            check_failures(manifest, self.max_failure_ratio)
         return manifest
