@@ -57,6 +57,12 @@ def submitted(provider, thread_id: str) -> list[dict]:
     return [json.loads(one["output"]) for one in body["tool_outputs"]]
 
 
+def latest_run(provider, thread_id: str) -> dict:
+    headers = {"Authorization": "Bearer sk", "OpenAI-Beta": "assistants=v2"}
+    response = requests.get(f"{provider.url}/threads/{thread_id}/runs", headers=headers, timeout=10)
+    return dict(response.json()["data"][0])
+
+
 def states(airflow, dag_run_id: str) -> dict[str, str]:
     return {name: task["state"] for name, task in airflow.api.task_instances(DAG_ID, dag_run_id).items()}
 
@@ -95,9 +101,7 @@ def test_a_run_that_calls_nothing_asks_nobody(airflow, provider, start):
 
 def test_a_run_that_expires_while_the_person_thinks_fails_with_that_reason(airflow, provider, start):
     thread_id, dag_run_id = start("expired", ("requires_action", 1), ("expired", 4))
-    run = requests.get(f"{provider.url}/threads/{thread_id}/runs", timeout=10).json()["data"][0]
-    path = f"{provider.url}/threads/{thread_id}/runs/{run['id']}"
-    airflow.wait_for(lambda: requests.get(path, timeout=10).json()["status"] == "expired", "end of the run")
+    airflow.wait_for(lambda: latest_run(provider, thread_id)["status"] == "expired", "end of the run")
     answer(airflow, dag_run_id, "Reject", "Too late.")
     assert airflow.wait_for_run(DAG_ID, dag_run_id) == "failed"
     found = states(airflow, dag_run_id)
