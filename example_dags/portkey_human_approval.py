@@ -90,16 +90,16 @@ if AIRFLOW_V_3_1_PLUS:  # older versions have no human-in-the-loop operators
             body=BODY,
             options=["Approve", "Reject"],
             params={"comment": Param("", type="string", title="Comment", description="The model reads it")},
-            defaults="Reject",  # where nobody answers in time
+            defaults="Reject",  # where nobody responds in time
             response_timeout=APPROVAL_TIMEOUT,
         )
 
         @task
-        def outputs(run: dict, answer: dict) -> dict[str, Any]:
+        def outputs(run: dict, response: dict) -> dict[str, Any]:
             """Make the calls that a person approved, and return what the run gets for each call."""
             calls = run["required_action"]["submit_tool_outputs"]["tool_calls"]
-            if answer["chosen_options"] != ["Approve"]:
-                comment = answer["params_input"].get("comment", "")
+            if response["chosen_options"] != ["Approve"]:
+                comment = response["params_input"].get("comment", "")
                 rejected = {"error": "A person did not approve the call.", "comment": comment}
                 return {call["id"]: rejected for call in calls}
             return {call["id"]: refund(**json.loads(call["function"]["arguments"])) for call in calls}

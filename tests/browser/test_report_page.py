@@ -108,7 +108,7 @@ def test_text_can_be_read_in_light_and_dark(opened, scheme: str) -> None:
 
 
 @pytest.mark.parametrize("width", [1100, 390])
-def test_tables_and_charts_can_be_read_at_the_width_of_a_desk_and_of_a_phone(opened, width: int) -> None:
+def test_tables_and_charts_can_be_read_at_the_width_of_a_screen_and_of_a_phone(opened, width: int) -> None:
     usage = {"input_tokens": 1_234_567, "output_tokens": 1_234_567}
     rows = [
         {

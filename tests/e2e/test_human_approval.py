@@ -1,4 +1,4 @@
-"""A person who answers, rejects or says nothing: the run gets its outputs, and goes on."""
+"""A person who approves, rejects or says nothing: the run gets its outputs, and continues."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def start(airflow, provider, tmp_path):
         provider.plan("runs", statuses=[("queued", 0), *statuses], tool_calls=[CALL], steps=3)
         path = str(tmp_path / f"{name}.jsonl")
         conf = {"thread_id": thread_id, "path": path}
-        # SQLite may be locked while other DAG runs go on.
+        # SQLite may be locked while other DAG runs are active.
         dag_run_id = airflow.wait_for(lambda: airflow.api.trigger(DAG_ID, conf), "start of a DAG run")
         airflow.wait_for(lambda: posts(provider, thread_id, "/runs"), "run")
         return thread_id, dag_run_id
@@ -41,7 +41,7 @@ def details(dag_run_id: str) -> str:
     return f"/dags/{DAG_ID}/dagRuns/{dag_run_id}/taskInstances/approve/-1/hitlDetails"
 
 
-def answer(airflow, dag_run_id: str, option: str, comment: str) -> None:
+def respond(airflow, dag_run_id: str, option: str, comment: str) -> None:
     # The question is stored before the task waits; a person is slower than a test.
     airflow.wait_for(lambda: states(airflow, dag_run_id)["approve"] == "awaiting_input", "question to a person")
     question = airflow.api.get(details(dag_run_id))
@@ -49,7 +49,7 @@ def answer(airflow, dag_run_id: str, option: str, comment: str) -> None:
     assert question["body"].strip() == CALL["function"]["name"] + " " + CALL["function"]["arguments"]
     assert question["options"] == ["Approve", "Reject"]
     body = {"chosen_options": [option], "params_input": {"comment": comment}}
-    airflow.wait_for(lambda: airflow.api.call("PATCH", details(dag_run_id), body), "receipt of the answer")
+    airflow.wait_for(lambda: airflow.api.call("PATCH", details(dag_run_id), body), "receipt of the response")
 
 
 def submitted(provider, thread_id: str) -> list[dict]:
@@ -67,13 +67,13 @@ def states(airflow, dag_run_id: str) -> dict[str, str]:
     return {name: task["state"] for name, task in airflow.api.task_instances(DAG_ID, dag_run_id).items()}
 
 
-def test_the_run_goes_on_whatever_the_person_does(airflow, provider, start, tmp_path):
-    asked = ("requires_action", 1)
-    silent_thread, silent = start("silent", asked)
-    approved_thread, approved = start("approved", asked)
-    rejected_thread, rejected = start("rejected", asked)
-    answer(airflow, approved, "Approve", "Fine.")
-    answer(airflow, rejected, "Reject", "Too much.")
+def test_the_run_continues_whatever_the_person_does(airflow, provider, start, tmp_path):
+    required = ("requires_action", 1)
+    silent_thread, silent = start("silent", required)
+    approved_thread, approved = start("approved", required)
+    rejected_thread, rejected = start("rejected", required)
+    respond(airflow, approved, "Approve", "Fine.")
+    respond(airflow, rejected, "Reject", "Too much.")
 
     succeed(airflow, DAG_ID, approved)
     assert set(states(airflow, approved).values()) == {"success"}
@@ -85,13 +85,13 @@ def test_the_run_goes_on_whatever_the_person_does(airflow, provider, start, tmp_
     error = "A person did not approve the call."
     assert submitted(provider, rejected_thread) == [{"error": error, "comment": "Too much."}]
 
-    # Nobody answers this one: the default rejects.
+    # Nobody responds to this one: the default rejects.
     succeed(airflow, DAG_ID, silent)
     assert submitted(provider, silent_thread) == [{"error": error, "comment": ""}]
     assert airflow.api.get(details(silent))["responded_by_user"] is None
 
 
-def test_a_run_that_calls_nothing_asks_nobody(airflow, provider, start):
+def test_a_run_that_calls_nothing_needs_nobody(airflow, provider, start):
     thread_id, dag_run_id = start("nothing", ("completed", 1))
     succeed(airflow, DAG_ID, dag_run_id)
     skipped = {name for name, state in states(airflow, dag_run_id).items() if state == "skipped"}
@@ -102,7 +102,7 @@ def test_a_run_that_calls_nothing_asks_nobody(airflow, provider, start):
 def test_a_run_that_expires_while_the_person_thinks_fails_with_that_reason(airflow, provider, start):
     thread_id, dag_run_id = start("expired", ("requires_action", 1), ("expired", 4))
     airflow.wait_for(lambda: latest_run(provider, thread_id)["status"] == "expired", "end of the run")
-    answer(airflow, dag_run_id, "Reject", "Too late.")
+    respond(airflow, dag_run_id, "Reject", "Too late.")
     assert airflow.wait_for_run(DAG_ID, dag_run_id) == "failed"
     found = states(airflow, dag_run_id)
     assert (found["submit_outputs"], found["wait_for_run"]) == ("failed", "upstream_failed")
