@@ -140,6 +140,7 @@ class ThreadWindowExport:
             opened = prefetch(self.pool, self._runs(), self._open_run, depth=self.pool.limit)
             for selection, of_thread in groupby(opened, key=lambda each: each[0][0]):
                 self._export(selection, ((run, future) for (_, run), future in of_thread if run))
+        self.state.save()  # before a file is removed
         self.folders.keep_only(self.index)
         manifest = self.totals.manifest(self.request, self.window, self.folders, self.index, pages=self.progress.pages)
         failed = self.totals.failed_threads
@@ -200,13 +201,11 @@ class ThreadWindowExport:
         record = self.state.record
         seen = {*(run.id for run in (*runs, *carried_in)), *record.carried_in.get(thread_id, ())}
         try:
-            carry_over, exported, changed = record.decide(thread_id, runs, carried_in, self.request.on_unfinished)
+            carry_over, exported = self.state.decide(thread_id, runs, carried_in, self.request.on_unfinished)
         except exceptions.PortkeyRemoteJobNotFinishedError as error:
             if buffer:
                 buffer.close()
             return Selection(thread_id, seen=len(seen), error=error)
-        if changed:
-            self.state.save()  # before a file of this thread is written
         seen |= carry_over.carried_out.keys()
         return Selection(thread_id, exported, len(seen), carry_over.carried_in, carry_over.carried_out, buffer)
 
@@ -287,6 +286,7 @@ class ThreadWindowExport:
                 if buffer:
                     files[RUNS].write(buffer.read(run.id))
                 exported.append(run)
+            self.state.save_before(selection.thread_id)
         self.totals.add_runs(exported, carried_over=len(selection.carried_in))
         entry: dict[str, Any] = {"runs": len(exported)}
         for kind, writer in files.items():
