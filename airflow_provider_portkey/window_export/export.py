@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby, islice
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey import exceptions
@@ -18,12 +18,14 @@ from airflow_provider_portkey.export.formats import check_installed
 from airflow_provider_portkey.export.message_texts import iter_step_rows, step_columns
 from airflow_provider_portkey.export.partition import MANIFEST, file_name, folder_path
 from airflow_provider_portkey.export.progress import ExportProgress
+from airflow_provider_portkey.export.read_ahead import read_page
 from airflow_provider_portkey.export.window import read_window
+from airflow_provider_portkey.export.worker_pool import WorkerPool
 from airflow_provider_portkey.jobs.lists import RUNS as RUNS_LIST
 from airflow_provider_portkey.parameters import MAX_LIMIT
 from airflow_provider_portkey.window_export.layout import RUNS, STEPS, WindowFolders, window_folders
 from airflow_provider_portkey.window_export.manifest import Totals, entry_of_file, write_manifest
-from airflow_provider_portkey.window_export.prefetch import WorkerPool, prefetch
+from airflow_provider_portkey.window_export.prefetch import prefetch
 from airflow_provider_portkey.window_export.request import ExportRequest
 from airflow_provider_portkey.window_export.run_buffer import RunBuffer
 from airflow_provider_portkey.window_export.runs import RunSummary, runs_of_window, summarize_run
@@ -223,7 +225,7 @@ class ThreadWindowExport:
             include_messages=self.request.include_messages,
             on_page=self._on_page,
         )
-        return rows, _read_page(rows)
+        return rows, read_page(rows)
 
     def _pages(self, opened: Future[_OpenRun]) -> Iterator[list[Row]]:
         """Yield the pages of a run's rows; the next page is read when the one before is used up."""
@@ -232,7 +234,7 @@ class ThreadWindowExport:
             is_full = len(page) == MAX_LIMIT
             yield page
             page.clear()  # the future refers to the first page as long as the run is written
-            page = self.pool.start(partial(_read_page, rows)).result() if is_full else []
+            page = self.pool.start(partial(read_page, rows)).result() if is_full else []
 
     def _on_page(self, _: int) -> None:
         self.progress.add_page()
@@ -281,8 +283,7 @@ class ThreadWindowExport:
         ):
             for run, opened in runs:
                 for page in self._pages(opened):
-                    for row in page:
-                        files[STEPS].write(row)
+                    files[STEPS].write_rows(page)
                 if buffer:
                     files[RUNS].write(buffer.read(run.id))
                 exported.append(run)
@@ -301,7 +302,3 @@ class ThreadWindowExport:
         for kind in self.folders.kinds:
             entry |= entry_of_file(kind)
         return entry
-
-
-def _read_page(rows: Iterator[Row]) -> list[Row]:
-    return list(islice(rows, MAX_LIMIT))
