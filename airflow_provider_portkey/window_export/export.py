@@ -228,13 +228,13 @@ class ThreadWindowExport:
         return rows, read_page(rows)
 
     def _pages(self, opened: Future[_OpenRun]) -> Iterator[list[Row]]:
-        """Yield the pages of a run's rows; the next page is read when the one before is used up."""
+        """Yield the pages of a run's rows; the next page is read while one is written."""
         rows, page = opened.result()
         while page:
-            is_full = len(page) == MAX_LIMIT
+            following = self.pool.start(partial(read_page, rows)) if len(page) == MAX_LIMIT else None
             yield page
             page.clear()  # the future refers to the first page as long as the run is written
-            page = self.pool.start(partial(read_page, rows)).result() if is_full else []
+            page = following.result() if following else []
 
     def _on_page(self, _: int) -> None:
         self.progress.add_page()
