@@ -1,10 +1,11 @@
 """
 Carry-over: what the export of a window decided about runs that had not ended, and which window exports them.
 
-Each window has one record, and only the window's own export writes the record (:mod:`.state`). A window *carries out* the runs that it
-could not export; the window that begins at its end *carries in* these runs, once and for all, when its own record is
-created. So each run is exported by one window, whatever is retried, cleared or exported out of order. Where the record
-of the window before is missing or not closed, its end is *pending*: later windows read that record again.
+Each window has one record, and only the window's own export writes the record (``state.py``). A window *carries out*
+the runs that it could not export; the window that begins at its end *carries in* these runs, once and for all, when its
+own record is created. So each run is exported by one window, whatever is retried, cleared or exported out of order.
+Where the record of the window before is missing or not closed, its end is *pending*: later windows read that record
+again.
 """
 
 from __future__ import annotations

@@ -43,6 +43,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds that the clock of this machine may be behind the clock of the scheduler.
 _CLOCK_SKEW = 60.0
+#: Runs that are prefetched for each request that may be in flight. Results are taken in order: with one alone, each slow
+#: response would leave the other threads idle.
+_DEPTH = 2
 #: Errors that concern one thread. Every other error would meet every thread, and ends the export.
 _ONE_THREAD_ERRORS = (
     exceptions.PortkeyNotFoundError,
@@ -139,7 +142,7 @@ class ThreadWindowExport:
         # Threads with runs from an earlier window are exported even if they are no longer among the thread ids.
         self.index.add(self.state.record.carried_in)
         with WorkerPool(self.request.max_concurrent_requests) as self.pool:
-            opened = prefetch(self.pool, self._runs(), self._open_run, depth=self.pool.limit)
+            opened = prefetch(self.pool, self._runs(), self._open_run, depth=_DEPTH * self.pool.limit)
             for selection, of_thread in groupby(opened, key=lambda each: each[0][0]):
                 self._export(selection, ((run, future) for (_, run), future in of_thread if run))
         self.state.save()  # before a file is removed

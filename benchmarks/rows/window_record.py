@@ -48,7 +48,7 @@ def _open(setting: Setting, number: int) -> WindowState:
 
 
 def _two_nights(setting: Setting, threads: int, *, night: int) -> None:
-    """Carry a run of each thread over, save that before the thread's file, and take all of them into the next window."""
+    """Carry a run of each thread over, save that before the thread's file; the next window exports all of them."""
     from airflow_provider_portkey.window_export.runs import RunSummary
 
     state = _open(setting, night)
@@ -104,6 +104,6 @@ ROW = Row(
     growth=Growth("cpu_s", (100, 1_000, 10_000, 50_000), quick=(500, 1_000, 2_000)),
     server=None,
     notes="Decisions are saved in parts, each written once; at the end the record is written whole. A part is written "
-    f"when a thread's file is finished and its decision is not saved yet: here every {_AHEAD} threads, as with the default of "
-    "`max_concurrent_requests`; threads without a file share parts of 64.",
+    f"when a thread's file is finished and its decision is not saved yet: here every {_AHEAD} threads, fewer than with "
+    "the default of `max_concurrent_requests`; threads without a file share parts of 64.",
 )
