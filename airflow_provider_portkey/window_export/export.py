@@ -43,8 +43,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds that the clock of this machine may be behind the clock of the scheduler.
 _CLOCK_SKEW = 60.0
-#: Runs that are prefetched for each request that may be in flight. Results are taken in order: with one alone, each slow
-#: response would leave the other threads idle.
+#: Runs that are prefetched for each request that may be in flight. Results are taken in order: with one alone, each
+#: slow response would leave the other threads idle.
 _DEPTH = 2
 #: Errors that concern one thread. Every other error would meet every thread, and ends the export.
 _ONE_THREAD_ERRORS = (

@@ -94,14 +94,14 @@ ROW = Row(
         "memory_mb": Metric("memory over the start, MB", 1),
     },
     bars=(
-        Bar("seconds", "one by one", at_most=1 / 7, quick=1 / 4),
+        Bar("seconds", "one by one", at_most=1 / 7, quick=1 / 3),
         Bar("seconds", "one by one", ours="16 in flight", at_most=1 / 13),
         Bar("row_us", "plain export", at_most=1.3, quick=2.5),
         Bar("row_us", "plain export", ours="16 in flight", at_most=1.3),
     ),
-    quick_size=100,
-    growth=Growth("cpu_s", (20, 200, 2_000, 20_000), quick=(50, 200)),
-    notes="The window costs more requests than the plain export: one for each run, and one for the list of each thread. "
-    "Most of its CPU is that of the requests; rows are written a page at a time. Runs are prefetched two deep for each "
+    quick_size=50,
+    growth=Growth("cpu_s", (100, 1_000, 10_000), quick=(50, 200)),
+    notes="The window costs more requests than the plain export: one for each run, one for the list of each "
+    "thread. Most of its CPU is that of the requests; rows are written a page at a time. Runs are prefetched two deep for each "
     "request, so that a slow response keeps no thread idle, and a decision is saved once for all of these.",
 )
