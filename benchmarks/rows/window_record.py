@@ -100,7 +100,8 @@ ROW = Row(
         "cpu_s": Metric("CPU, s"),
         "memory_mb": Metric("memory over the start, MB", 1),
     },
-    bars=(Bar("seconds", at_most=10), Bar("written_mb", at_most=20)),
+    bars=(Bar("seconds", at_most=10), Bar("written_mb", at_most=20, quick=1)),
+    quick_size=500,
     growth=Growth("cpu_s", (100, 1_000, 10_000, 50_000), quick=(500, 1_000, 2_000)),
     server=None,
     notes="Decisions are saved in parts, each written once; at the end the record is written whole. A part is written "
