@@ -66,6 +66,44 @@ class FileState:
             path.fs.rm_file(path.path)
 
 
+class Records:
+    """
+    The records of the windows of a folder.
+
+    :param base: The folder of all windows.
+    """
+
+    def __init__(self, context: Context, base: ObjectStoragePath) -> None:
+        prefix = f"portkey_steps/{hashlib.sha256(str(base).encode()).hexdigest()[:16]}"
+        self._store = TaskAssetState(context, prefix=prefix, fallback=FileState(base / _FOLDER))
+
+    def read(self, end: str) -> WindowRecord | None:
+        """Return the record of the window with this end as it was last written whole."""
+        known = self._store.read(f"{_key(end)}.json")
+        return None if known is None else WindowRecord.from_dict(known)
+
+    def read_with_journal(self, end: str) -> WindowRecord | None:
+        """Return the record with all decisions that are saved."""
+        record = self.read(end)
+        if record:
+            record.apply(self.journal(end).read())
+        return record
+
+    def read_closed(self, end: str) -> WindowRecord | None:
+        """Return what later windows take runs from."""
+        record = self.read(end)
+        # Only about undecided threads a later export of that window may have decided since it was closed.
+        return self.read_with_journal(end) if record and record.undecided else record
+
+    def write(self, record: WindowRecord) -> None:
+        """Write a record whole."""
+        self._store.write(f"{_key(record.window_end)}.json", record.to_dict())
+
+    def journal(self, end: str) -> Journal:
+        """Return the journal of the window with this end."""
+        return Journal(self._store, _key(end))
+
+
 class WindowState:
     """
     The record of one window, during its export.
@@ -79,15 +117,14 @@ class WindowState:
         self, context: Context, base: ObjectStoragePath, folder: ObjectStoragePath, window: Window, window_by: str
     ) -> None:
         _check_folder(folder, window)
-        prefix = f"portkey_steps/{hashlib.sha256(str(base).encode()).hexdigest()[:16]}"
-        self._store = TaskAssetState(context, prefix=prefix, fallback=FileState(base / _FOLDER))
+        self._records = Records(context, base)
         owner = _owner(context.get("ti"))
         end = window.to_dict()["window_end"]
         sweep(base / _FOLDER, name=_key(end))
-        known = self._read(end)
-        record = known or WindowRecord.create(window, window_by, owner, self._read_with_journal)
+        known = self._records.read(end)
+        record = known or WindowRecord.create(window, window_by, owner, self._records.read_closed)
         record.check(window, window_by, owner)
-        self._journal = Journal(self._store, _key(end))
+        self._journal = self._records.journal(end)
         record.apply(self._journal.claim())
         #: Whether the window before this one is known; without it nothing can be carried over from there.
         self.follows_another = record.pending.get(record.window_start, ()) is not None
@@ -95,7 +132,7 @@ class WindowState:
         self._unsaved: dict[str, CarryOver] = {}
         if known is None or (owner and not record.owner):
             record.owner = owner
-            self._write()
+            self._records.write(record)
 
     def decide(
         self, thread_id: str, runs: Iterable[RunSummary], carried_in: Iterable[RunSummary], on_unfinished: str
@@ -136,21 +173,8 @@ class WindowState:
         self.save()
         self._journal.check()
         if self.record.close(failed) or not self._journal.is_empty:
-            self._write()
+            self._records.write(self.record)
         self._journal.remove()
-
-    def _read(self, end: str) -> WindowRecord | None:
-        known = self._store.read(f"{_key(end)}.json")
-        return None if known is None else WindowRecord.from_dict(known)
-
-    def _read_with_journal(self, end: str) -> WindowRecord | None:
-        record = self._read(end)
-        if record and record.undecided:  # a later export of that window may have decided about those threads
-            record.apply(Journal(self._store, _key(end)).read())
-        return record
-
-    def _write(self) -> None:
-        self._store.write(f"{_key(self.record.window_end)}.json", self.record.to_dict())
 
 
 def _key(end: str) -> str:

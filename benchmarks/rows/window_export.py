@@ -102,6 +102,6 @@ ROW = Row(
     quick_size=50,
     growth=Growth("cpu_s", (100, 1_000, 10_000), quick=(50, 200)),
     notes="The window costs more requests than the plain export: one for each run, one for the list of each "
-    "thread. Most of its CPU is that of the requests; rows are written a page at a time. Two runs are prefetched for each "
-    "request that may be in flight, so that a slow response keeps no other one waiting.",
+    "thread. Most of its CPU is that of the requests; rows are written a page at a time. Two runs are prefetched "
+    "for each request that may be in flight, so that a slow response keeps no other one waiting.",
 )
