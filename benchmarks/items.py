@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-_CREATED = 1_780_000_000
+CREATED = 1_780_000_000
 
 
 _TEXT = 'The quarter\'s revenue rose by four percent — ünïcödé, "quoted", and a second line.\nNothing else changed. '
@@ -24,7 +24,7 @@ _STEP = json.dumps(
         "type": "tool_calls",
         "status": "completed",
         "cancelled_at": None,
-        "completed_at": _CREATED + 7,
+        "completed_at": CREATED + 7,
         "expired_at": None,
         "failed_at": None,
         "last_error": None,
@@ -44,10 +44,10 @@ _RUN = json.dumps(
         "required_action": None,
         "last_error": None,
         "expires_at": None,
-        "started_at": _CREATED,
+        "started_at": CREATED,
         "cancelled_at": None,
         "failed_at": None,
-        "completed_at": _CREATED + 9,
+        "completed_at": CREATED + 9,
         "incomplete_details": None,
         "model": "gpt-5-mini",
         "instructions": _TEXT,
@@ -69,12 +69,12 @@ _RUN = json.dumps(
 def step_json(number: int, thread_id: str, run_id: str) -> bytes:
     """Return a step of a run; its number is part of its id and its time."""
     values = {"number": number, "thread_id": thread_id, "run_id": run_id}
-    return (_STEP % values).replace('"created_at": 0', f'"created_at": {_CREATED + number}', 1).encode()
+    return (_STEP % values).replace('"created_at": 0', f'"created_at": {CREATED + number}', 1).encode()
 
 
 def run_json(run_id: str, thread_id: str, status: str) -> bytes:
     """Return a run."""
     number = run_id.rpartition("_")[2]
-    created_at = _CREATED + (int(number) if number.isdigit() and len(number) < 9 else 0)
+    created_at = CREATED + (int(number) if number.isdigit() and len(number) < 9 else 0)
     values = {"run_id": run_id, "thread_id": thread_id, "status": status}
     return (_RUN % values).replace('"created_at": 0', f'"created_at": {created_at}', 1).encode()
