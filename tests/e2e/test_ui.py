@@ -266,10 +266,10 @@ def test_an_asset_event_shows_the_run_that_ended(airflow, provider, page, pictur
     def event() -> bool:
         provider.add_run(thread_id="thread_events")
         time.sleep(1)
-        return bool(airflow.api.get("/assets/events", name_pattern="finished_runs_e2e")["asset_events"])
+        return bool(airflow.api.get("/assets/events", name_pattern="finished_e2e_run")["asset_events"])
 
     airflow.wait_for(event, "asset event")
-    (asset,) = airflow.api.get("/assets", name_pattern="finished_runs_e2e")["assets"]
+    (asset,) = airflow.api.get("/assets", name_pattern="finished_e2e_run")["assets"]
     page.goto(f"{airflow.url}/assets/{asset['id']}")
     page.locator(".codicon-folding-collapsed").first.click()  # the extra is shown folded
     page.get_by_text("payload").first.wait_for()

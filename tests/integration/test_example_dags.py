@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,15 @@ def test_every_param_says_in_the_form_what_it_is(dags):
         if not (param.description and param.schema.get("title"))
     ]
     assert unclear == []
+
+
+def test_no_example_that_is_triggered_needs_a_logical_date():
+    """Airflow 3 knows runs without one, as the API makes: these template variables are undefined then."""
+    needing = re.compile(r"{{[^}|]*\b(ds|ds_nodash|ts|ts_nodash|data_interval_\w+)\b")
+    found = {path.name: needing.findall(path.read_text()) for path in EXAMPLES.glob("*.py")}
+    triggered = {name: names for name, names in found.items() if "schedule=None" in (EXAMPLES / name).read_text()}
+    assert len(triggered) > 10
+    assert [name for name, names in triggered.items() if names] == []
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ from airflow_provider_portkey.transfers.steps_to_object_storage import (
     PortkeyRunStepsToObjectStorageOperator,
     PortkeyThreadStepsToObjectStorageOperator,
 )
+from tests import services
 
 
 @pytest.fixture
@@ -42,12 +43,8 @@ def mock_server(monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture(scope="module")
 def s3_server():
     """An S3 server on loopback. One for all tests: Airflow keeps the file system of a connection id."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
+    with services.s3_server() as url:
+        yield url
 
 
 @pytest.fixture
