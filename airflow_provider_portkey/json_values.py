@@ -123,9 +123,8 @@ def _has_no_floats(values: list[Any]) -> bool:
 
 
 def _escape_separators(line: bytes) -> bytes:
-    if b"\xa8" in line or b"\xa9" in line:
-        for separator, escape in LINE_SEPARATORS:
-            line = line.replace(separator, escape)
+    for separator, escape in LINE_SEPARATORS:
+        line = line.replace(separator, escape)
     return line
 
 
@@ -150,11 +149,13 @@ def strict_json_of_all(values: Sequence[Any]) -> tuple[list[bytes], int]:
     """
     if (dumps := _orjson_dumps()) and _has_no_floats(list(values)):
         try:
-            lines = [dumps(value) for value in values]
+            lines = list(map(dumps, values))
         except TypeError:  # half of a surrogate pair, a number of more than 64 bits, deep nesting
             pass
         else:
-            return [_escape_separators(line) for line in lines], 0
+            together = b"".join(lines)
+            has_separators = b"\xa8" in together or b"\xa9" in together  # their last octets
+            return list(map(_escape_separators, lines)) if has_separators else lines, 0
     texts = [strict_json(value) for value in values]
     return [text.encode() for text, _ in texts], sum(replaced for _, replaced in texts)
 

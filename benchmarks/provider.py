@@ -5,7 +5,7 @@ It is made to cost little, so that it does not disturb what is measured, and kee
 
 - ``/delay/<ms>/v1/...``: every response comes after the delay.
 - ``/threads/thread_<n>/runs``: n runs, and ``/threads/<any>/runs/run_<n>/steps``: n steps, oldest first with
-  ``order=asc``, paged by ``limit`` (at most 100) and ``after``.
+  ``order=asc``, paged by ``limit`` (at most 100) and ``after``; of ``thread_long_<n>`` with n characters more.
 - ``/threads/steps_<s>_<any>_<n>/runs``: n runs with s steps each.
 - ``/threads/<any>/runs/<id>``: a run; ``in_progress``, or ``completed`` from the Unix time of ``run_until_<time>``.
 - ``/requests``: how many requests came so far, as JSON ``{"requests": n}``; not counted itself.

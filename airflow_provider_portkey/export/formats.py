@@ -23,10 +23,12 @@ Columns = Mapping[str, str]
 _BLOCK_BYTES = 64 * 1024
 #: What makes quotes around a field of csv necessary.
 _CSV_QUOTED = ('"', ",", "\r", "\n")
-#: Maximum rows of a parquet row group: rows in memory are bounded, and groups stay large enough to read well.
-_ROW_GROUP_ROWS = 1_000
+#: Rows that become Arrow's, which take a fraction of the memory of Python's.
+_BATCH_ROWS = 1_000
+#: Maximum rows of a parquet row group. Of each group the footer has some 10 KB, which are in memory to the end.
+_ROW_GROUP_ROWS = 5_000
 #: Maximum characters of the strings of a parquet row group, the bound where rows are large.
-_ROW_GROUP_CHARACTERS = 16 * 1024 * 1024
+_ROW_GROUP_CHARACTERS = 4 * 1024 * 1024
 #: The first characters of a cell that spreadsheets may run as a formula (OWASP, "CSV Injection").
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 #: Words of a line that may be numbers which JSON does not have.
@@ -217,6 +219,7 @@ class _ParquetEncoder(Encoder):
         self._columns = columns
         self._writer = pyarrow.parquet.ParquetWriter(stream, self._schema, compression=compression)
         self._are_texts = [field.type == pyarrow.string() for field in self._schema]
+        self._batches: list[Any] = []
         self._kept: list[list[Cell]] = [[] for _ in self._schema]
         self._rows = self._characters = 0
 
@@ -224,22 +227,27 @@ class _ParquetEncoder(Encoder):
         columns = flatten_rows(rows, self._columns, self._json)
         start = 0
         while start < len(rows):
-            end = self._end_of_group(columns, start, len(rows))
+            end = self._end_of_batch(columns, start, len(rows))
             for kept, cells in zip(self._kept, columns, strict=True):
                 kept.extend(cells[start:end])
             self._rows += end - start
-            if self._rows >= _ROW_GROUP_ROWS or self._characters >= _ROW_GROUP_CHARACTERS:
-                self._flush()
             start = end
+            is_full = self._rows >= _ROW_GROUP_ROWS or self._characters >= _ROW_GROUP_CHARACTERS
+            if is_full or self._rows % _BATCH_ROWS == 0:
+                self._add_batch()
+            if is_full:
+                self._flush()
 
     def close(self) -> None:
-        if self._rows:
+        if self._rows % _BATCH_ROWS:
+            self._add_batch()
+        if self._batches:
             self._flush()
         self._writer.close()
 
-    def _end_of_group(self, columns: list[list[Cell]], start: int, end: int) -> int:
-        """Return how many of the rows belong to the present row group, and count their characters."""
-        end = min(end, start + _ROW_GROUP_ROWS - self._rows)
+    def _end_of_batch(self, columns: list[list[Cell]], start: int, end: int) -> int:
+        """Return the end of the rows that belong to the present batch and row group, and count their characters."""
+        end = min(end, start + _BATCH_ROWS - self._rows % _BATCH_ROWS)
         texts: list[Any] = [cells for cells, is_text in zip(columns, self._are_texts, strict=True) if is_text]
         characters = sum(sum(map(len, filter(None, cells[start:end]))) for cells in texts)
         if self._characters + characters >= _ROW_GROUP_CHARACTERS:
@@ -251,12 +259,18 @@ class _ParquetEncoder(Encoder):
         self._characters += characters
         return end
 
-    def _flush(self) -> None:
+    def _add_batch(self) -> None:
         import pyarrow
 
         arrays = [pyarrow.array(cells, type=field.type) for cells, field in zip(self._kept, self._schema, strict=True)]
-        self._writer.write_table(pyarrow.Table.from_arrays(arrays, schema=self._schema))
+        self._batches.append(pyarrow.RecordBatch.from_arrays(arrays, schema=self._schema))
         self._kept = [[] for _ in self._schema]
+
+    def _flush(self) -> None:
+        import pyarrow
+
+        self._writer.write_table(pyarrow.Table.from_batches(self._batches))
+        self._batches = []
         self._rows = self._characters = 0
 
 

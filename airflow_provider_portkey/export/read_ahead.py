@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,43 @@ def read_page(rows: Iterator[Row]) -> list[Row]:
 
 def _pages(rows: Iterator[Row], pool: WorkerPool) -> Iterator[list[Row]]:
     page = read_page(rows)  # most lists have one page: no thread
+    reader = _Reader(rows, pool)
     while page:
-        ahead = pool.start(partial(read_page, rows)) if len(page) == MAX_LIMIT else None
+        is_full = len(page) == MAX_LIMIT
+        if is_full:
+            reader.start()
         yield page
-        page = ahead.result() if ahead else []
+        page = reader.next() if is_full else []
+
+
+class _Reader:
+    """
+    Reads the page after the one that is written.
+
+    Where the writer waits for that page, the thread goes on with the page after it by itself: to be started by the
+    writer, the thread would have to wait until the writer lets go of the interpreter.
+    """
+
+    def __init__(self, rows: Iterator[Row], pool: WorkerPool) -> None:
+        self._rows = rows
+        self._pool = pool
+        self._is_awaited = False
+        self._ahead: Future[list[Row]] | None = None
+
+    def start(self) -> None:
+        if self._ahead is None:
+            self._ahead = self._pool.start(self._read)
+
+    def next(self) -> list[Row]:
+        assert self._ahead is not None
+        ahead, self._ahead = self._ahead, None
+        self._is_awaited = True
+        page = ahead.result()
+        self._is_awaited = False
+        return page
+
+    def _read(self) -> list[Row]:
+        page = read_page(self._rows)
+        if self._is_awaited and len(page) == MAX_LIMIT:
+            self.start()  # before the writer gets this page, and looks for the next one
+        return page

@@ -426,6 +426,14 @@ def test_large_rows_are_written_before_a_thousand_of_them_are_gathered(monkeypat
     assert pyarrow.parquet.ParquetFile(io.BytesIO(content)).metadata.num_row_groups == 4
 
 
+def test_row_groups_are_large_enough_that_the_footer_stays_small() -> None:
+    content = encoded(({"id": f"step_{number}"} for number in range(12_000)), "parquet")
+    read = pyarrow.parquet.ParquetFile(io.BytesIO(content))
+
+    assert [read.metadata.row_group(at).num_rows for at in range(read.num_row_groups)] == [5_000, 5_000, 2_000]
+    assert read.read()["id"].to_pylist() == [f"step_{number}" for number in range(12_000)]
+
+
 NON_FINITE = [
     {"id": "step_1", "step_details": {"scores": [float("nan"), float("-inf"), 0.5]}},
     {"id": float("inf"), "created_at": float("nan"), "new": {"text": "NaN, -Infinity"}},
