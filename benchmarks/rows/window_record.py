@@ -78,7 +78,7 @@ def _record(setting: Setting) -> Mapping[str, float]:
     return {
         "cpu_ms": 1000 * used.cpu / setting.size,
         "seconds": used.seconds,
-        "written_mb": (written.bytes - before[0]) / 1e6,
+        "thread_bytes": (written.bytes - before[0]) / setting.size,
         "files": (written.files - before[1]) / setting.size,
         "cpu_s": used.cpu,
         "memory_mb": used.memory_mb,
@@ -95,12 +95,12 @@ ROW = Row(
     metrics={
         "cpu_ms": Metric("CPU a thread, ms", 3),
         "seconds": Metric("seconds", 1),
-        "written_mb": Metric("written, MB", 2),
+        "thread_bytes": Metric("bytes written a thread", 0),
         "files": Metric("objects written a thread", 3),
         "cpu_s": Metric("CPU, s"),
         "memory_mb": Metric("memory over the start, MB", 1),
     },
-    bars=(Bar("seconds", at_most=10), Bar("written_mb", at_most=20, quick=1)),
+    bars=(Bar("seconds", at_most=10), Bar("thread_bytes", at_most=2_000, quick=2_000)),
     quick_size=500,
     growth=Growth("cpu_s", (100, 1_000, 10_000, 50_000), quick=(500, 1_000, 2_000)),
     server=None,
