@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 _NIGHT = datetime(2026, 11, 20, tzinfo=UTC)
 _DAY = timedelta(days=1)
-#: Threads whose decisions are known when the files of a thread are finished, with the default of four requests.
-_AHEAD = 4
+#: Threads that are decided about when the file of one is finished: two for each of the four requests of the default.
+_AHEAD = 8
 
 
 class _Written:
@@ -105,6 +105,6 @@ ROW = Row(
     growth=Growth("cpu_s", (100, 1_000, 10_000, 50_000), quick=(500, 1_000, 2_000)),
     server=None,
     notes="Decisions are saved in parts, each written once; at the end the record is written whole. A part is written "
-    f"when a thread's file is finished and its decision is not saved yet: here every {_AHEAD} threads, fewer than with "
+    f"when a thread's file is finished and its decision is not saved yet: here every {_AHEAD} threads, as with "
     "the default of `max_concurrent_requests`; threads without a file share parts of 64.",
 )
