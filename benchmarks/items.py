@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 
-_CREATED = 1_780_000_000
+CREATED = 1_780_000_000
 
 
 _TEXT = 'The quarter\'s revenue rose by four percent — ünïcödé, "quoted", and a second line.\nNothing else changed. '
@@ -28,7 +28,7 @@ _STEP = json.dumps(
         "type": "tool_calls",
         "status": "completed",
         "cancelled_at": None,
-        "completed_at": _CREATED + 7,
+        "completed_at": CREATED + 7,
         "expired_at": None,
         "failed_at": None,
         "last_error": None,
@@ -48,10 +48,10 @@ _RUN = json.dumps(
         "required_action": None,
         "last_error": None,
         "expires_at": None,
-        "started_at": _CREATED,
+        "started_at": CREATED,
         "cancelled_at": None,
         "failed_at": None,
-        "completed_at": _CREATED + 9,
+        "completed_at": CREATED + 9,
         "incomplete_details": None,
         "model": "gpt-5-mini",
         "instructions": _TEXT,
@@ -77,7 +77,7 @@ def step_json(number: int, thread_id: str, run_id: str) -> bytes:
     :param thread_id: ``thread_long_<n>`` for texts that are n characters longer.
     """
     values = {"number": number, "thread_id": thread_id, "run_id": run_id}
-    step = (_STEP % values).replace('"created_at": 0', f'"created_at": {_CREATED + number}', 1)
+    step = (_STEP % values).replace('"created_at": 0', f'"created_at": {CREATED + number}', 1)
     if thread_id.startswith("thread_long_"):
         at = 977 * number % len(_WORDS)
         step = step.replace(_QUARTER, (_WORDS[at:] + _WORDS[:at])[: int(thread_id.rpartition("_")[2])] + _QUARTER, 1)
@@ -87,6 +87,6 @@ def step_json(number: int, thread_id: str, run_id: str) -> bytes:
 def run_json(run_id: str, thread_id: str, status: str) -> bytes:
     """Return a run."""
     number = run_id.rpartition("_")[2]
-    created_at = _CREATED + (int(number) if number.isdigit() and len(number) < 9 else 0)
+    created_at = CREATED + (int(number) if number.isdigit() and len(number) < 9 else 0)
     values = {"run_id": run_id, "thread_id": thread_id, "status": status}
     return (_RUN % values).replace('"created_at": 0', f'"created_at": {created_at}', 1).encode()

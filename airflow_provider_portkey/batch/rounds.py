@@ -65,6 +65,13 @@ class Rounds:
     tables: Sequence[str]
     object_storage_conn_id: str | None
 
+    @property
+    def uris(self) -> list[str]:
+        """The URIs of the inputs and of the tables."""
+        given = {"inputs": self.inputs, "outcomes": self.tables}
+        conn_id = self.object_storage_conn_id
+        return [uri_of(file_path(path, conn_id, field=field)) for field, paths in given.items() for path in paths]
+
     def write_retry(
         self,
         parts: PartBuffer,

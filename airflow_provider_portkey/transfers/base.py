@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_portkey.tasks.base import PortkeyTaskMixin
+from airflow_provider_portkey.tasks.base import FileTaskMixin, PortkeyTaskMixin
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow_provider_portkey.export.manifest import ExportStats
 
 
-class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
+class BasePortkeyToObjectStorageOperator(FileTaskMixin, PortkeyTaskMixin, BaseOperator):
     """
     Write rows to a file, with one page of rows in memory and the next one on its way. A subclass provides the rows.
 
@@ -48,8 +48,6 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
     )
     #: The path of the rows below the base URL, with ``{name}`` for an attribute: the input of the lineage.
     rows_from: ClassVar[str] = ""
-    #: The URIs of what was read, and the manifest, after the export.
-    _lineage: tuple[list[str], Mapping[str, Any]] | None = None
 
     def __init__(
         self,
@@ -115,22 +113,9 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
         self.log.info("%d rows (%d bytes) are in %s.", writer.rows, writer.bytes, path)
         return manifest
 
-    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
-        """Return what was read and written, with rows, bytes and columns, for Airflow's OpenLineage provider."""
-        from airflow_provider_portkey.export.openlineage import operator_lineage
-
-        return operator_lineage(*self._lineage, self.columns()) if self._lineage else None
-
     def _report(self, context: Context, manifest: Mapping[str, Any], *other_inputs: str) -> None:
         """Report what was read and written: to the lineage, and with the events of the outlet assets."""
-        from airflow_provider_portkey.export.openlineage import report_lineage
-        from airflow_provider_portkey.tasks.outlets import describe_outlets
-
-        inputs = [self.source_uri(), *other_inputs]
-        outputs = (manifest.get(name) for name in ("uri", "error_uri", "runs_uri"))
-        report_lineage(self.hook, inputs=inputs, outputs=filter(None, outputs))
-        self._lineage = inputs, manifest
-        describe_outlets(self, context, manifest)
+        self._report_files(context, manifest, inputs=[self.source_uri(), *other_inputs], columns=self.columns())
 
     def source_uri(self) -> str:
         """Return the URI of what is read."""

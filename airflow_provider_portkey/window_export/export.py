@@ -43,6 +43,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds that the clock of this machine may be behind the clock of the scheduler.
 _CLOCK_SKEW = 60.0
+#: Runs that are prefetched for each request that may be in flight. Results are taken in order: with one alone, each
+#: slow response would leave the other threads idle.
+_DEPTH = 2
 #: Errors that concern one thread. Every other error would meet every thread, and ends the export.
 _ONE_THREAD_ERRORS = (
     exceptions.PortkeyNotFoundError,
@@ -139,9 +142,10 @@ class ThreadWindowExport:
         # Threads with runs from an earlier window are exported even if they are no longer among the thread ids.
         self.index.add(self.state.record.carried_in)
         with WorkerPool(self.request.max_concurrent_requests) as self.pool:
-            opened = prefetch(self.pool, self._runs(), self._open_run, depth=self.pool.limit)
+            opened = prefetch(self.pool, self._runs(), self._open_run, depth=_DEPTH * self.pool.limit)
             for selection, of_thread in groupby(opened, key=lambda each: each[0][0]):
                 self._export(selection, ((run, future) for (_, run), future in of_thread if run))
+        self.state.save()  # before a file is removed
         self.folders.keep_only(self.index)
         manifest = self.totals.manifest(self.request, self.window, self.folders, self.index, pages=self.progress.pages)
         failed = self.totals.failed_threads
@@ -202,13 +206,11 @@ class ThreadWindowExport:
         record = self.state.record
         seen = {*(run.id for run in (*runs, *carried_in)), *record.carried_in.get(thread_id, ())}
         try:
-            carry_over, exported, changed = record.decide(thread_id, runs, carried_in, self.request.on_unfinished)
+            carry_over, exported = self.state.decide(thread_id, runs, carried_in, self.request.on_unfinished)
         except exceptions.PortkeyRemoteJobNotFinishedError as error:
             if buffer:
                 buffer.close()
             return Selection(thread_id, seen=len(seen), error=error)
-        if changed:
-            self.state.save()  # before a file of this thread is written
         seen |= carry_over.carried_out.keys()
         return Selection(thread_id, exported, len(seen), carry_over.carried_in, carry_over.carried_out, buffer)
 
@@ -229,13 +231,13 @@ class ThreadWindowExport:
         return rows, read_page(rows)
 
     def _pages(self, opened: Future[_OpenRun]) -> Iterator[list[Row]]:
-        """Yield the pages of a run's rows; the next page is read when the one before is used up."""
+        """Yield the pages of a run's rows; the next page is read while one is written."""
         rows, page = opened.result()
         while page:
-            is_full = len(page) == MAX_LIMIT
+            following = self.pool.start(partial(read_page, rows)) if len(page) == MAX_LIMIT else None
             yield page
             page.clear()  # the future refers to the first page as long as the run is written
-            page = self.pool.start(partial(read_page, rows)).result() if is_full else []
+            page = following.result() if following else []
 
     def _on_page(self, _: int) -> None:
         self.progress.add_page()
@@ -288,6 +290,7 @@ class ThreadWindowExport:
                 if buffer:
                     files[RUNS].write(buffer.read(run.id))
                 exported.append(run)
+            self.state.save_before(selection.thread_id)
         self.totals.add_runs(exported, carried_over=len(selection.carried_in))
         entry: dict[str, Any] = {"runs": len(exported)}
         for kind, writer in files.items():
