@@ -161,7 +161,9 @@ async def open_client(
     shared = on_this_loop[settings]
     shared.users += 1
     try:
-        yield AsyncPortkeyClient(settings.for_task(trace_id, task_metadata), await asyncio.shield(shared.opening))
+        session = await asyncio.shield(shared.opening)
+        session.connector.follow(shared.users)  # type: ignore[union-attr]
+        yield AsyncPortkeyClient(settings.for_task(trace_id, task_metadata), session)
     finally:
         shared.users -= 1
         if not shared.users:

@@ -239,7 +239,7 @@ def test_a_pause_is_never_too_short_and_ends_on_the_common_grid(seconds, monkeyp
     monkeypatch.setattr(drivers.asyncio, "sleep", sleep)
     monkeypatch.setattr(drivers.time, "time", lambda: 1_800_000_000.07)
     asyncio.run(sleep_to_grid(seconds))
-    grid = min(0.25, seconds / 10)
+    grid = min(drivers._GRID, seconds / 10)
     assert seconds <= slept[0] <= seconds + grid
     offset = (1_800_000_000.07 + slept[0]) % grid
     assert min(offset, grid - offset) == pytest.approx(0, abs=1e-5)
