@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Coroutine, Mapping
@@ -174,3 +176,39 @@ _HEADERS: Mapping[str, str] = {
 
 def _run_url(setting: Setting, number: int) -> str:
     return f"{setting.base_url(delay=DELAY)}/threads/thread_{number}/runs/run_{number}"
+
+
+def on_one_thread(setting: Setting, interval: float, *, spread: float) -> Mapping[str, float]:
+    """
+    Wait with triggers of runs on one thread, and count the requests of each interval.
+
+    :param spread: Share of an interval over which the first polls are spread.
+    :return: ``first`` and ``later``, requests of the first interval and the most of a later one, and ``ideal``.
+    """
+    from airflow_provider_portkey.triggers.run import PortkeyRunTrigger
+
+    connect(setting)
+
+    async def count() -> dict[str, float]:
+        ids = {"thread_id": f"thread_active_{setting.size}"}
+        triggers = [
+            PortkeyRunTrigger(
+                **ids,
+                run_id=f"run_{number}",
+                wait_state=wait_state(interval, 2.0 + spread * interval * number / setting.size),
+            )
+            for number in range(setting.size)
+        ]
+        tasks = [asyncio.ensure_future(anext(trigger.run())) for trigger in triggers]
+        await asyncio.sleep(2.0)
+        counts = [await asyncio.to_thread(requests_at, setting.url)]
+        for _ in range(4):
+            await asyncio.sleep(interval)
+            counts.append(await asyncio.to_thread(requests_at, setting.url))
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        rounds = [after - before for before, after in itertools.pairwise(counts)]
+        return {"first": rounds[0], "later": max(rounds[1:]), "ideal": math.ceil(setting.size / 100)}
+
+    return asyncio.run(count())

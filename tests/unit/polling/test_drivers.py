@@ -252,3 +252,11 @@ def test_a_pause_that_is_over_is_not_slept(seconds, monkeypatch):
 
     monkeypatch.setattr(drivers.asyncio, "sleep", sleep)
     asyncio.run(sleep_to_grid(seconds))
+
+
+@pytest.mark.parametrize(
+    ("asleep", "seconds", "grid"),
+    [(0, 10, 0.1), (1000, 10, 0.1), (1100, 10, 0.05), (5000, 10, 0.0125), (10_000, 30, 0.025), (10**6, 10, 0.00625)],
+)
+def test_the_grid_is_finer_where_many_wake_up(asleep, seconds, grid):
+    assert drivers._grid(seconds, asleep) == pytest.approx(grid)
