@@ -124,6 +124,34 @@ def text(field: str, value: Any) -> str | None:
     raise PortkeyInvalidArgumentError(field, value, f"a string{_NATIVE}")
 
 
+def connection_id(*, optional: bool = False) -> Rule:
+    """Return the rule for the id of an Airflow connection: a string that is not empty; digits become one again."""
+    expected = f"the id of an Airflow connection{' or None' if optional else ''}{_NATIVE}"
+
+    def rule(field: str, value: Any) -> Any:
+        value = _rendered_none(value) if optional else value
+        if value is None and optional:
+            return None
+        if (isinstance(value, str) and value.strip()) or type(value) is int:
+            return str(value)
+        raise PortkeyInvalidArgumentError(field, value, expected)
+
+    return rule
+
+
+def url_path(*, optional: bool = False) -> Rule:
+    """Return the rule for the path of an endpoint, which begins with a slash."""
+    expected = f"a path such as '/v1/chat/completions'{' or None' if optional else ''}"
+
+    def rule(field: str, value: Any) -> Any:
+        value = _rendered_none(value) if optional else value
+        if (value is None and optional) or (isinstance(value, str) and re.fullmatch(r"/[!-~]*[!-.0-~]", value)):
+            return value
+        raise PortkeyInvalidArgumentError(field, value, expected)
+
+    return rule
+
+
 def path_text(field: str, value: Any) -> str | None:
     """Return a path as a string, also where it is a path object."""
     if isinstance(value, os.PathLike) or hasattr(value, "protocol"):

@@ -241,7 +241,9 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
         file_id, since = posted
 
         def is_own(batch: Mapping[str, Any]) -> bool:
-            return idempotency_key_of(batch) == idempotency_key or same_id(batch.get("input_file_id"), file_id)
+            # A batch of this file with another key is one that the full queue refused.
+            key = idempotency_key_of(batch)
+            return key == idempotency_key if key else same_id(batch.get("input_file_id"), file_id)
 
         batch = self._search(self.hook.iter_batches, is_own, since=since)
         return super().find_by_idempotency_key(task_state, idempotency_key) if batch is None and not file_id else batch
