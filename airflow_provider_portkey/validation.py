@@ -119,9 +119,37 @@ def text(field: str, value: Any) -> str | None:
     """
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, int | float):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     raise PortkeyInvalidArgumentError(field, value, f"a string{_NATIVE}")
+
+
+def connection_id(*, optional: bool = False) -> Rule:
+    """Return the rule for the id of an Airflow connection: a string that is not empty; digits become one again."""
+    expected = f"the id of an Airflow connection{' or None' if optional else ''}{_NATIVE}"
+
+    def rule(field: str, value: Any) -> Any:
+        value = _rendered_none(value) if optional else value
+        if value is None and optional:
+            return None
+        if (isinstance(value, str) and value.strip()) or type(value) is int:
+            return str(value)
+        raise PortkeyInvalidArgumentError(field, value, expected)
+
+    return rule
+
+
+def url_path(*, optional: bool = False) -> Rule:
+    """Return the rule for the path of an endpoint, which begins with a slash."""
+    expected = f"a path such as '/v1/chat/completions'{' or None' if optional else ''}"
+
+    def rule(field: str, value: Any) -> Any:
+        value = _rendered_none(value) if optional else value
+        if (value is None and optional) or (isinstance(value, str) and re.fullmatch(r"/[!-~]*[!-.0-~]", value)):
+            return value
+        raise PortkeyInvalidArgumentError(field, value, expected)
+
+    return rule
 
 
 def path_text(field: str, value: Any) -> str | None:
@@ -146,6 +174,9 @@ def texts_by_name(field: str, value: Any) -> Any:
         return value
     if not isinstance(value, Mapping):
         raise PortkeyInvalidArgumentError(field, value, "a dict, a JSON string with an object, or None")
+    if wrong := [name for name, entry in value.items() if isinstance(entry, Mapping | list | tuple | set)]:
+        expected = f"a dict of strings, unlike {', '.join(map(repr, wrong))}"
+        raise PortkeyInvalidArgumentError(field, value, expected)
     if not any(isinstance(part, int | float) for pair in value.items() for part in pair):
         return value
     return {_text_of(name): _text_of(entry) for name, entry in value.items()}

@@ -65,6 +65,13 @@ class Rounds:
     tables: Sequence[str]
     object_storage_conn_id: str | None
 
+    @property
+    def uris(self) -> list[str]:
+        """The URIs of the inputs and of the tables."""
+        given = {"inputs": self.inputs, "outcomes": self.tables}
+        conn_id = self.object_storage_conn_id
+        return [uri_of(file_path(path, conn_id, field=field)) for field, paths in given.items() for path in paths]
+
     def write_retry(
         self,
         parts: PartBuffer,
@@ -147,7 +154,7 @@ class Rounds:
             columns = list(OUTCOME_COLUMNS)
             with progress, open_table(path, format_of(table, field="outcomes"), columns=columns) as opened:
                 for count, row in enumerate(opened.rows, 1):
-                    progress.add_row()
+                    progress.add_rows(1)
                     outcome = _typed(row)
                     custom_id, status = row.get("custom_id"), outcome.get("status")
                     if not isinstance(custom_id, str) or not isinstance(status, str):

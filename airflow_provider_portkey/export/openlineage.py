@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -59,26 +59,37 @@ def operator_lineage(inputs: Iterable[str], manifest: Mapping[str, Any], columns
     from airflow.providers.common.compat.openlineage.facet import Dataset
 
     is_table = manifest["format"] in ("csv", "parquet")
+    by_file = {"runs_": dict(RUNS.columns)}
     return OperatorLineage(
         inputs=[Dataset(*_named(uri)) for uri in inputs],
         outputs=[
-            _output(
-                manifest[f"{of}uri"],
-                manifest[f"{of}rows"],
-                manifest[f"{of}bytes"],
-                _schema(columns_of, is_table=is_table),
-            )
-            for of, columns_of in (("", columns), ("error_", columns), ("runs_", dict(RUNS.columns)))
-            if manifest.get(f"{of}uri")
+            _output(uri, rows, size, _schema(by_file.get(of, columns), is_table=is_table))
+            for of, uri, rows, size in _written(manifest)
         ],
     )
 
 
-def _output(uri: str, rows: int, size: int, schema: Any) -> Any:
+def written_uris(manifest: Mapping[str, Any]) -> list[str]:
+    """Return the URIs of the files of a manifest."""
+    return [uri for _, uri, _, _ in _written(manifest)]
+
+
+def _written(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str, int | None, int | None]]:
+    """Yield the prefix of a file's fields, its URI, rows and bytes; of a manifest with parts those of each part."""
+    if parts := [part for part in manifest.get("parts", ()) if "uri" in part]:
+        yield from (("", part["uri"], part["requests"], part["bytes"]) for part in parts)
+        return
+    for of in ("", "error_", "invalid_", "runs_"):
+        if uri := manifest.get(f"{of}uri"):
+            yield of, uri, manifest.get(f"{of}rows"), manifest.get(f"{of}bytes")
+
+
+def _output(uri: str, rows: int | None, size: int | None, schema: Any) -> Any:
     from airflow.providers.common.compat.openlineage.facet import OutputDataset, OutputStatisticsOutputDatasetFacet
 
     statistics = OutputStatisticsOutputDatasetFacet(rowCount=rows, size=size)
-    return OutputDataset(*_named(uri), facets={"schema": schema}, outputFacets={"outputStatistics": statistics})
+    facets = {"schema": schema} if schema.fields else {}
+    return OutputDataset(*_named(uri), facets=facets, outputFacets={"outputStatistics": statistics})
 
 
 def _schema(columns: Columns, *, is_table: bool) -> Any:

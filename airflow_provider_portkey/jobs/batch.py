@@ -38,6 +38,22 @@ COHERE = {
 #: Portkey's own, of batches that Portkey manages (Portkey's documentation of guardrails on batches).
 PORTKEY = {"active_statuses": {"processing_post_request_guardrails"}}
 
+#: Endpoints of the requests of a batch (OpenAI's reference of batches, November 2026), as OpenAI and Azure write them.
+ENDPOINTS = tuple(
+    f"{version}/{name}"
+    for version in ("/v1", "")
+    for name in (
+        "chat/completions",
+        "responses",
+        "embeddings",
+        "completions",
+        "moderations",
+        "images/generations",
+        "images/edits",
+        "videos",
+    )
+)
+
 BATCH = JobSpec(
     kind="batch",
     path="/batches/{batch_id}",

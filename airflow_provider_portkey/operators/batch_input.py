@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_portkey.tasks.base import FileTaskMixin
+
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from airflow_provider_portkey.batch.parts import PartBuffer
 
 
-class BasePortkeyBatchInputOperator(BaseOperator):
+class BasePortkeyBatchInputOperator(FileTaskMixin, BaseOperator):
     """
     Write requests as files that a provider takes as one batch each. A subclass says which requests.
 
@@ -60,18 +62,21 @@ class BasePortkeyBatchInputOperator(BaseOperator):
         :raises PortkeyDestinationExistsError: where a file exists and ``overwrite`` is off.
         """
         from airflow_provider_portkey.batch.parts import PartBuffer
-        from airflow_provider_portkey.export.atomic import file_path
+        from airflow_provider_portkey.export.atomic import file_path, uri_of
         from airflow_provider_portkey.export.manifest import SCHEMA_VERSION, timestamp_now
         from airflow_provider_portkey.json_values import storable
         from airflow_provider_portkey.parameters import validate_parameters
 
         validate_parameters(self, rendered=True)
-        file_path(self.path, self.object_storage_conn_id)
+        path = file_path(self.path, self.object_storage_conn_id)
         started_at = timestamp_now()
         with PartBuffer(max_requests=self.max_requests, max_bytes=self.max_file_bytes) as buffer:
-            counts = self.add_requests(buffer)
-            parts = buffer.write(self.path, self.object_storage_conn_id, overwrite=self.overwrite)
+            counts, read = self.add_requests(buffer)
+            parts = buffer.write(self.path, self.object_storage_conn_id, overwrite=self.overwrite, read=read)
         manifest = {
+            "uri": uri_of(path) if parts else None,
+            "format": "jsonl",
+            "rows": buffer.requests,
             **counts,
             "bytes": sum(part["bytes"] for part in parts),
             "parts": parts,
@@ -82,10 +87,11 @@ class BasePortkeyBatchInputOperator(BaseOperator):
         self.log.info("%d requests are in %d files: %s", buffer.requests, len(parts), self.path)
         if ti := context.get("ti"):
             ti.xcom_push(key="manifest", value=storable(manifest))
+        self._report_files(context, manifest, inputs=read, columns={})
         return [part["input_path"] for part in parts]
 
-    def add_requests(self, parts: PartBuffer) -> dict[str, Any]:
-        """Add the requests to the parts, and return the counts of the manifest."""
+    def add_requests(self, parts: PartBuffer) -> tuple[dict[str, Any], list[str]]:
+        """Add the requests to the parts, and return the counts of the manifest and the URIs of what was read."""
         raise NotImplementedError
 
     def _validate(self) -> None:
@@ -174,30 +180,32 @@ class PortkeyBatchInputOperator(BasePortkeyBatchInputOperator):
         self._validate()
         self._builder()
 
-    def add_requests(self, parts: PartBuffer) -> dict[str, Any]:
+    def add_requests(self, parts: PartBuffer) -> tuple[dict[str, Any], list[str]]:
         """
-        Add the request of each row, and return the counts of the manifest.
+        Add the request of each row, and return the counts of the manifest and the URI of the file of rows.
 
         :raises PortkeyInvalidArgumentError: where a template or the key columns name a column that is not there.
         :raises PortkeyBatchInputInvalidError: naming the rows that cannot become requests.
         """
         from airflow_provider_portkey.batch.rows import format_of, list_table, open_table
-        from airflow_provider_portkey.export.atomic import file_path
+        from airflow_provider_portkey.export.atomic import file_path, uri_of
 
-        builder = self._builder(rendered=True)
+        builder, read = self._builder(rendered=True), []
         if self.rows_path is None:
             builder.build(list_table(self.rows), parts)
         else:
             path = file_path(self.rows_path, self.object_storage_conn_id, field="rows_path")
             kind = format_of(self.rows_path, self.rows_format)
+            read.append(uri_of(path))
             with open_table(path, kind, columns=builder.columns) as table:
                 builder.build(table, parts)
-        return {
+        counts = {
             "rows_path": self.rows_path,
             "key_columns": builder.key_columns,
             "endpoint": self.endpoint,
             "requests": parts.requests,
         }
+        return counts, read
 
     def _builder(self, *, rendered: bool = False) -> RequestBuilder:
         """Return what makes the requests, checked as far as that is possible before rendering."""
@@ -252,9 +260,9 @@ class PortkeyBatchRetryInputOperator(BasePortkeyBatchInputOperator):
         self.excluded_error_codes = excluded_error_codes
         self._validate()
 
-    def add_requests(self, parts: PartBuffer) -> dict[str, Any]:
+    def add_requests(self, parts: PartBuffer) -> tuple[dict[str, Any], list[str]]:
         """
-        Add the requests to retry, and return the counts of the manifest.
+        Add the requests to retry, and return the counts of the manifest and the URIs of the inputs and the tables.
 
         :raises PortkeyLineInvalidError: where a table or an input cannot be read.
         """
@@ -278,4 +286,4 @@ class PortkeyBatchRetryInputOperator(BasePortkeyBatchInputOperator):
         self.log.info(
             "%d of %d requests are retried: %s", counts["retried"], counts["requests"], counts["retried_by_status"]
         )
-        return counts
+        return counts, rounds.uris

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_portkey.tasks.base import PortkeyTaskMixin
+from airflow_provider_portkey.tasks.base import FileTaskMixin, PortkeyTaskMixin
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 
-class BasePortkeyReportOperator(PortkeyTaskMixin, BaseOperator):
+class BasePortkeyReportOperator(FileTaskMixin, PortkeyTaskMixin, BaseOperator):
     """
     Write one HTML page.
 
@@ -59,10 +59,14 @@ class BasePortkeyReportOperator(PortkeyTaskMixin, BaseOperator):
         :raises PortkeyPathError: where a file cannot be read or written.
         """
         self._begin(context)
-        return self._write(path=self.path, object_storage_conn_id=self.object_storage_conn_id, overwrite=self.overwrite)
+        manifest, read = self._write(
+            path=self.path, object_storage_conn_id=self.object_storage_conn_id, overwrite=self.overwrite
+        )
+        self._report_files(context, manifest, inputs=read, columns={})
+        return manifest
 
-    def _write(self, **destination: Any) -> dict[str, Any]:
-        """Write the page and return its manifest."""
+    def _write(self, **destination: Any) -> tuple[dict[str, Any], list[str]]:
+        """Write the page, and return its manifest and the URIs of what was read."""
         raise NotImplementedError
 
 
@@ -91,7 +95,7 @@ class PortkeyRunReportOperator(BasePortkeyReportOperator):
         self.include_messages = include_messages
         self._validate()
 
-    def _write(self, **destination: Any) -> dict[str, Any]:
+    def _write(self, **destination: Any) -> tuple[dict[str, Any], list[str]]:
         from airflow_provider_portkey.report.export import write_run_report
 
         messages = self.include_messages
@@ -123,7 +127,7 @@ class PortkeyBatchReportOperator(BasePortkeyReportOperator):
         self.error_path = error_path
         self._validate()
 
-    def _write(self, **destination: Any) -> dict[str, Any]:
+    def _write(self, **destination: Any) -> tuple[dict[str, Any], list[str]]:
         from airflow_provider_portkey.report.export import write_batch_report
 
         return write_batch_report(

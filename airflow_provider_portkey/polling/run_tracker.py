@@ -35,10 +35,14 @@ OVERLAP = 10.0
 #: Seconds before the very first poll within which an active run was created. A run expires about ten minutes after
 #: its creation; an hour leaves room for slower servers, and for clocks that differ.
 LOOKBACK = 3600.0
+#: The same of a batch: the provider may take a day, and a little longer.
+BATCH_LOOKBACK = 90_000.0
 #: Runs on the first page: few runs finish between two polls, and each carries its instructions and tools.
 _FIRST_PAGE = 20
 #: Runs on every further page, where the first did not reach back far enough: the most that servers return.
 _FURTHER_PAGE = 100
+#: Older pending jobs that make a further page of the list worth its size; fewer are requested one by one.
+_WORTH_A_PAGE = 5
 
 
 @dataclass(frozen=True)
@@ -91,12 +95,14 @@ class Watched:
     :param list_spec: The list.
     :param ids: The ids of the list's path.
     :param order: Its parameter ``order``, ``None`` where it has none.
+    :param lookback: Seconds after its creation that a job may usually be active.
     """
 
     job: JobSpec
     list_spec: ListSpec
     ids: Mapping[str, str]
     order: str | None = "desc"
+    lookback: float = LOOKBACK
 
 
 def runs_of(thread_id: str) -> Watched:
@@ -105,7 +111,7 @@ def runs_of(thread_id: str) -> Watched:
 
 
 #: The batches of a connection; their list has no parameter ``order``.
-ALL_BATCHES = Watched(BATCH, BATCHES, {}, order=None)
+ALL_BATCHES = Watched(BATCH, BATCHES, {}, order=None, lookback=BATCH_LOOKBACK)
 
 
 def plan_snapshot(watched: Watched, scope: Scope, known: Snapshot | None = None) -> Plan[Snapshot]:
@@ -119,7 +125,7 @@ def plan_snapshot(watched: Watched, scope: Scope, known: Snapshot | None = None)
     :raises PortkeyPaginationError: where the list repeats a run.
     """
     if known is None or known.complete_after >= scope.since:
-        known = yield from _plan_list(watched, scope.since)
+        known = yield from _plan_list(watched, scope)
     runs = {run["id"]: run for run in known.runs}
     gone = set(known.gone)
     for run_id in sorted(scope.pending - runs.keys() - gone):
@@ -134,8 +140,10 @@ def plan_snapshot(watched: Watched, scope: Scope, known: Snapshot | None = None)
     return Snapshot(tuple(sorted(runs.values(), key=created_at)), known.complete_after, frozenset(gone))
 
 
-def _plan_list(watched: Watched, since: float) -> Plan[Snapshot]:
+def _plan_list(watched: Watched, scope: Scope) -> Plan[Snapshot]:
+    """Read the list back to the scope's time, and on while the pages show enough of the older pending jobs."""
     runs: dict[str, Run] = {}
+    missing = set(scope.pending)
     oldest, limit, after = math.inf, _FIRST_PAGE, None
     guard = LoopGuard()
     while True:
@@ -143,6 +151,7 @@ def _plan_list(watched: Watched, since: float) -> Plan[Snapshot]:
         page = yield Get(watched.list_spec.path, watched.ids, query)
         items = items_of(page)
         guard.check(items)
+        reached = oldest < scope.since
         for item in items:
             run = _summary(watched.job, item)
             if created_at(run) > oldest + OVERLAP:
@@ -154,7 +163,9 @@ def _plan_list(watched: Watched, since: float) -> Plan[Snapshot]:
             runs[run["id"]] = run
         if not items or page.get("has_more") is False:
             return Snapshot(tuple(reversed(runs.values())), -math.inf)
-        if oldest < since:
+        found = len(missing & runs.keys())
+        missing -= runs.keys()
+        if oldest < scope.since and (len(missing) < _WORTH_A_PAGE or (reached and found < _WORTH_A_PAGE)):
             return Snapshot(tuple(reversed(runs.values())), oldest)
         limit, after = _FURTHER_PAGE, items[-1]["id"]
 

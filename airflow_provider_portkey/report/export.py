@@ -7,10 +7,10 @@ from collections.abc import Callable
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_portkey.export.atomic import check_destination, file_path, uri_of
+from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
+from airflow_provider_portkey.export.atomic import check_destination, conn_id_of, file_path, uri_of
 from airflow_provider_portkey.export.manifest import build_manifest, timestamp_now
 from airflow_provider_portkey.export.message_texts import iter_step_rows
-from airflow_provider_portkey.export.openlineage import report_lineage
 from airflow_provider_portkey.jobs.values import cost_of
 from airflow_provider_portkey.report.batch import BatchReport
 from airflow_provider_portkey.report.charts import check_installed
@@ -32,9 +32,9 @@ def write_run_report(
     *,
     include_messages: bool,
     **destination: Any,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], list[str]]:
     """
-    Write the report of a run and return its manifest.
+    Write the report of a run, and return its manifest and the URIs of what was read.
 
     :param destination: ``path``, ``object_storage_conn_id``, ``overwrite``.
     """
@@ -57,7 +57,7 @@ def write_run_report(
         about = {**ids, "run_status": run.get("status"), "usage": usage}
         return report, [hook.uri_of("/threads/{thread_id}/runs/{run_id}/steps", ids)], about
 
-    return _write(read, hook, **destination)
+    return _write(read, **destination)
 
 
 def write_batch_report(
@@ -68,9 +68,9 @@ def write_batch_report(
     error_path: str | None,
     object_storage_conn_id: str | None,
     **destination: Any,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], list[str]]:
     """
-    Write the report of a batch and return its manifest.
+    Write the report of a batch, and return its manifest and the URIs of what was read.
 
     :param destination: ``path``, ``overwrite``.
     """
@@ -83,28 +83,27 @@ def write_batch_report(
         about = {"batch_id": batch_id, "batch_status": batch.get("status"), "statuses": dict(report.statuses)}
         return report, [uri_of(file) for file in files], {**about, "usage": report.usage, "cost": report.cost}
 
-    return _write(read, hook, object_storage_conn_id=object_storage_conn_id, **destination)
+    return _write(read, object_storage_conn_id=object_storage_conn_id, **destination)
 
 
 def _write(
     read: Callable[[], tuple[Any, list[str], dict[str, Any]]],
-    hook: PortkeyHook,
     *,
     path: str,
     object_storage_conn_id: str | None,
     overwrite: bool,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], list[str]]:
     file = file_path(path, object_storage_conn_id)
     check_installed()
     check_destination(file, overwrite=overwrite)
     started_at = timestamp_now()
     report, sources, about = read()
+    if uri_of(file) in sources:
+        raise PortkeyInvalidArgumentError("path", path, "another file than those that are read")
     written = write_page(report, file, overwrite=overwrite)
-    uri = uri_of(file)
-    report_lineage(hook, inputs=sources, outputs=[uri])
     log.info("The report of %d rows (%d bytes) is in %s.", report.rows, written.bytes, file)
-    return build_manifest(
-        uri=uri,
+    manifest = build_manifest(
+        uri=uri_of(file),
         file_format="html",
         compression=None,
         rows=report.rows,
@@ -113,6 +112,8 @@ def _write(
         non_finite_values=0,
         started_at=started_at,
         report=report.kind,
-        object_storage_conn_id=object_storage_conn_id,
+        # Also where the path names it: the URI of a manifest names none, and the tab reads the page with it.
+        object_storage_conn_id=conn_id_of(file),
         **about,
     )
+    return manifest, sources

@@ -1,13 +1,17 @@
-"""The size limit of rows in XCom."""
+"""The size limit of rows in XCom, and the result of a task that fails."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.exceptions import PortkeyXComTooLargeError
 from airflow_provider_portkey.json_values import storable
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
 
 
 def fit_for_xcom(rows: Iterable[dict[str, Any]], *, max_bytes: int, what: str, instead: str) -> list[dict[str, Any]]:
@@ -31,3 +35,14 @@ def fit_for_xcom(rows: Iterable[dict[str, Any]], *, max_bytes: int, what: str, i
             )
         fitting.append(row)
     return fitting
+
+
+@contextmanager
+def result_where_it_fails(context: Context, result: Mapping[str, Any]) -> Iterator[None]:
+    """Push the result of a task whose last check fails: Airflow pushes what a task returns, and this task does not."""
+    try:
+        yield
+    except Exception:
+        if ti := context.get("ti"):
+            ti.xcom_push(key="return_value", value=storable(result))
+        raise

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_portkey.tasks.base import PortkeyTaskMixin
+from airflow_provider_portkey.tasks.base import FileTaskMixin, PortkeyTaskMixin
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from airflow_provider_portkey.export.manifest import ExportStats
 
 
-class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
+class BasePortkeyToObjectStorageOperator(FileTaskMixin, PortkeyTaskMixin, BaseOperator):
     """
-    Write rows to a file, with one page of rows in memory. A subclass provides the rows.
+    Write rows to a file, with one page of rows in memory and the next one on its way. A subclass provides the rows.
 
     The file is whole at its path or absent, and has the same bytes for the same rows.
 
@@ -48,8 +48,6 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
     )
     #: The path of the rows below the base URL, with ``{name}`` for an attribute: the input of the lineage.
     rows_from: ClassVar[str] = ""
-    #: The URIs of what was read, and the manifest, after the export.
-    _lineage: tuple[list[str], Mapping[str, Any]] | None = None
 
     def __init__(
         self,
@@ -84,6 +82,7 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
         from airflow_provider_portkey.export.formats import check_installed
         from airflow_provider_portkey.export.manifest import ExportStats, build_manifest
         from airflow_provider_portkey.export.progress import ExportProgress
+        from airflow_provider_portkey.export.read_ahead import read_ahead
         from airflow_provider_portkey.export.writer import open_writer
 
         self._begin(context)
@@ -95,6 +94,7 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
         about, rows = self.open_rows(stats)
         with (
             progress,
+            read_ahead(rows) as pages,
             open_writer(
                 path,
                 columns=self.columns(),
@@ -105,30 +105,17 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
                 progress=progress,
             ) as writer,
         ):
-            for row in rows:
-                writer.write(row)
-                stats.add_row(row)
+            for page in pages:
+                writer.write_rows(page)
+                stats.add_rows(page)
         manifest = build_manifest(**writer.summary(), **about, **stats.to_dict())
         self._report(context, manifest)
         self.log.info("%d rows (%d bytes) are in %s.", writer.rows, writer.bytes, path)
         return manifest
 
-    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
-        """Return what was read and written, with rows, bytes and columns, for Airflow's OpenLineage provider."""
-        from airflow_provider_portkey.export.openlineage import operator_lineage
-
-        return operator_lineage(*self._lineage, self.columns()) if self._lineage else None
-
     def _report(self, context: Context, manifest: Mapping[str, Any], *other_inputs: str) -> None:
         """Report what was read and written: to the lineage, and with the events of the outlet assets."""
-        from airflow_provider_portkey.export.openlineage import report_lineage
-        from airflow_provider_portkey.tasks.outlets import describe_outlets
-
-        inputs = [self.source_uri(), *other_inputs]
-        outputs = (manifest.get(name) for name in ("uri", "error_uri", "runs_uri"))
-        report_lineage(self.hook, inputs=inputs, outputs=filter(None, outputs))
-        self._lineage = inputs, manifest
-        describe_outlets(self, context, manifest)
+        self._report_files(context, manifest, inputs=[self.source_uri(), *other_inputs], columns=self.columns())
 
     def source_uri(self) -> str:
         """Return the URI of what is read."""
@@ -141,6 +128,8 @@ class BasePortkeyToObjectStorageOperator(PortkeyTaskMixin, BaseOperator):
     def open_rows(self, stats: ExportStats) -> tuple[Mapping[str, Any], Iterator[Row]]:
         """
         Return the manifest's part about what is exported, complete after the last row, and the rows.
+
+        From the second hundred on, the rows are read in another thread than that of the task.
 
         :param stats: Its ``add_page`` counts each page that is received.
         """

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_portkey.tasks.base import FileTaskMixin
 from airflow_provider_portkey.transfers.base import BasePortkeyToObjectStorageOperator
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
-        Write the files and return the manifest.
+        Write the files and return the manifest, which is in XCom also where the task fails because of failed requests.
 
         :raises PortkeyInvalidArgumentError: where parameters are for another layout.
         :raises PortkeyRemoteJobNotFinishedError: where the batch has no terminal status.
@@ -104,6 +105,7 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         :raises PortkeyBatchRequestsFailedError: where more requests failed than ``max_failure_ratio`` allows.
         """
         from airflow_provider_portkey.batch.export import BatchExport, check_failures
+        from airflow_provider_portkey.tasks.xcom import result_where_it_fails
 
         self._begin(context)
         export = BatchExport(
@@ -125,7 +127,8 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         )
         manifest = export.write()
         self._report(context, manifest, *export.inputs)
-        check_failures(manifest, self.max_failure_ratio)
+        with result_where_it_fails(context, manifest):
+            check_failures(manifest, self.max_failure_ratio)
         return manifest
 
     def columns(self) -> Columns:
@@ -136,7 +139,7 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         return OUTCOME_COLUMNS if self.layout == "table" else BATCH_OUTPUT_COLUMNS
 
 
-class PortkeyBatchMergeOperator(BaseOperator):
+class PortkeyBatchMergeOperator(FileTaskMixin, BaseOperator):
     """
     Write one table from the tables of several parts and rounds: one row for each request of the first round.
 
@@ -204,17 +207,19 @@ class PortkeyBatchMergeOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
-        Write the table and return its manifest.
+        Write the table and return its manifest, which is in XCom also where the task fails because of failed requests.
 
         :raises PortkeyLineInvalidError: where a table or an input cannot be read.
         :raises PortkeyDestinationExistsError: where a file exists and ``overwrite`` is off.
         :raises PortkeyBatchRequestsFailedError: where more requests failed than ``max_failure_ratio`` allows.
         """
         from airflow_provider_portkey.batch.export import check_failures
+        from airflow_provider_portkey.batch.outcome_columns import OUTCOME_COLUMNS
         from airflow_provider_portkey.batch.rounds import Rounds, read_paths
         from airflow_provider_portkey.batch.table import TableFiles, invalid_name
         from airflow_provider_portkey.export.manifest import build_manifest, timestamp_now
         from airflow_provider_portkey.parameters import validate_parameters
+        from airflow_provider_portkey.tasks.xcom import result_where_it_fails
 
         validate_parameters(self, rendered=True)
         started_at = timestamp_now()
@@ -225,13 +230,16 @@ class PortkeyBatchMergeOperator(BaseOperator):
         )
         files = TableFiles(
             path=self.path,
-            invalid_path=self.invalid_path or invalid_name(self.path),
+            invalid_path=self.invalid_path or (invalid_name(self.path) if self.path else None),
             object_storage_conn_id=self.object_storage_conn_id,
             file_format=self.file_format,
             compression=self.compression,
             csv_formulas=self.csv_formulas,
             overwrite=self.overwrite,
+            read={"inputs": rounds.inputs, "outcomes": rounds.tables},
         )
         manifest = build_manifest(**rounds.write_merged(files), started_at=started_at)
-        check_failures(manifest, self.max_failure_ratio)
+        self._report_files(context, manifest, inputs=rounds.uris, columns=OUTCOME_COLUMNS)
+        with result_where_it_fails(context, manifest):
+            check_failures(manifest, self.max_failure_ratio)
         return manifest

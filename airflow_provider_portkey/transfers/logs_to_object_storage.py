@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_portkey import lazy_attribute
 from airflow_provider_portkey.exceptions import PortkeySubmissionUnknownError
+from airflow_provider_portkey.tasks.base import FileTaskMixin
 from airflow_provider_portkey.tasks.wait import BasePortkeyWaitOperator
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_portkey.triggers.job import PortkeyRemoteJobsTrigger
 
 
-class PortkeyLogsToObjectStorageOperator(BasePortkeyWaitOperator):
+class PortkeyLogsToObjectStorageOperator(FileTaskMixin, BasePortkeyWaitOperator):
     """
     Export the logs of a window: draft, start, wait, download, in one task; to one file, or to one for each day.
 
@@ -73,8 +74,6 @@ class PortkeyLogsToObjectStorageOperator(BasePortkeyWaitOperator):
     _needs_wait_state = True
     _session: LogExportSession | None = None
     _poller: JobSequencePoller
-    #: The URIs of what was read, and the manifest, after the export.
-    _lineage: tuple[list[str], Mapping[str, Any]] | None = None
 
     def __init__(
         self,
@@ -136,12 +135,6 @@ class PortkeyLogsToObjectStorageOperator(BasePortkeyWaitOperator):
             self.log.info("Cancelling the log exports, because the task was killed.")
             self._session.cancel()
 
-    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
-        """Return what was read and written, with rows, bytes and fields, for Airflow's OpenLineage provider."""
-        from airflow_provider_portkey.export.openlineage import operator_lineage
-
-        return operator_lineage(*self._lineage, self._export({}).columns) if self._lineage else None
-
     def _export(self, context: Context) -> LogExportFile:
         from airflow_provider_portkey.log_export.export import LogExportFile
 
@@ -196,12 +189,7 @@ class PortkeyLogsToObjectStorageOperator(BasePortkeyWaitOperator):
         return self._write(context, self._session)
 
     def _write(self, context: Context, session: LogExportSession) -> dict[str, Any]:
-        from airflow_provider_portkey.export.openlineage import report_lineage
-        from airflow_provider_portkey.tasks.outlets import describe_outlets
-
-        manifest = self._export(context).write(session, self.hook)
-        source = self.hook.uri_of("/logs", {})
-        report_lineage(self.hook, inputs=[source], outputs=[manifest["uri"]])
-        self._lineage = [source], manifest
-        describe_outlets(self, context, manifest)
+        export = self._export(context)
+        manifest = export.write(session, self.hook)
+        self._report_files(context, manifest, inputs=[self.hook.uri_of("/logs", {})], columns=export.columns)
         return manifest

@@ -74,15 +74,20 @@ class BasePortkeyEventTrigger(BaseEventTrigger):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         from airflow_provider_portkey.parameters import validate_parameters
-        from airflow_provider_portkey.polling.wait_state import DEFAULT_POLL_INTERVAL
-        from airflow_provider_portkey.triggers.event_arguments import validate_metadata, validate_statuses
+        from airflow_provider_portkey.polling.wait_state import MAX_POLL_INTERVAL
+        from airflow_provider_portkey.triggers.event_arguments import (
+            refuse_templates,
+            validate_metadata,
+            validate_statuses,
+        )
 
         self.statuses = validate_statuses(statuses, self.watched(self._list_arguments()).job)
         self.metadata = validate_metadata(metadata)
         self.portkey_conn_id = portkey_conn_id
-        self.poll_interval = DEFAULT_POLL_INTERVAL if poll_interval is None else poll_interval
+        self.poll_interval = MAX_POLL_INTERVAL if poll_interval is None else poll_interval
         self.max_consecutive_failures = max_consecutive_failures
         self.lookback = lookback
+        refuse_templates(self.serialize()[1])
         validate_parameters(self, rendered=True)
         # Airflow compares triggers by their serialized arguments; 60 and 60.0 are one interval.
         self.poll_interval, self.lookback = float(self.poll_interval), float(self.lookback)
@@ -128,11 +133,13 @@ class BasePortkeyEventTrigger(BaseEventTrigger):
         """
         await asyncio.to_thread(_load)
         from airflow_provider_portkey.polling.drivers import sleep_to_grid
-        from airflow_provider_portkey.polling.run_tracker import LOOKBACK, Scope
+        from airflow_provider_portkey.polling.run_tracker import Scope
 
         watched, interval = cls.watched(kwargs), kwargs["poll_interval"]
         await sleep_to_grid(cls._not_before.get(cls._stream_key(kwargs), 0.0) - time.monotonic())
-        scope = Scope(time.time() - LOOKBACK)
+        # As far back as watchers of this list usually do, whichever of them opens the stream: after a restart too, the
+        # shared polls show the active jobs, and no watcher has to request each of them for itself.
+        scope = Scope(time.time() - max(watched.lookback, kwargs["lookback"]))
         while True:
             try:
                 # Opened again after each failure, so that a connection that was put right is noticed.
@@ -293,7 +300,7 @@ class BasePortkeyEventTrigger(BaseEventTrigger):
     @classmethod
     def _pause(cls, kwargs: Mapping[str, Any], error: Exception) -> float:
         """Return the seconds until the poll after one that failed, and keep the pause across a restart."""
-        from airflow_provider_portkey.polling.poller import wait_after_failure
+        from airflow_provider_portkey.polling.interval import wait_after_failure
 
         wait, now = wait_after_failure(kwargs["poll_interval"], error), time.monotonic()
         for key in [key for key, until in cls._not_before.items() if until <= now]:
@@ -347,12 +354,16 @@ class PortkeyBatchEventTrigger(BasePortkeyEventTrigger):
 
     :param statuses: Terminal statuses of batches, such as ``completed``, ``failed``, ``expired`` and ``cancelled``;
         ``None`` for all.
-    :param endpoint: Only batches for this endpoint, such as ``/v1/chat/completions``.
+    :param endpoint: Only batches for this endpoint, such as ``/v1/chat/completions``: one of OpenAI's reference of
+        batches, which the gateway has for other providers as well, with or without ``/v1`` (Azure).
     :param metadata: Only batches whose metadata holds these pairs, with others or without, such as
         ``{"airflow_dag_id": "reports"}``.
     :param lookback: By default 25 hours: a batch has a day, and may finish a little later.
     :param kwargs: The other arguments of :class:`BasePortkeyEventTrigger`.
     """
+
+    #: A filter, unlike the operators' parameter of that name: ``None`` for any.
+    endpoint: str | None = None
 
     def __init__(
         self,
@@ -361,12 +372,11 @@ class PortkeyBatchEventTrigger(BasePortkeyEventTrigger):
         lookback: float = 90_000.0,
         **kwargs: Any,
     ) -> None:
-        from airflow_provider_portkey.validation import text
+        from airflow_provider_portkey.jobs.batch import ENDPOINTS
+        from airflow_provider_portkey.validation import one_of
 
-        if endpoint is not None:
-            endpoint = text("endpoint", endpoint)
-        self.endpoint = endpoint
         super().__init__(lookback=lookback, **kwargs)
+        self.endpoint = one_of(*ENDPOINTS, optional=True)("endpoint", endpoint)
 
     @classmethod
     def watched(cls, kwargs: Mapping[str, Any]) -> Watched:  # noqa: ARG003

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ PROVIDER_KEY = "sk-e2e-c0ffee5e17beef42"
 #: What the nightly example exports; its first run is older than every night of the tests.
 NIGHTLY_THREAD = "thread_nightly"
 NIGHTLY_THREAD_SINCE = 1_700_000_000
+#: A batch that was created twenty hours ago, before all others, and is active.
+OLD_BATCH = "batch_of_twenty_hours"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,6 +41,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def provider() -> Iterator[PortkeyMockServer]:
     with PortkeyMockServer() as provider:
+        created_at = int(time.time()) - 20 * 3600
+        provider.add_batch(
+            batch_id=OLD_BATCH, created_at=created_at, statuses="in_progress", metadata={"test": "events"}
+        )
         yield provider
 
 
@@ -76,6 +83,9 @@ def airflow(
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
         "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+        # How long a person may think, and how often the scheduler checks that time.
+        "PORTKEY_EXAMPLE_APPROVAL_SECONDS": "60",
+        "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",
         "PORTKEY_EXAMPLE_THREAD_ID": NIGHTLY_THREAD,
         "PORTKEY_EXAMPLE_EXPORTS": str(folder / "exports"),
     }

@@ -210,7 +210,16 @@ def test_the_trace_link_leads_to_the_tasks_trace(airflow, reported, page):
     page.goto(tab(airflow, reported, "details"))
     link = page.get_by_role("link", name="Portkey trace")
     expected = trace_id("portkey_run_report", reported, "report", -1, 1)
-    assert link.get_attribute("href") == f"https://app.portkey.ai/logs?trace_id={expected}"
+    url = f"https://app.portkey.ai/logs?trace_id={expected}"
+    assert link.get_attribute("href") == url
+    # The test follows the link without a request to Portkey.
+    page.context.route("https://app.portkey.ai/**", lambda route: route.fulfill(body="Portkey's logs"))
+    with page.context.expect_page() as opened:
+        link.click()
+    assert opened.value.url == url
+    opened.value.get_by_text("Portkey's logs").wait_for()
+    opened.value.close()
+    page.context.unroute("https://app.portkey.ai/**")
 
 
 def test_the_tab_shows_the_report_and_runs_nothing_of_it(airflow, reported, page, picture):
@@ -257,10 +266,10 @@ def test_an_asset_event_shows_the_run_that_ended(airflow, provider, page, pictur
     def event() -> bool:
         provider.add_run(thread_id="thread_events")
         time.sleep(1)
-        return bool(airflow.api.get("/assets/events", name_pattern="finished_runs_e2e")["asset_events"])
+        return bool(airflow.api.get("/assets/events", name_pattern="finished_e2e_run")["asset_events"])
 
     airflow.wait_for(event, "asset event")
-    (asset,) = airflow.api.get("/assets", name_pattern="finished_runs_e2e")["assets"]
+    (asset,) = airflow.api.get("/assets", name_pattern="finished_e2e_run")["assets"]
     page.goto(f"{airflow.url}/assets/{asset['id']}")
     page.locator(".codicon-folding-collapsed").first.click()  # the extra is shown folded
     page.get_by_text("payload").first.wait_for()

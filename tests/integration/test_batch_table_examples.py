@@ -103,7 +103,7 @@ def test_a_part_that_fails_leaves_the_others_and_is_not_submitted_twice(
     mock_server.fault(method="POST", path="/v1/batches", status=400, times=1)
     dag = parse_dags(EXAMPLES)["portkey_batch_rounds"]
     dag.get_task("round_1.create").retries = 0
-    _, states = run(dag, table, max_requests=5)
+    dag_run, states = run(dag, table, max_requests=5)
     assert states["round_1.create", "failed"] == states["round_1.export", "upstream_failed"] == 1
     assert states["round_1.export", "success"] == 1
     assert states["round_2.create", "skipped"] == states["merge", "failed"] == 1  # above max_failure_ratio
@@ -111,6 +111,25 @@ def test_a_part_that_fails_leaves_the_others_and_is_not_submitted_twice(
     statuses = {row["ticket"]: row["status"] for row in final(table)}
     assert Counter(statuses.values()) == {"succeeded": 5, "missing": 5}
     assert list(statuses) == TICKETS
+    manifest = next(each for each in dag_run.get_task_instances() if each.task_id == "merge").xcom_pull(
+        task_ids="merge"
+    )
+    (part,) = table.parent.glob("outcomes-1-?.parquet")
+    assert [(each["uri"], each["rows"]) for each in manifest["tables"]] == [(part.as_uri(), 5)]
+    assert (manifest["succeeded"], manifest["missing"], manifest["unknown"]) == (5, 5, 5)
+
+
+@pytest.mark.slow
+def test_a_part_with_too_many_failures_has_its_table_in_the_final_one(
+    parse_dags: Any, mock_server: PortkeyMockServer, table: Path
+) -> None:
+    mock_server.plan("batches", times=None, texts=dict.fromkeys(TICKETS, GOOD), failing={"T-1": 400})
+    dag = parse_dags(EXAMPLES)["portkey_batch_table"]
+    dag.get_task("process_part.export").max_failure_ratio = 0
+    _, states = run(dag, table, max_requests=5)
+    assert states["process_part.export", "failed"] == states["process_part.export", "success"] == 1
+    statuses = {row["ticket"]: row["status"] for row in final(table)}
+    assert statuses == dict.fromkeys(TICKETS, "succeeded") | {"T-1": "failed"}
 
 
 def submitted(mock_server: PortkeyMockServer) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -87,8 +87,12 @@ class Logs:
         milliseconds, call, number, fields = self._entries[position]
         return {**_generated_row(f"log-{call}-{number:08d}", number, milliseconds), **fields}
 
-    def select(self, filters: Mapping[str, Any]) -> range:
-        """Return the positions of the rows of a window of time, the oldest first; other filters are ignored."""
+    def select(self, filters: Mapping[str, Any]) -> Sequence[int]:
+        """
+        Return the positions of the rows of a window of time, the oldest first.
+
+        Of the other filters ``metadata`` counts: only rows whose metadata has these pairs.
+        """
         bounds = []
         for name, default in (("time_of_generation_min", 0), ("time_of_generation_max", _END_OF_TIME)):
             try:
@@ -100,7 +104,13 @@ class Logs:
         if self.settings["end_included"]:
             behind = bounds[1] // 1000 + 1
         start, stop = (bisect_left(self._entries, bound, key=lambda entry: entry[0]) for bound in (first, behind))
-        return range(start, max(start, stop))
+        positions = range(start, max(start, stop))
+        wanted = filters.get("metadata")
+        if not wanted:
+            return positions
+        if not isinstance(wanted, Mapping):
+            raise bad_request(f"'metadata' has to be an object, not {wanted!r}.", param="filters")
+        return [position for position in positions if wanted.items() <= dict(self.row(position)["metadata"]).items()]
 
     def _add(self, rows: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
         timed = sorted(rows, key=lambda row: row[0])

@@ -13,8 +13,13 @@ from airflow_provider_portkey.exceptions import PortkeyBatchRequestsFailedError
 from airflow_provider_portkey.export import openlineage
 from airflow_provider_portkey.export.openlineage import operator_lineage, report_lineage
 from airflow_provider_portkey.jobs import FINE_TUNING_EVENTS
+from airflow_provider_portkey.operators.batch_input import PortkeyBatchInputOperator, PortkeyBatchRetryInputOperator
+from airflow_provider_portkey.operators.report import PortkeyBatchReportOperator
 from airflow_provider_portkey.testing import PortkeyMockServer
-from airflow_provider_portkey.transfers.batch_output_to_object_storage import PortkeyBatchOutputToObjectStorageOperator
+from airflow_provider_portkey.transfers.batch_output_to_object_storage import (
+    PortkeyBatchMergeOperator,
+    PortkeyBatchOutputToObjectStorageOperator,
+)
 from airflow_provider_portkey.transfers.lists_to_object_storage import (
     PortkeyListToObjectStorageOperator,
     PortkeyResponseItemsToObjectStorageOperator,
@@ -137,6 +142,41 @@ def test_a_batch_that_fails_its_task_has_its_lineage_all_the_same(
         failed.value.manifest["rows"],
         failed.value.manifest["error_rows"],
     ]
+
+
+def test_tables_in_and_tables_out_are_datasets(
+    mock_server: PortkeyMockServer, reported: dict[str, list[str]], tmp_path: Path
+) -> None:
+    def run(task: Any) -> tuple[Any, list[str], list[tuple[str, int | None]]]:
+        """The result of a task, and the inputs and outputs of its lineage, by name and with rows."""
+        reported["add_output_asset"].clear()
+        result = task.execute({})
+        found = task.get_openlineage_facets_on_complete(None)
+        inputs = [Path(one.name).name for one in found.inputs]
+        outputs = [(one.name, one.outputFacets["outputStatistics"].rowCount) for one in found.outputs]
+        assert reported["add_output_asset"] == [f"file://{name}" for name, _ in outputs]
+        return result, inputs, [(Path(name).name, rows) for name, rows in outputs]
+
+    rows = tmp_path / "rows.csv"
+    rows.write_text("key\n" + "".join(f"request-00000{number}\n" for number in (1, 2, 3)))
+    make = {"path": str(tmp_path / "in.jsonl"), "key_columns": ["key"], "model": "m", "messages": "Why?"}
+    inputs, read, written = run(PortkeyBatchInputOperator(task_id="t", rows_path=str(rows), max_requests=2, **make))
+    assert (read, written) == (["rows.csv"], [("in-00001.jsonl", 2), ("in-00002.jsonl", 1)])
+    table = tmp_path / "table.jsonl"
+    outcomes = [{"custom_id": f"request-00000{number}", "status": "invalid"} for number in (1, 2)]
+    table.write_text("".join(json.dumps(row) + "\n" for row in outcomes))
+    rounds = {"inputs": inputs, "outcomes": [str(table)]}
+    sources = ["in-00001.jsonl", "in-00002.jsonl", "table.jsonl"]
+    assert run(PortkeyBatchRetryInputOperator(task_id="t", path=str(tmp_path / "again.jsonl"), **rounds))[1:] == (
+        sources,
+        [("again-00001.jsonl", 2)],
+    )
+    nothing = {"retry_statuses": ["failed"], "path": str(tmp_path / "none.jsonl")}
+    assert run(PortkeyBatchRetryInputOperator(task_id="t", **nothing, **rounds)) == ([], sources, [])
+    merge = PortkeyBatchMergeOperator(task_id="t", path=str(tmp_path / "all.csv"), max_failure_ratio=None, **rounds)
+    assert run(merge)[1:] == (sources, [("all.csv", 3), ("all.invalid.csv", None)])
+    page = {"batch_id": "batch_1", "output_path": str(table), "path": str(tmp_path / "page.html")}
+    assert run(PortkeyBatchReportOperator(task_id="t", **page))[1:] == (["table.jsonl"], [("page.html", 2)])
 
 
 @pytest.mark.parametrize(

@@ -708,6 +708,24 @@ def test_the_wait_for_a_full_queue_ends(portkey, context, input_path, full_queue
     assert len(portkey.batches) == 10
 
 
+def test_a_refused_batch_is_not_taken_for_the_one_whose_submission_broke_off(portkey, context, input_path, full_queue):
+    portkey.refused, create = ["batch_1"], portkey.create
+
+    def killed_after_the_second(body):
+        made = create(body)
+        if len(portkey.batches) == 2:
+            raise Killed
+        return made
+
+    portkey.create = killed_after_the_second
+    with pytest.raises(Killed):
+        operator(input_path, wait_for_capacity=True).execute(context)
+    lagging = iter(range(2))
+    portkey.list = lambda: reversed(portkey.batches[: 1 if next(lagging, None) is not None else 2])
+    assert operator(input_path, wait_for_capacity=True).execute(context)["id"] == "batch_2"
+    assert (len(portkey.files), len(portkey.batches)) == (1, 2)
+
+
 @pytest.mark.parametrize("policy", ["soft_fail", "never_fail"])
 def test_a_queue_that_stays_full_skips_where_that_was_requested(portkey, context, input_path, full_queue, policy):
     portkey.refused = [f"batch_{number}" for number in range(1, 100)]
@@ -771,6 +789,18 @@ def test_another_failure_is_not_waited_out(portkey, context, input_path, full_qu
     with pytest.raises(PortkeyRemoteJobFailedError):
         operator(input_path, wait_for_capacity=True).execute(context)
     assert len(portkey.batches) == 1
+
+
+@pytest.mark.parametrize("metadata", [{"team": {"name": "data"}}, {"team": ["data"]}])
+def test_metadata_that_is_no_string_is_refused(input_path, metadata):
+    with pytest.raises(PortkeyInvalidArgumentError, match=r"^metadata=.*unlike 'team'"):
+        operator(input_path, metadata=metadata)
+
+
+def test_more_metadata_than_a_batch_has_is_refused_before_the_upload(portkey, context, input_path):
+    with pytest.raises(PortkeyInvalidArgumentError, match=r"^metadata=.*at most 15 pairs"):
+        operator(input_path, metadata={str(number): "x" for number in range(16)}).execute(context)
+    assert portkey.files == portkey.batches == []
 
 
 def test_a_task_that_does_not_wait_cannot_wait_for_capacity(input_path):

@@ -116,6 +116,25 @@ def test_pending_runs_that_the_pages_did_not_show_are_requested_singly_and_may_b
     assert snapshot.gone == {"run_no"}
 
 
+@pytest.mark.parametrize(("active", "pages", "singles"), [(4, 1, 4), (5, 2, 0), (100, 2, 0), (300, 4, 0)])
+def test_many_pending_runs_are_read_from_the_list_and_not_one_by_one(make_thread, active, pages, singles):
+    older = [run(f"run_{n}", ago=9000.0 + n, status="in_progress") for n in range(active)]
+    finished = [run(f"run_done_{n}", ago=20_000.0 + n) for n in range(900)]
+    thread = make_thread([*(run(f"run_new_{n}", ago=20.0 * n) for n in range(20)), *older, *finished])
+    snapshot = take(thread, Scope(NOW - 300, frozenset(ids(older))))
+    assert set(ids(older)) <= set(ids(snapshot.runs))
+    assert (len(thread.page_starts), len(thread.requests) - len(thread.page_starts)) == (pages, singles)
+
+
+def test_pages_that_show_no_pending_run_are_few(make_thread):
+    # Five pending runs, each among two hundred that have finished.
+    runs = [run(f"run_{n}", ago=20.0 * n, status="completed" if n % 200 else "queued") for n in range(1001)]
+    thread = make_thread(runs)
+    pending = frozenset(f"run_{n}" for n in range(200, 1001, 200))
+    assert pending <= set(ids(take(thread, Scope(NOW - 300, pending)).runs))
+    assert (len(thread.page_starts), len(thread.requests)) == (2, 7)
+
+
 def test_a_shared_snapshot_is_completed_not_repeated(make_thread):
     runs = [run(f"run_{n}", ago=60.0 * n) for n in range(30)]
     thread = make_thread(runs)
