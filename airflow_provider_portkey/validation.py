@@ -119,7 +119,7 @@ def text(field: str, value: Any) -> str | None:
     """
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, int | float):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     raise PortkeyInvalidArgumentError(field, value, f"a string{_NATIVE}")
 
@@ -174,6 +174,9 @@ def texts_by_name(field: str, value: Any) -> Any:
         return value
     if not isinstance(value, Mapping):
         raise PortkeyInvalidArgumentError(field, value, "a dict, a JSON string with an object, or None")
+    if wrong := [name for name, entry in value.items() if isinstance(entry, Mapping | list | tuple | set)]:
+        expected = f"a dict of strings, unlike {', '.join(map(repr, wrong))}"
+        raise PortkeyInvalidArgumentError(field, value, expected)
     if not any(isinstance(part, int | float) for pair in value.items() for part in pair):
         return value
     return {_text_of(name): _text_of(entry) for name, entry in value.items()}

@@ -139,6 +139,9 @@ class RequestBuilder:
                 except RowTemplateError as error:
                     problems.add(number, f"({shown(custom_id)}) {error}")
                     continue
+                if "model" in body and _is_null(body["model"]):
+                    problems.add(number, f"({shown(custom_id)}) has no model")
+                    continue
                 line = self._line(custom_id, body)
                 if len(line) > self.max_bytes:
                     problems.add(
@@ -222,7 +225,7 @@ def make_builder(given: Any, *, rendered: bool) -> RequestBuilder:
             raise PortkeyInvalidArgumentError(one, values[0], f"a value of either {one} or {other}")
     if given.input_mode not in ("file", "inline") and (rendered or not is_template(given.input_mode)):
         raise PortkeyInvalidArgumentError("input_mode", given.input_mode, "'file' or 'inline'")
-    check_response_format(given.response_format)
+    _check_request(given)
     body = request_body(
         endpoint=given.endpoint,
         model=given.model,
@@ -247,6 +250,26 @@ def make_builder(given: Any, *, rendered: bool) -> RequestBuilder:
         variables=json_object("variables", given.variables) or {},
         max_bytes=min(given.max_file_bytes, MAX_LINE_BYTES),
     )
+
+
+def _check_request(given: Any) -> None:
+    """Check the shape of what becomes a request, before any row is read."""
+    if given.extra_body is not None and not isinstance(given.extra_body, Mapping):
+        raise PortkeyInvalidArgumentError("extra_body", given.extra_body, "a dict of fields of the body, or None")
+    if given.model is not None and (not isinstance(given.model, str) or not given.model.strip()):
+        raise PortkeyInvalidArgumentError("model", given.model, "the name of a model, a template of it, or None")
+    for name in ("messages", "input"):
+        value = getattr(given, name)
+        filled = value.strip() if isinstance(value, str) else isinstance(value, list | tuple) and value
+        if value is not None and not filled:
+            raise PortkeyInvalidArgumentError(name, value, "a string or a list that is not empty")
+    for number, message in enumerate(given.messages if isinstance(given.messages, list | tuple) else ()):
+        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+            expected = "a dict with a role, such as {'role': 'user', 'content': '{{ question }}'}"
+            raise PortkeyInvalidArgumentError(f"messages[{number}]", message, expected)
+    check_response_format(given.response_format)
+    if given.key_columns is not None and not given.key_columns:
+        raise PortkeyInvalidArgumentError("key_columns", given.key_columns, "one column or more, or None for all")
 
 
 def _is_null(value: Any) -> bool:

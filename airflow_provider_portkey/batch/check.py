@@ -32,6 +32,13 @@ _CHECKS = {
     "max_score": ("mean_score", False),
 }
 
+#: Why a figure is not there.
+_NO_FIGURE = {
+    "success_ratio": "there is no row",
+    "valid_ratio": "no row has a response",
+    "mean_score": "no row has a number as its score",
+}
+
 Scorer = Callable[[Mapping[str, Any]], "float | None"]
 
 
@@ -251,8 +258,12 @@ def _value_at(value: Any, path: str) -> Any:
 
 def _sentence(figures: Mapping[str, Any]) -> str:
     checks = "; ".join(
-        f"{check['check']}={check['threshold']:g} is {'met' if check['passed'] else 'not met'} by "
-        + ("no row" if check["value"] is None else f"{check['value']:.4g}")
+        f"{check['check']}={check['threshold']:g} is "
+        + (
+            f"not met, as {_NO_FIGURE[_CHECKS[check['check']][0]]}"
+            if check["value"] is None
+            else f"{'met' if check['passed'] else 'not met'} by {check['value']:.4g}"
+        )
         for check in figures["checks"]
     )
     counts = ", ".join(f"{count} {status}" for status, count in figures["status_counts"].items())

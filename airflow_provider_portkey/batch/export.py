@@ -19,7 +19,7 @@ from airflow_provider_portkey.exceptions import (
     PortkeyInvalidArgumentError,
     PortkeyNotFoundError,
 )
-from airflow_provider_portkey.export.atomic import check_destination, file_path, uri_of
+from airflow_provider_portkey.export.atomic import check_destination, check_distinct, file_path, uri_of
 from airflow_provider_portkey.export.formats import check_installed
 from airflow_provider_portkey.export.jsonl import iter_objects
 from airflow_provider_portkey.export.manifest import build_manifest, timestamp_now
@@ -80,8 +80,7 @@ class BatchExport:
         self._output = file_path(self.path, self.object_storage_conn_id)
         self._errors = path_of("error_path", self.error_path)
         self._input = path_of("input_path", self.input_path if self.reconcile else None)
-        if self._errors and uri_of(self._errors) == uri_of(self._output):
-            raise PortkeyInvalidArgumentError("error_path", self.error_path, "another file than path, or None")
+        check_distinct({"path": self._output, "error_path": self._errors}, {"input_path": [self._input]})
         check_installed(self.file_format, self.compression)
         for destination in filter(None, (self._output, self._errors)):
             check_destination(destination, overwrite=self.overwrite)
@@ -151,6 +150,7 @@ class BatchExport:
             compression=self.compression,
             csv_formulas=self.csv_formulas,
             overwrite=self.overwrite,
+            read={"input_path": [self.input_path] if self.input_path else []},
         )
         return BatchTable(
             lines=self._lines,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import tee
 from pathlib import PurePosixPath
@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from airflow_provider_portkey.batch.input import lines_of
 from airflow_provider_portkey.batch.outcomes import request_id_of
-from airflow_provider_portkey.exceptions import PortkeyLineInvalidError
+from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError, PortkeyLineInvalidError
 from airflow_provider_portkey.export.atomic import atomic_write, check_destination, file_path, uri_of
 from airflow_provider_portkey.export.jsonl import iter_objects
 from airflow_provider_portkey.export.local_files import path_errors
@@ -83,11 +83,14 @@ class PartBuffer:
         part.keys_end += len(keys)
         self.requests += 1
 
-    def write(self, path: str, conn_id: str | None, *, overwrite: bool) -> list[dict[str, Any]]:
+    def write(
+        self, path: str, conn_id: str | None, *, overwrite: bool, read: Collection[str] = ()
+    ) -> list[dict[str, Any]]:
         """
         Write each part, its keys first, and return what the manifest says of the parts.
 
         :param path: Of the parts; a number is inserted before its ending.
+        :param read: The URIs of what the task has read, which no part may be written over.
         :raises PortkeyDestinationExistsError: where a file exists and ``overwrite`` is off; none is written then.
         """
         self._lines.seek(0)
@@ -95,6 +98,8 @@ class PartBuffer:
         names = [part_name(path, number) for number in range(1, len(self._parts) + 1)]
         files = [(file_path(name, conn_id), file_path(keys_name(name), conn_id)) for name in names]
         for file in (one for pair in files for one in pair):
+            if uri_of(file) in read:
+                raise PortkeyInvalidArgumentError("path", path, f"another name: the task reads {file}")
             check_destination(file, overwrite=overwrite)
         written = []
         begun = _Part()

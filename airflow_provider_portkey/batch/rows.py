@@ -107,7 +107,7 @@ def open_table(path: ObjectStoragePath, file_format: str, *, columns: list[str] 
             if file_format == "csv":
                 yield _csv(content, name)
             else:
-                yield Table(iter_objects(split_lines(read_chunks(content)), name), None, name)
+                yield Table(map(_finite, iter_objects(split_lines(read_chunks(content)), name)), None, name)
 
 
 @contextmanager
@@ -133,6 +133,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(name): plain(entry) for name, entry in value.items()}
     return [plain(entry) for entry in value] if isinstance(value, list | tuple) else _scalar(value)
+
+
+def _finite(row: Row) -> Row:
+    """Return a row of JSON without the numbers that JSON does not have, which Python writes and reads."""
+    if any(isinstance(value, float) and not math.isfinite(value) for value in row.values()):
+        return {name: plain(value) for name, value in row.items()}
+    return row
 
 
 def _scalar(value: Any) -> Any:

@@ -70,11 +70,16 @@ def parse_text(text: str | None) -> tuple[Any, str | None]:
 
 def check_response_format(response_format: object) -> None:
     """
-    Check the schema within a ``response_format`` of the type ``json_schema``.
+    Check a ``response_format``, and the schema within one of the type ``json_schema``; ``None`` is none.
 
-    :raises PortkeyInvalidArgumentError: where it has none.
+    :raises PortkeyInvalidArgumentError: where it has no type, or no schema.
     """
-    if not isinstance(response_format, Mapping) or response_format.get("type") != "json_schema":
+    if response_format is None:
+        return
+    if not isinstance(response_format, Mapping) or not isinstance(response_format.get("type"), str):
+        expected = "a dict with a type, such as {'type': 'json_object'}, or None"
+        raise PortkeyInvalidArgumentError("response_format", response_format, expected)
+    if response_format["type"] != "json_schema":
         return
     described = response_format.get("json_schema", response_format)
     schema = described.get("schema") if isinstance(described, Mapping) else None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.batch.index import OutcomeIndex
@@ -16,7 +16,7 @@ from airflow_provider_portkey.batch.outcomes import request_id_of, usage_of
 from airflow_provider_portkey.batch.parts import iter_keys
 from airflow_provider_portkey.batch.schema import ResponseSchema, parse_text
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
-from airflow_provider_portkey.export.atomic import check_destination, file_path
+from airflow_provider_portkey.export.atomic import check_destination, check_distinct, file_path
 from airflow_provider_portkey.export.formats import check_installed
 from airflow_provider_portkey.export.progress import ExportProgress
 from airflow_provider_portkey.export.writer import open_writer
@@ -43,6 +43,7 @@ class TableFiles:
 
     :param path: The table.
     :param invalid_path: The rows of the status ``invalid``; ``None`` to write no such file.
+    :param read: Paths of the files that are read, by the names of their parameters: none is written over.
     """
 
     path: str
@@ -52,12 +53,19 @@ class TableFiles:
     compression: str | None
     csv_formulas: str
     overwrite: bool
+    read: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.file_format == "json":
             raise PortkeyInvalidArgumentError("file_format", "json", "'parquet', 'jsonl' or 'csv' for a table")
         self._path = file_path(self.path, self.object_storage_conn_id)
-        self._invalid = file_path(self.invalid_path, self.object_storage_conn_id) if self.invalid_path else None
+        invalid = self.invalid_path
+        self._invalid = file_path(invalid, self.object_storage_conn_id, field="invalid_path") if invalid else None
+        read = {
+            name: [file_path(path, self.object_storage_conn_id, field=name) for path in paths]
+            for name, paths in self.read.items()
+        }
+        check_distinct({"path": self._path, "invalid_path": self._invalid}, read)
         check_installed(self.file_format, self.compression)
         for destination in filter(None, (self._path, self._invalid)):
             check_destination(destination, overwrite=self.overwrite)

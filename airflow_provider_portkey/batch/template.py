@@ -65,7 +65,7 @@ class RequestTemplate:
         except jinja2.exceptions.UndefinedError as error:
             raise RowTemplateError(f"has no value for the template: {error.message}") from None
         except Exception as error:  # of any function or operator in the template
-            raise RowTemplateError(f"cannot be rendered: {type(error).__name__}: {error}") from None
+            raise RowTemplateError(f"cannot be rendered: {type(error).__name__}: {str(error).rstrip('.')}") from None
         return body
 
     def _compile(self, where: str, value: Any) -> _Render | None:

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +52,7 @@ def file_path(value: str, conn_id: str | None, *, field: str = "path") -> Object
     :raises PortkeyInvalidArgumentError: where the value is no path of a file.
     """
     text = check_path_text(value, field=field)
-    if not text.strip() or text.endswith("/"):
+    if value is None or not text.strip() or text.endswith("/"):
         raise PortkeyInvalidArgumentError(field, value, "the path of a file, such as s3://bucket/rows.jsonl")
     return open_path(text, conn_id)
 
@@ -63,6 +63,22 @@ def open_path(path: str, conn_id: str | None) -> ObjectStoragePath:
 
     # Airflow before 3.2 takes a ``None`` for a connection, and then that of the path for none.
     return ObjectStoragePath(path, **({} if conn_id is None else {"conn_id": conn_id}))
+
+
+def check_distinct(
+    written: Mapping[str, ObjectStoragePath | None], read: Mapping[str, Iterable[ObjectStoragePath | None]]
+) -> None:
+    """
+    Check that no file is written over another one of the same task.
+
+    :param written: The files to write, by the names of their parameters; ``None`` for none.
+    :param read: The files to read, by the names of their parameters.
+    :raises PortkeyInvalidArgumentError: naming the parameter of the file to write, and whose file it is.
+    """
+    taken = {uri_of(path): name for name, paths in read.items() for path in paths if path is not None}
+    for name, path in written.items():
+        if path is not None and (other := taken.setdefault(uri_of(path), name)) != name:
+            raise PortkeyInvalidArgumentError(name, str(path), f"another file than that of {other}")
 
 
 def check_path_text(value: object, *, field: str) -> str:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from airflow_provider_portkey.polling.wait_state import WaitState
     from airflow_provider_portkey.state.task import TaskState
 
+#: Pairs of a batch's metadata (OpenAI's reference: 16), without the operator's own.
+_MAX_METADATA = 15
 #: The thresholds of the quality gate.
 _THRESHOLDS = ("min_success_ratio", "min_valid_ratio", "min_score", "max_score")
 
@@ -202,6 +204,9 @@ class PortkeyCreateBatchOperator(BasePortkeySubmitOperator):
 
         metadata = json_object("metadata", self.metadata) or {}
         refuse_idempotency_key(metadata)
+        if len(metadata) > _MAX_METADATA:
+            expected = f"at most {_MAX_METADATA} pairs: a batch has 16, and one is the operator's own"
+            raise PortkeyInvalidArgumentError("metadata", metadata, expected)
         own = {
             "endpoint": self.endpoint,
             "completion_window": self.completion_window,
@@ -373,6 +378,16 @@ class PortkeyBatchCheckOperator(BaseOperator):
         if all(getattr(self, name) is None for name in _THRESHOLDS):
             expected = f"a threshold: one of {', '.join(_THRESHOLDS)}"
             raise PortkeyInvalidArgumentError("min_success_ratio", None, expected)
+        for name in ("follow_task_ids_if_true", "follow_task_ids_if_false"):
+            followed = getattr(self, name)
+            ids = [followed] if isinstance(followed, str) else followed
+            if ids is not None and not (isinstance(ids, list | tuple) and all(isinstance(each, str) for each in ids)):
+                raise PortkeyInvalidArgumentError(name, followed, "the id of a task, a list of them, or None")
+        if self.score_field is not None and not self.score_field.strip():
+            raise PortkeyInvalidArgumentError("score_field", self.score_field, "a path such as 'review.score', or None")
+        low, high = self.min_score, self.max_score
+        if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
+            raise PortkeyInvalidArgumentError("max_score", high, f"a number of at least min_score={low:g}")
         wants_score = self.min_score is not None or self.max_score is not None
         if wants_score and self.score_field is None and self.scorer is None:
             raise PortkeyInvalidArgumentError("score_field", None, "score_field or scorer, for min_score and max_score")

@@ -72,7 +72,7 @@ class BasePortkeyBatchInputOperator(FileTaskMixin, BaseOperator):
         started_at = timestamp_now()
         with PartBuffer(max_requests=self.max_requests, max_bytes=self.max_file_bytes) as buffer:
             counts, read = self.add_requests(buffer)
-            parts = buffer.write(self.path, self.object_storage_conn_id, overwrite=self.overwrite)
+            parts = buffer.write(self.path, self.object_storage_conn_id, overwrite=self.overwrite, read=read)
         manifest = {
             "uri": uri_of(path) if parts else None,
             "format": "jsonl",

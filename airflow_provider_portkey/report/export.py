@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
 from airflow_provider_portkey.export.atomic import check_destination, conn_id_of, file_path, uri_of
 from airflow_provider_portkey.export.manifest import build_manifest, timestamp_now
 from airflow_provider_portkey.export.message_texts import iter_step_rows
@@ -97,6 +98,8 @@ def _write(
     check_destination(file, overwrite=overwrite)
     started_at = timestamp_now()
     report, sources, about = read()
+    if uri_of(file) in sources:
+        raise PortkeyInvalidArgumentError("path", path, "another file than those that are read")
     written = write_page(report, file, overwrite=overwrite)
     log.info("The report of %d rows (%d bytes) is in %s.", report.rows, written.bytes, file)
     manifest = build_manifest(

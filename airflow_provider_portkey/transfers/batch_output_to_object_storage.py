@@ -230,12 +230,13 @@ class PortkeyBatchMergeOperator(FileTaskMixin, BaseOperator):
         )
         files = TableFiles(
             path=self.path,
-            invalid_path=self.invalid_path or invalid_name(self.path),
+            invalid_path=self.invalid_path or (invalid_name(self.path) if self.path else None),
             object_storage_conn_id=self.object_storage_conn_id,
             file_format=self.file_format,
             compression=self.compression,
             csv_formulas=self.csv_formulas,
             overwrite=self.overwrite,
+            read={"inputs": rounds.inputs, "outcomes": rounds.tables},
         )
         manifest = build_manifest(**rounds.write_merged(files), started_at=started_at)
         self._report_files(context, manifest, inputs=rounds.uris, columns=OUTCOME_COLUMNS)

@@ -791,6 +791,18 @@ def test_another_failure_is_not_waited_out(portkey, context, input_path, full_qu
     assert len(portkey.batches) == 1
 
 
+@pytest.mark.parametrize("metadata", [{"team": {"name": "data"}}, {"team": ["data"]}])
+def test_metadata_that_is_no_string_is_refused(input_path, metadata):
+    with pytest.raises(PortkeyInvalidArgumentError, match=r"^metadata=.*unlike 'team'"):
+        operator(input_path, metadata=metadata)
+
+
+def test_more_metadata_than_a_batch_has_is_refused_before_the_upload(portkey, context, input_path):
+    with pytest.raises(PortkeyInvalidArgumentError, match=r"^metadata=.*at most 15 pairs"):
+        operator(input_path, metadata={str(number): "x" for number in range(16)}).execute(context)
+    assert portkey.files == portkey.batches == []
+
+
 def test_a_task_that_does_not_wait_cannot_wait_for_capacity(input_path):
     with pytest.raises(PortkeyInvalidArgumentError, match=r"^wait_for_capacity=True.*wait_for_completion is False"):
         operator(input_path, wait_for_capacity=True, wait_for_completion=False)

@@ -132,7 +132,7 @@ def test_a_joined_table_has_its_figures(write: Any, check: Any, file_format: str
         ({"min_valid_ratio": 0.99}, "min_valid_ratio=0.99 is not met by 0.9783"),
         ({"score_field": "score", "min_score": 0.8}, "min_score=0.8 is not met by 0.75"),
         ({"score_field": "score", "max_score": 0.7}, "max_score=0.7 is not met by 0.75"),
-        ({"score_field": "points", "min_score": 0}, "min_score=0 is not met by no row"),
+        ({"score_field": "points", "min_score": 0}, "min_score=0 is not met, as no row has a number as its score"),
         ({"min_success_ratio": 0.5, "min_valid_ratio": 1}, "min_success_ratio=0.5 is met by 0.9; .*=1 is not met"),
     ],
 )
@@ -146,7 +146,7 @@ def test_the_task_fails_with_the_figures_in_xcom(
 
 
 def test_an_empty_table_meets_no_threshold(write: Any, check: Any) -> None:
-    with pytest.raises(PortkeyBatchCheckFailedError, match=r"0 rows .*min_success_ratio=0 is not met by no row"):
+    with pytest.raises(PortkeyBatchCheckFailedError, match=r"0 rows .*=0 is not met, as there is no row"):
         check(path=write([]), min_success_ratio=0)
 
 
@@ -290,6 +290,10 @@ def test_several_files_are_one_result(write: Any, check: Any) -> None:
         ({"path": "a.csv", "min_valid_ratio": 95}, "min_valid_ratio=95"),
         ({"path": "a.csv", "min_score": "high", "score_field": "s"}, "min_score='high' .* a number or None"),
         ({"path": "a.csv", "max_score": float("nan"), "score_field": "s"}, "max_score=nan"),
+        ({"path": "a.csv", "max_score": 1, "min_score": 2, "score_field": "s"}, "max_score=1 .* at least min_score=2"),
+        ({"path": "a.csv", "min_score": 2, "score_field": " "}, "score_field=' '"),
+        ({"path": "a.csv", "min_success_ratio": 1, "follow_task_ids_if_true": 7}, "follow_task_ids_if_true=7"),
+        ({"path": "a.csv", "min_success_ratio": 1, "follow_task_ids_if_false": [1]}, "follow_task_ids_if_false="),
         ({"path": "a.csv", "min_score": 1}, "score_field=None .* score_field or scorer, for min_score and max_score"),
         ({"path": "a.csv", "min_score": 1, "score_field": "s", "scorer": "m.f"}, "scorer='m.f' .* one of them"),
         ({"path": "a.csv", "min_success_ratio": True}, "min_success_ratio=True"),

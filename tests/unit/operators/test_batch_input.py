@@ -260,7 +260,24 @@ def test_equal_rows_are_named_where_the_id_is_a_hash(tmp_path: Path) -> None:
     assert "Row 6 has the values in all columns of row 2 again." in message
 
 
-@pytest.mark.parametrize("value", [None, "", "  "])
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_a_key_that_is_no_number_is_named(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"rows.{ending}"
+    if ending == "jsonl":
+        path.write_text('{"id": 1.5, "note": "x"}\n{"id": NaN, "note": "x"}\n')
+    else:
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(pyarrow.table({"id": [1.5, float("nan")], "note": ["x", "x"]}), path)
+    assert "Row 2 has no value in the key column 'id'." in refused(tmp_path, rows=None, rows_path=str(path))
+
+
+def test_a_row_without_a_model_is_named(tmp_path: Path) -> None:
+    rows = [{"id": "1", "note": "x", "model": "m"}, {"id": "2", "note": "x", "model": ""}]
+    assert "Row 2 ('2') has no model." in refused(tmp_path, rows=rows, model="{{ model }}")
+
+
+@pytest.mark.parametrize("value", [None, "", "  ", float("nan"), float("inf")])
 def test_a_key_without_a_value_is_named(tmp_path: Path, value: Any) -> None:
     message = refused(tmp_path, rows=[*ROWS, {"id": value, "note": "x"}])
     assert "1 of 6 rows" in message
@@ -301,6 +318,15 @@ def test_only_the_first_twenty_rows_are_named(tmp_path: Path) -> None:
         ({"max_requests": 0}, "max_requests=0"),
         ({"max_file_bytes": 0}, "max_file_bytes=0"),
         ({"rows_format": "xml"}, "rows_format='xml'"),
+        *(({"messages": wrong}, "messages=") for wrong in ("", "  ", [], 7, {"role": "user"})),
+        *(({"messages": [wrong]}, "messages[0]=") for wrong in ({"content": "x"}, "x", None, {"role": 1})),
+        ({"messages": None, "input": []}, "input=[]"),
+        *(({"model": wrong}, "model=") for wrong in ("", " ", True, ["m"])),
+        *(({"response_format": wrong}, "response_format=") for wrong in (7, "json", {}, {"type": None}, [])),
+        *(({"extra_body": wrong}, "extra_body=") for wrong in ([1], "x", 7)),
+        ({"key_columns": []}, "key_columns=[]"),
+        ({"endpoint": "v1/responses"}, "endpoint='v1/responses'"),
+        ({"endpoint": ""}, "endpoint=''"),
     ],
 )
 def test_what_is_refused_when_the_dag_is_parsed(tmp_path: Path, wrong: dict[str, Any], named: str) -> None:
@@ -321,6 +347,7 @@ def test_what_is_refused_when_the_dag_is_parsed(tmp_path: Path, wrong: dict[str,
         ({"rows": "abc"}, "rows='abc'"),
         ({"rows_path": "rows.xml"}, "rows_path='rows.xml'"),
         ({"path": "/tmp/folder/"}, "path='/tmp/folder/'"),
+        ({"path": None}, "path=None"),
     ],
 )
 def test_what_is_refused_when_the_task_runs(tmp_path: Path, wrong: dict[str, Any], named: str) -> None:
