@@ -20,7 +20,7 @@ from benchmarks.row import Setting
 DELAY = 0.2
 #: Intervals before the measurement begins, and those that are measured.
 WARM_UP, MEASURED = 1.5, 2
-#: Seconds between two looks at the lag of the event loop; Airflow's own watchdog looks each 0.1 s.
+#: Seconds between two measurements of the lag of the event loop; Airflow measures it each 0.1 s.
 _LAG_EVERY = 0.05
 
 #: One wait: polls for ever, the first time after so many seconds.

@@ -24,7 +24,7 @@ def test_a_poll_before_its_time_or_a_very_late_one_begins_anew(late):
     assert keep_phase(state(next_poll_at=110 + late), 100.0, 100 + late).next_poll_at == 110 + late
 
 
-def test_a_failed_poll_keeps_the_whole_pause_that_the_server_asked_for():
+def test_a_failed_poll_keeps_the_whole_pause_that_the_server_requires():
     assert keep_phase(state(next_poll_at=130.2, failures=1), 100.0, 100.2).next_poll_at == 130.2
 
 
