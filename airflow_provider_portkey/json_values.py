@@ -10,14 +10,22 @@ that it writes as JSON through :func:`strict_json`.
 from __future__ import annotations
 
 import json
+import marshal
 import math
 import re
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 #: Nested values deeper than this become a JSON string: Airflow and databases walk values by recursion.
 MAX_DEPTH = 50
+
+#: U+2028 and U+2029 end a line to some readers; in JSON they only occur within strings, where an escape is the same.
+LINE_SEPARATORS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"))
+
+_JSON: dict[str, Any] = {"ensure_ascii": False, "sort_keys": True, "separators": (",", ":")}
+_encode_finite = json.JSONEncoder(allow_nan=False, **_JSON).encode
+_encode_any = json.JSONEncoder(**_JSON).encode
 
 #: Characters that PostgreSQL refuses in text and in jsonb.
 _REFUSED = re.compile("[\0\ud800-\udfff]")
@@ -74,12 +82,13 @@ def strict_json(value: Any) -> tuple[str, int]:
     Such a number is written as ``null``, a half of a surrogate pair as its escape, and so are U+2028 and U+2029: valid
     in JSON, and line ends to readers that split lines by Unicode's rules.
     """
-    options: dict[str, Any] = {"sort_keys": True, "separators": (",", ":")}
     replaced = 0
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, **options)
+        text = _encode_finite(value)
     except ValueError:  # a number that is not finite
-        text, replaced = _without_non_finite(json.dumps(value, ensure_ascii=False, **options))
+        text, replaced = _without_non_finite(_encode_any(value))
+    if text.isascii():
+        return text, replaced
     try:
         text.encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which only an escape can carry
@@ -96,6 +105,29 @@ def _orjson_loads() -> Callable[[bytes], Any] | None:
     return orjson.loads
 
 
+@cache
+def _orjson_dumps() -> Callable[[Any], bytes] | None:
+    try:
+        import orjson
+    except ImportError:
+        return None
+    return partial(orjson.dumps, option=orjson.OPT_SORT_KEYS)
+
+
+def _has_no_floats(values: list[Any]) -> bool:
+    """Return whether values are of JSON's types without floats: these alone differ in versions 1 and 2 of marshal."""
+    try:
+        return marshal.dumps(values, 1) == marshal.dumps(values, 2)
+    except ValueError:  # of another type, or too deep
+        return False
+
+
+def _escape_separators(line: bytes) -> bytes:
+    for separator, escape in LINE_SEPARATORS:
+        line = line.replace(separator, escape)
+    return line
+
+
 def _reads_alike(body: bytes) -> bool:
     """Return whether ``orjson`` returns what ``json`` does if it returns anything. Too strict for some strings."""
     marks = body.translate(_MARKS)
@@ -107,6 +139,25 @@ def _reads_alike(body: bytes) -> bool:
             return True
         brackets = brackets.replace(b"()", b"")  # one level less
     return len(brackets) <= _SAFE_DEPTH - _PASSES
+
+
+def strict_json_of_all(values: Sequence[Any]) -> tuple[list[bytes], int]:
+    """
+    Return what :func:`strict_json` returns for each value, encoded, and how many numbers in all are not finite.
+
+    By ``orjson`` where that is installed and writes the same: not for floats, whose exponents it spells otherwise.
+    """
+    if (dumps := _orjson_dumps()) and _has_no_floats(list(values)):
+        try:
+            lines = list(map(dumps, values))
+        except TypeError:  # half of a surrogate pair, a number of more than 64 bits, deep nesting
+            pass
+        else:
+            together = b"".join(lines)
+            has_separators = b"\xa8" in together or b"\xa9" in together  # their last octets
+            return list(map(_escape_separators, lines)) if has_separators else lines, 0
+    texts = [strict_json(value) for value in values]
+    return [text.encode() for text, _ in texts], sum(replaced for _, replaced in texts)
 
 
 def _storable(value: Any, depth: int) -> Any:

@@ -80,6 +80,7 @@ PARAMETERS: Mapping[str, Rule] = {
     "max_requests": whole_number(1, optional=True),
     "max_run_seconds": real_number(0, unit="seconds"),
     "max_score": real_number(optional=True),
+    "max_poll_interval": real_number(1, unit="seconds"),
     "metadata": texts_by_name,
     "min_score": real_number(optional=True),
     "min_success_ratio": real_number(0, 1, optional=True),

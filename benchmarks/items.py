@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import random
 
-_CREATED = 1_780_000_000
+CREATED = 1_780_000_000
 
 
 _TEXT = 'The quarter\'s revenue rose by four percent — ünïcödé, "quoted", and a second line.\nNothing else changed. '
+_QUARTER = "The quarter's revenue"
+#: 300,000 characters that do not repeat, as texts compress.
+_WORDS = " ".join(f"{random.Random(at).randrange(10**6):x} orders of" for at in range(20_000))
 _CALL = {
     "id": "call_%(number)d",
     "type": "function",
@@ -24,7 +28,7 @@ _STEP = json.dumps(
         "type": "tool_calls",
         "status": "completed",
         "cancelled_at": None,
-        "completed_at": _CREATED + 7,
+        "completed_at": CREATED + 7,
         "expired_at": None,
         "failed_at": None,
         "last_error": None,
@@ -44,10 +48,10 @@ _RUN = json.dumps(
         "required_action": None,
         "last_error": None,
         "expires_at": None,
-        "started_at": _CREATED,
+        "started_at": CREATED,
         "cancelled_at": None,
         "failed_at": None,
-        "completed_at": _CREATED + 9,
+        "completed_at": CREATED + 9,
         "incomplete_details": None,
         "model": "gpt-5-mini",
         "instructions": _TEXT,
@@ -67,14 +71,22 @@ _RUN = json.dumps(
 
 
 def step_json(number: int, thread_id: str, run_id: str) -> bytes:
-    """Return a step of a run; its number is part of its id and its time."""
+    """
+    Return a step of a run; its number is part of its id and its time.
+
+    :param thread_id: ``thread_long_<n>`` for texts that are n characters longer.
+    """
     values = {"number": number, "thread_id": thread_id, "run_id": run_id}
-    return (_STEP % values).replace('"created_at": 0', f'"created_at": {_CREATED + number}', 1).encode()
+    step = (_STEP % values).replace('"created_at": 0', f'"created_at": {CREATED + number}', 1)
+    if thread_id.startswith("thread_long_"):
+        at = 977 * number % len(_WORDS)
+        step = step.replace(_QUARTER, (_WORDS[at:] + _WORDS[:at])[: int(thread_id.rpartition("_")[2])] + _QUARTER, 1)
+    return step.encode()
 
 
 def run_json(run_id: str, thread_id: str, status: str) -> bytes:
     """Return a run."""
     number = run_id.rpartition("_")[2]
-    created_at = _CREATED + (int(number) if number.isdigit() and len(number) < 9 else 0)
+    created_at = CREATED + (int(number) if number.isdigit() and len(number) < 9 else 0)
     values = {"run_id": run_id, "thread_id": thread_id, "status": status}
     return (_RUN % values).replace('"created_at": 0', f'"created_at": {created_at}', 1).encode()

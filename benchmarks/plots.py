@@ -34,6 +34,34 @@ _STYLE: dict[str, Any] = {
 
 
 def draw_row(row: Row, result: Result, path: Path) -> None:
+    """Write the plot of a row: the curves of its contenders, or bars."""
+    (_draw_curves if row.curve else _draw_bars)(row, result, path)
+
+
+def _draw_curves(row: Row, result: Result, path: Path) -> None:
+    """Write a line of medians for each contender, both axes logarithmic."""
+    from matplotlib import pyplot, rc_context
+
+    ours = {row.ours, *(bar.ours for bar in row.bars)}
+    with rc_context(_STYLE):
+        figure, axes = pyplot.subplots(figsize=(8, 3.4))
+        styles = iter(("o-", "s--", "^:"))
+        for name in (name for name in row.contenders if name in result.quiet):
+            medians = [result.median(name, metric) for metric in row.curve]
+            color = _OURS if name in ours else _OTHERS
+            axes.loglog(list(row.curve.values()), medians, next(styles, "o-"), color=color, markersize=4, label=name)
+        for axis, ticks in ((axes.xaxis, row.curve.values()), (axes.yaxis, (1, 10, 60))):
+            axis.set_ticks(list(ticks), labels=[f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+        axes.grid(color=_GRID)
+        axes.tick_params(length=0)
+        axes.set_xlabel("duration of the run, s")
+        axes.set_ylabel("delay, s")
+        axes.legend(frameon=False)
+        _save(figure, path)
+
+
+def _draw_bars(row: Row, result: Result, path: Path) -> None:
     """Write bars of the medians of the first metric, with a dot for each round."""
     from matplotlib import pyplot, rc_context
 

@@ -5,7 +5,8 @@ It is made to cost little, so that it does not disturb what is measured, and kee
 
 - ``/delay/<ms>/v1/...``: every response comes after the delay.
 - ``/threads/thread_<n>/runs``: n runs, and ``/threads/<any>/runs/run_<n>/steps``: n steps, oldest first with
-  ``order=asc``, paged by ``limit`` (at most 100) and ``after``.
+  ``order=asc``, paged by ``limit`` (at most 100) and ``after``; of ``thread_long_<n>`` with n characters more.
+- ``/threads/steps_<s>_<any>_<n>/runs``: n runs with s steps each.
 - ``/threads/<any>/runs/<id>``: a run; ``in_progress``, or ``completed`` from the Unix time of ``run_until_<time>``.
 - ``/requests``: how many requests came so far, as JSON ``{"requests": n}``; not counted itself.
 """
@@ -91,14 +92,15 @@ def _page(kind: str, thread_id: str, owner_id: str, query: str) -> bytes:
     limit = min(int(given.get("limit", 20)), _MAX_PAGE)
     ascending = given.get("order") == "asc"
     after = given.get("after")
-    at = int(after.rpartition("_")[2]) if after else (-1 if ascending else count)
+    at = int(after.split("_")[1]) if after else (-1 if ascending else count)
     numbers = range(at + 1, min(at + 1 + limit, count)) if ascending else range(at - 1, max(at - 1 - limit, -1), -1)
+    steps = f"_{thread_id.split('_')[1]}" if kind == "run" and thread_id.startswith("steps_") else ""
     if kind == "step":
         items = [step_json(number, thread_id, owner_id) for number in numbers]
     else:
-        items = [run_json(f"run_{number}", thread_id, "completed") for number in numbers]
+        items = [run_json(f"run_{number}{steps}", thread_id, "completed") for number in numbers]
     has_more = bool(numbers) and (numbers[-1] < count - 1 if ascending else numbers[-1] > 0)
-    ids = [f"{kind}_{number}" for number in numbers]
+    ids = [f"{kind}_{number}{steps}" for number in numbers]
     first, last = (json.dumps(ids[0]), json.dumps(ids[-1])) if ids else ("null", "null")
     ends = f'"first_id": {first}, "last_id": {last}, "has_more": {json.dumps(has_more)}'
     return _framed(200, b'{"object": "list", "data": [' + b", ".join(items) + f"], {ends}}}".encode())

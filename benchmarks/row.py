@@ -109,6 +109,7 @@ class Row:
     :param size: For the table.
     :param contenders: By name; ours first, a floor (bare loop) next, then other libraries.
     :param metrics: By name; the first one is drawn.
+    :param curve: Metrics that are points of one curve, with their place on its axis; drawn instead of the first one.
     :param bars: What has to hold.
     :param quick_size: For ``tests/performance``; a few seconds in all.
     :param growth: Cost against size, where it matters.
@@ -125,6 +126,7 @@ class Row:
     size: int
     contenders: Mapping[str, Measure]
     metrics: Mapping[str, Metric]
+    curve: Mapping[str, float] = field(default_factory=dict)
     bars: tuple[Bar, ...] = ()
     quick_size: int | None = None
     growth: Growth | None = None

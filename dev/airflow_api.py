@@ -82,6 +82,12 @@ class AirflowApi:
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
         return self.get(path, stringify=False)["value"]
 
+    def try_xcom(self, dag_id: str, run_id: str, task_id: str) -> Any:
+        """Return what a task returned, or None where there is no such thing."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value?stringify=false"
+        found = self.try_get(path)
+        return found and found["value"]
+
     def links(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, str | None]:
         """Return the links that the UI shows for a task, by their names."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/links"

@@ -50,6 +50,8 @@ class Standalone(Child):
 
     # Each poll is work for the API server, which may have little time.
     poll_interval = 0.5
+    #: The subcommand of ``airflow`` that this process is.
+    command = "standalone"
 
     def __init__(
         self,
@@ -69,9 +71,9 @@ class Standalone(Child):
         env = _environ(self.folder, self._dags_folder, self.url, log_ports)
         env |= {f"AIRFLOW_CONN_{name.upper()}": json.dumps(fields) for name, fields in (connections or {}).items()}
         env |= settings or {}
-        log = self.folder / "standalone.log"
+        log = self.folder / f"{self.command}.log"
         super().__init__(
-            "Airflow", [AIRFLOW, "standalone"], log=log, env=env, cwd=self.folder, timeout=timeout, grace=grace
+            "Airflow", [AIRFLOW, self.command], log=log, env=env, cwd=self.folder, timeout=timeout, grace=grace
         )
         #: The parts that have been seen to run, and should.
         self.expected: set[str] = set()

@@ -14,8 +14,10 @@ from dev.paths import LOGS, REQUIREMENTS, ROOT, clean_environ
 from dev.pythons import find_python
 from dev.steps import StepFailedError, run_logged, step
 
-#: All example DAGs are parsed; a deferred wait, an export and the other short examples run.
-TESTS = ("tests/integration/test_example_dags.py",)
+#: All example DAGs are parsed; a deferred wait, an export and the other short examples run, and beside them what newer
+#: versions of Airflow do in a way of their own: mapped batches of a table, skips, the events of assets.
+_TESTED = ("example_dags", "analytics_example", "asset_events", "batch_gate", "batch_table_examples", "run_events")
+TESTS = tuple(f"tests/integration/test_{name}.py" for name in _TESTED)
 PAGE = ROOT / "docs" / "compatibility.md"
 _TABLE = re.compile(r"(<!-- versions -->\n).*?(<!-- /versions -->)", re.DOTALL)
 #: The pages with the table.

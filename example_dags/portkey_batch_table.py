@@ -39,7 +39,8 @@ with DAG(
         rows_path="{{ params.rows_path }}",
         path="{{ params.folder }}/requests.jsonl",
         key_columns=["ticket"],
-        variables={"day": "{{ ds }}"},  # Airflow renders this, and the row's columns are rendered below
+        # Airflow renders this, and the row's columns are rendered below. A triggered run may have no logical date.
+        variables={"day": "{{ (dag_run.logical_date or dag_run.run_after) | ds }}"},
         model="gpt-4.1-mini",
         messages=[
             {"role": "system", "content": "Label the message of a customer. Today is {{ day }}."},

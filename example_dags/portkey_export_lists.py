@@ -28,6 +28,9 @@ FINE_TUNING_JOBS = ListSpec(
     parameters=("limit", "after"),
 )
 
+# A triggered run may have no logical date.
+NOW = "{{ (dag_run.logical_date or dag_run.run_after) | ts_nodash }}"
+
 with DAG(
     dag_id="portkey_export_lists",
     schedule=None,
@@ -54,18 +57,18 @@ with DAG(
     export_runs = PortkeyThreadRunsToObjectStorageOperator(
         task_id="export_runs",
         thread_id="{{ params.thread_id }}",
-        path="{{ params.folder }}/{{ ts_nodash }}/runs.parquet",
+        path="{{ params.folder }}/" + NOW + "/runs.parquet",
         file_format="parquet",
     )
     export_events = PortkeyListToObjectStorageOperator(
         task_id="export_events",
         list_spec=FINE_TUNING_EVENTS,
         ids={"fine_tuning_job_id": "{{ params.fine_tuning_job_id }}"},
-        path="{{ params.folder }}/{{ ts_nodash }}/events.jsonl",
+        path="{{ params.folder }}/" + NOW + "/events.jsonl",
     )
     export_jobs = PortkeyListToObjectStorageOperator(
         task_id="export_jobs",
         list_spec=FINE_TUNING_JOBS,
-        path="{{ params.folder }}/{{ ts_nodash }}/fine_tuning_jobs.csv",
+        path="{{ params.folder }}/" + NOW + "/fine_tuning_jobs.csv",
         file_format="csv",
     )

@@ -9,6 +9,8 @@ HOSTILE_TEXTS = {
     "end of elements": "</pre></td></details></section></style></title></svg></main><script>window.pwned=4</script>",
     "attribute": "\"' onmouseover='window.pwned=5' style='position:fixed;inset:0' x='",
     "style": "<style>body{display:none}</style><link rel=stylesheet href=http://evil.test/x.css>",
+    "rule": "x} body{display:none} @import url(//evil.test/x.css); :root{--page:url(http://evil.test/x.png)",
+    "data": "<a href='data:text/html,<script>window.pwned=8</script>'>click</a> data:text/html;base64,PHNjcmlwdD4=",
     "address": "[click](javascript:alert(1)) javascript:alert(1) <a href='javascript:window.pwned=6'>click</a>",
     "frame": "<iframe srcdoc='<script>parent.pwned=7</script>'></iframe><base href=http://evil.test/>",
     "refresh": "<meta http-equiv=refresh content='0;url=http://evil.test/'>",

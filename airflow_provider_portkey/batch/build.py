@@ -124,7 +124,7 @@ class RequestBuilder:
         number = 0
         with closing(IdIndex()) as ids, ExportProgress(f"requests of {table.name}") as progress:
             for number, row in enumerate(table.rows, 1):
-                progress.add_row()
+                progress.add_rows(1)
                 keys = self._keys(row)
                 if empty := [name for name in self.key_columns or () if _is_null(keys[name])]:
                     problems.add(number, f"has no value in the key column {', '.join(map(repr, empty))}")

@@ -154,7 +154,7 @@ class Rounds:
             columns = list(OUTCOME_COLUMNS)
             with progress, open_table(path, format_of(table, field="outcomes"), columns=columns) as opened:
                 for count, row in enumerate(opened.rows, 1):
-                    progress.add_row()
+                    progress.add_rows(1)
                     outcome = _typed(row)
                     custom_id, status = row.get("custom_id"), outcome.get("status")
                     if not isinstance(custom_id, str) or not isinstance(status, str):

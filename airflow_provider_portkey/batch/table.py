@@ -161,7 +161,7 @@ class BatchTable:
         self, index: OutcomeIndex, rows: Iterable[Mapping[str, Any]], progress: ExportProgress, *, error_file: bool
     ) -> None:
         for row in rows:
-            progress.add_row()
+            progress.add_rows(1)
             outcome = read_outcome(row, error_file=error_file)
             if outcome["status"] == "succeeded":
                 self._check(outcome)

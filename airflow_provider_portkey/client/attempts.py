@@ -7,6 +7,7 @@ from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING
 
 from airflow_provider_portkey.client.redaction import redact_library_logs
+from airflow_provider_portkey.client.stopping import current_stop
 
 if TYPE_CHECKING:
     from airflow_provider_portkey.client.settings import ConnectionSettings
@@ -58,6 +59,8 @@ class Attempt:
         return f"not complete after {self.seconds:g} s"
 
     def __enter__(self) -> Attempt:
+        if stop := current_stop():
+            stop.check()
         self._token: Token[Attempt | None] = _CURRENT.set(self)
         return self
 

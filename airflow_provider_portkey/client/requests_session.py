@@ -10,6 +10,7 @@ import http.client
 import io
 import socket
 from collections.abc import Iterable
+from contextlib import nullcontext
 from email.errors import FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -21,10 +22,13 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from airflow_provider_portkey.client.attempts import Attempt, current_attempt
 from airflow_provider_portkey.client.environment import ca_bundle, proxy_for, tls_context
+from airflow_provider_portkey.client.stopping import current_stop
 
 #: Connections to one host that a session keeps open: one for each thread (``max_concurrent_requests`` is 32 at most).
 MAX_CONNECTIONS = 32
 
+#: Sets of headers that a session keeps prepared: one for each method, and some ranges of downloads.
+_MAX_PREPARED = 16
 #: The only informational response after which no other one follows.
 _SWITCHING_PROTOCOLS = 101
 #: Defects after which headers are lost; others are about bodies of mails.
@@ -37,7 +41,7 @@ def new_session(headers: Iterable[tuple[str, str]]) -> requests.Session:
 
     :param headers: Sent with every request.
     """
-    session = requests.Session()
+    session = _Session()
     session.headers.update(dict(headers))
     session.trust_env = False  # the adapter reads it, by environment.py
     session.auth = _keep_authorization
@@ -50,6 +54,33 @@ def new_session(headers: Iterable[tuple[str, str]]) -> requests.Session:
 def _keep_authorization(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Replace the authentication of ``requests``, which would overwrite our header by the user of a URL."""
     return request
+
+
+class _Session(requests.Session):
+    """
+    Prepares the headers of requests without a body once: ``requests`` takes a third of its time for them.
+
+    Its adapter reads the environment, so that there are no settings to merge.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._prepared: dict[Any, requests.PreparedRequest] = {}
+
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        if request.data:
+            return super().prepare_request(request)
+        key = request.method, tuple((request.headers or {}).items())
+        if key not in self._prepared:
+            if len(self._prepared) >= _MAX_PREPARED:  # each resumed download has a range of its own
+                self._prepared.clear()
+            self._prepared[key] = super().prepare_request(request)
+        prepared = self._prepared[key].copy()
+        prepared.prepare_url(request.url, request.params)
+        return prepared
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        return {"proxies": proxies or {}, "stream": stream, "verify": verify, "cert": cert}
 
 
 class _Response(http.client.HTTPResponse):
@@ -100,6 +131,7 @@ class _BoundedReader(io.RawIOBase):
     def __init__(self, sock: Any, attempt: Attempt) -> None:
         self._socket = sock
         self._attempt = attempt
+        self._stop = current_stop()
         self._raw = sock.makefile("rb", buffering=0)
 
     def readable(self) -> bool:
@@ -107,7 +139,8 @@ class _BoundedReader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         self._socket.settimeout(min(self._attempt.read_timeout, self._attempt.remaining()))
-        count: int | None = self._raw.readinto(buffer)
+        with self._stop.waiting(self._socket) if self._stop else nullcontext():
+            count: int | None = self._raw.readinto(buffer)
         if count == 0 and self.must_continue:
             raise ConnectionResetError("the server closed the connection before the response was complete")
         return count

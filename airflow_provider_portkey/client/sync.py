@@ -25,6 +25,7 @@ from airflow_provider_portkey.client.responses import (
     unreachable_error,
 )
 from airflow_provider_portkey.client.retries import retry_arguments
+from airflow_provider_portkey.client.stopping import current_stop
 from airflow_provider_portkey.client.uploads import MultipartFile, with_upload_timeouts
 from airflow_provider_portkey.exceptions import PortkeyError
 
@@ -141,7 +142,10 @@ class PortkeyClient:
         from tenacity import Retrying
 
         retries = self.settings.max_retries if max_retries is None else max_retries
-        retrying = Retrying(**retry_arguments(max_retries=retries, idempotent=method != "POST", log=log))
+        arguments = retry_arguments(max_retries=retries, idempotent=method != "POST", log=log)
+        if stop := current_stop():
+            arguments["sleep"] = stop.sleep
+        retrying = Retrying(**arguments)
         return retrying(lambda: read_response(self._send(method, path, query, body), self.settings))
 
     def _send(self, method: str, path: str, query: Query | None, body: bytes | MultipartFile | None) -> Response:

@@ -51,12 +51,18 @@ def file_path(value: str, conn_id: str | None, *, field: str = "path") -> Object
     :param field: The name of the parameter, for the error.
     :raises PortkeyInvalidArgumentError: where the value is no path of a file.
     """
-    from airflow.providers.common.compat.sdk import ObjectStoragePath
-
     text = check_path_text(value, field=field)
     if value is None or not text.strip() or text.endswith("/"):
         raise PortkeyInvalidArgumentError(field, value, "the path of a file, such as s3://bucket/rows.jsonl")
-    return ObjectStoragePath(text, conn_id=conn_id)
+    return open_path(text, conn_id)
+
+
+def open_path(path: str, conn_id: str | None) -> ObjectStoragePath:
+    """Return a path with its connection: the one that is given, else the one that the path names."""
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    # Airflow before 3.2 takes a ``None`` for a connection, and then that of the path for none.
+    return ObjectStoragePath(path, **({} if conn_id is None else {"conn_id": conn_id}))
 
 
 def check_distinct(
@@ -96,6 +102,12 @@ def uri_of(path: ObjectStoragePath) -> str:
     if path.protocol in LOCAL_PROTOCOLS:
         return f"file://{Path(path.path).absolute()}"  # not percent-encoded: ObjectStoragePath decodes nothing
     return f"{path.protocol}://{path.path}"
+
+
+def conn_id_of(path: ObjectStoragePath) -> str | None:
+    """Return the id of the Airflow connection of a path, given as an argument or in the path itself."""
+    # Airflow before 3.2 keeps it among the options.
+    return getattr(path, "conn_id", None) or path.storage_options.get("conn_id")
 
 
 def refuse_existing(path: ObjectStoragePath, *, overwrite: bool) -> None:

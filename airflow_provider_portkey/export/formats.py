@@ -1,37 +1,38 @@
-"""Encoders: rows to bytes, one row at a time, the same bytes for the same rows."""
+"""Encoders: rows to bytes, one page at a time, the same bytes for the same rows, whatever the pages."""
 
 from __future__ import annotations
 
 import gzip
-import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import accumulate
 from typing import IO, Any
 
 from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException
 
-from airflow_provider_portkey.jobs.list_spec import OTHER_FIELDS, FixedColumns
-from airflow_provider_portkey.jobs.values import read_timestamp
-from airflow_provider_portkey.json_values import strict_json
+from airflow_provider_portkey.export.tables import Cell, flatten_rows, other_columns
+from airflow_provider_portkey.json_values import LINE_SEPARATORS, strict_json_of_all
 
 Row = Mapping[str, Any]
 #: The declared columns of a table by name, each of a type of ``jobs.list_spec.COLUMN_TYPES``.
 Columns = Mapping[str, str]
 
+#: Bytes that are compressed and written at once, so that the pages of rows do not show in the file.
+_BLOCK_BYTES = 64 * 1024
 #: What makes quotes around a field of csv necessary.
-_CSV_QUOTED = re.compile(r'[",\r\n]')
-#: Maximum rows of a parquet row group: rows in memory are bounded, and groups stay large enough to read well.
-_ROW_GROUP_ROWS = 1_000
+_CSV_QUOTED = ('"', ",", "\r", "\n")
+#: Rows that become Arrow's, which take a fraction of the memory of Python's.
+_BATCH_ROWS = 1_000
+#: Maximum rows of a parquet row group. Of each group the footer has some 10 KB, which are in memory to the end.
+_ROW_GROUP_ROWS = 5_000
 #: Maximum characters of the strings of a parquet row group, the bound where rows are large.
-_ROW_GROUP_CHARACTERS = 16 * 1024 * 1024
+_ROW_GROUP_CHARACTERS = 4 * 1024 * 1024
 #: The first characters of a cell that spreadsheets may run as a formula (OWASP, "CSV Injection").
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 #: Words of a line that may be numbers which JSON does not have.
 _NOT_FINITE = re.compile(b"NaN|Infinity")
-#: U+2028 and U+2029 end a line to some readers; in JSON they only occur within strings, where an escape is the same.
-_LINE_SEPARATORS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"))
 
 
 class Encoder:
@@ -40,22 +41,22 @@ class Encoder:
     #: Numbers that JSON does not have (``NaN``, ``Infinity``) and that were written as null.
     non_finite_values = 0
 
-    def write(self, row: Row) -> None:
-        """Write a row, or keep it until ``close``."""
+    def write_rows(self, rows: Sequence[Row]) -> None:
+        """Write rows, or keep some of them until ``close``."""
         raise NotImplementedError
 
     def write_line(self, line: bytes, row: Row) -> None:
         """Write a row that was received as a line of JSON."""
-        self.write(row)
+        self.write_rows([row])
 
     def close(self) -> None:
         """Write what was kept."""
 
-    def _json(self, value: Any) -> str:
-        """Return a value as strict JSON, and count the numbers that are not finite."""
-        text, replaced = strict_json(value)
+    def _json(self, values: Sequence[Any]) -> list[bytes]:
+        """Return each value as strict JSON, and count the numbers that are not finite."""
+        texts, replaced = strict_json_of_all(values)
         self.non_finite_values += replaced
-        return text
+        return texts
 
 
 def check_installed(file_format: str, compression: str | None) -> None:
@@ -102,9 +103,11 @@ def encode(
             parquet.close()
         return
     with compressed(target, compression) as stream:
-        encoder = _CsvEncoder(stream, columns, csv_formulas) if file_format == "csv" else _JSON[file_format](stream)
+        blocks = _Blocks(stream)
+        encoder = _CsvEncoder(blocks, columns, csv_formulas) if file_format == "csv" else _JSON[file_format](blocks)
         yield encoder
         encoder.close()
+        blocks.flush()
 
 
 @contextmanager
@@ -123,54 +126,79 @@ def compressed(target: IO[bytes], compression: str | None) -> Iterator[IO[bytes]
         yield target
 
 
-class _JsonlEncoder(Encoder):
+class _Blocks:
+    """Writes blocks of one size, whatever the sizes that come."""
+
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
+        self._kept = bytearray()
 
-    def write(self, row: Row) -> None:
-        self._stream.write(self._json(row).encode() + b"\n")
+    def write(self, data: bytes) -> None:
+        self._kept += data
+        if len(self._kept) >= _BLOCK_BYTES:
+            end = len(self._kept) - len(self._kept) % _BLOCK_BYTES
+            for start in range(0, end, _BLOCK_BYTES):
+                self._stream.write(self._kept[start : start + _BLOCK_BYTES])
+            del self._kept[:end]
+
+    def flush(self) -> None:
+        self._stream.write(self._kept)
+        self._kept.clear()
+
+
+class _JsonlEncoder(Encoder):
+    def __init__(self, stream: _Blocks) -> None:
+        self._stream = stream
+
+    def write_rows(self, rows: Sequence[Row]) -> None:
+        self._stream.write(b"\n".join([*self._json(rows), b""]))
 
     def write_line(self, line: bytes, row: Row) -> None:
         if _NOT_FINITE.search(line):
             before = self.non_finite_values
-            encoded = self._json(row).encode()
+            (encoded,) = self._json([row])
             line = encoded if self.non_finite_values > before else line  # otherwise the word is in a string
-        for separator, escape in _LINE_SEPARATORS:
+        for separator, escape in LINE_SEPARATORS:
             line = line.replace(separator, escape)
         self._stream.write(line + b"\n")
 
 
 class _JsonEncoder(Encoder):
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: _Blocks) -> None:
         self._stream = stream
         self._separator = b"[\n"
 
-    def write(self, row: Row) -> None:
-        self._stream.write(self._separator + self._json(row).encode())
-        self._separator = b",\n"
+    def write_rows(self, rows: Sequence[Row]) -> None:
+        for encoded in self._json(rows):
+            self._stream.write(self._separator + encoded)
+            self._separator = b",\n"
 
     def close(self) -> None:
         self._stream.write(b"[]\n" if self._separator == b"[\n" else b"\n]\n")
 
 
 class _CsvEncoder(Encoder):
-    def __init__(self, stream: IO[bytes], columns: Columns, formulas: str) -> None:
+    def __init__(self, stream: _Blocks, columns: Columns, formulas: str) -> None:
         self._stream = stream
         self._columns = columns
         # Only texts can hold a formula: JSON begins with a bracket, a quote, a digit, or the sign of a number.
-        self._escaped = [name for name, kind in columns.items() if kind == "text"] if formulas == "escape" else []
+        self._escaped = [kind == "text" and formulas == "escape" for kind in columns.values()]
+        self._escaped += [False for _ in other_columns(columns)]
+        names = (*columns, *other_columns(columns))
+        self._write([[_without_formula(name) if formulas == "escape" else name] for name in names])
+
+    def write_rows(self, rows: Sequence[Row]) -> None:
+        columns = flatten_rows(rows, self._columns, self._json)
         self._write(
-            [_without_formula(name) if formulas == "escape" else name for name in (*columns, *_others(columns))]
+            [
+                list(map(_without_formula, cells)) if is_escaped else cells
+                for cells, is_escaped in zip(columns, self._escaped, strict=True)
+            ]
         )
 
-    def write(self, row: Row) -> None:
-        flat = flatten(row, self._columns, self._json)
-        for name in self._escaped:
-            flat[name] = _without_formula(flat[name])
-        self._write(list(flat.values()))
-
-    def _write(self, values: list[Any]) -> None:
-        self._stream.write(",".join(map(_csv_field, values)).encode() + b"\n")
+    def _write(self, columns: Sequence[Sequence[Cell]]) -> None:
+        lines = map(",".join, zip(*map(_csv_column, columns), strict=True))
+        self._stream.write("".join(f"{line}\n" for line in lines).encode())
 
 
 class _ParquetEncoder(Encoder):
@@ -187,96 +215,90 @@ class _ParquetEncoder(Encoder):
             "json": pyarrow.string(),
         }
         fields = [(name, types[kind]) for name, kind in columns.items()]
-        self._schema = pyarrow.schema([*fields, *((name, pyarrow.string()) for name in _others(columns))])
+        self._schema = pyarrow.schema([*fields, *((name, pyarrow.string()) for name in other_columns(columns))])
         self._columns = columns
         self._writer = pyarrow.parquet.ParquetWriter(stream, self._schema, compression=compression)
-        self._rows: list[dict[str, Any]] = []
-        self._characters = 0
+        self._are_texts = [field.type == pyarrow.string() for field in self._schema]
+        self._batches: list[Any] = []
+        self._kept: list[list[Cell]] = [[] for _ in self._schema]
+        self._rows = self._characters = 0
 
-    def write(self, row: Row) -> None:
-        flat = flatten(row, self._columns, self._json)
-        self._rows.append(flat)
-        self._characters += sum(len(value) for value in flat.values() if isinstance(value, str))
-        if len(self._rows) >= _ROW_GROUP_ROWS or self._characters >= _ROW_GROUP_CHARACTERS:
-            self._flush()
+    def write_rows(self, rows: Sequence[Row]) -> None:
+        columns = flatten_rows(rows, self._columns, self._json)
+        start = 0
+        while start < len(rows):
+            end = self._end_of_batch(columns, start, len(rows))
+            for kept, cells in zip(self._kept, columns, strict=True):
+                kept.extend(cells[start:end])
+            self._rows += end - start
+            start = end
+            is_full = self._rows >= _ROW_GROUP_ROWS or self._characters >= _ROW_GROUP_CHARACTERS
+            if is_full or self._rows % _BATCH_ROWS == 0:
+                self._add_batch()
+            if is_full:
+                self._flush()
 
     def close(self) -> None:
-        if self._rows:
+        if self._rows % _BATCH_ROWS:
+            self._add_batch()
+        if self._batches:
             self._flush()
         self._writer.close()
+
+    def _end_of_batch(self, columns: list[list[Cell]], start: int, end: int) -> int:
+        """Return the end of the rows that belong to the present batch and row group, and count their characters."""
+        end = min(end, start + _BATCH_ROWS - self._rows % _BATCH_ROWS)
+        texts: list[Any] = [cells for cells, is_text in zip(columns, self._are_texts, strict=True) if is_text]
+        characters = sum(sum(map(len, filter(None, cells[start:end]))) for cells in texts)
+        if self._characters + characters >= _ROW_GROUP_CHARACTERS:
+            of_rows = (sum(len(cells[at] or "") for cells in texts) for at in range(start, end))
+            for at, total in enumerate(accumulate(of_rows, initial=self._characters), start):
+                if total >= _ROW_GROUP_CHARACTERS:
+                    self._characters = total
+                    return at
+        self._characters += characters
+        return end
+
+    def _add_batch(self) -> None:
+        import pyarrow
+
+        arrays = [pyarrow.array(cells, type=field.type) for cells, field in zip(self._kept, self._schema, strict=True)]
+        self._batches.append(pyarrow.RecordBatch.from_arrays(arrays, schema=self._schema))
+        self._kept = [[] for _ in self._schema]
 
     def _flush(self) -> None:
         import pyarrow
 
-        self._writer.write_table(pyarrow.Table.from_pylist(self._rows, schema=self._schema))
-        self._rows = []
-        self._characters = 0
+        self._writer.write_table(pyarrow.Table.from_batches(self._batches))
+        self._batches = []
+        self._rows = self._characters = 0
 
 
-_JSON: Mapping[str, Callable[[IO[bytes]], Encoder]] = {"jsonl": _JsonlEncoder, "json": _JsonEncoder}
+_JSON: Mapping[str, Callable[[_Blocks], Encoder]] = {"jsonl": _JsonlEncoder, "json": _JsonEncoder}
 
 
-def flatten(
-    row: Row, columns: Columns, to_json: Callable[[Any], str] = lambda value: strict_json(value)[0]
-) -> dict[str, Any]:
-    """
-    Return a row of a table: the declared columns, and all other fields as a JSON string in :data:`OTHER_FIELDS`.
-
-    A value that is not of its column's type is among the other fields, and its column empty.
-
-    :param to_json: Returns a value as JSON.
-    """
-    flat: dict[str, Any] = dict.fromkeys(columns)
-    others = {}
-    for name, value in row.items():
-        kind = columns.get(name)
-        if kind == "json":
-            flat[name] = None if value is None else to_json(value)
-        elif kind == "text" and isinstance(value, str):
-            flat[name] = _encodable(value)
-        elif kind == "integer" and type(value) is int and abs(value) < 2**63:
-            flat[name] = value
-        elif kind == "number" and type(value) in (int, float) and _is_float(value):
-            flat[name] = float(value)
-        elif kind == "boolean" and isinstance(value, bool):
-            flat[name] = value
-        elif kind == "timestamp" and (timestamp := read_timestamp(value)):
-            flat[name] = timestamp
-        elif kind is None or value is not None:
-            others[name] = value
-    if not isinstance(columns, FixedColumns):
-        flat[OTHER_FIELDS] = to_json(others) if others else None
-    elif others:
-        raise ValueError(f"A table with fixed columns has no place for {sorted(others)}.")
-    return flat
-
-
-def _others(columns: Columns) -> tuple[str, ...]:
-    """Return the name of the column of the other fields, if a table has one."""
-    return () if isinstance(columns, FixedColumns) else (OTHER_FIELDS,)
-
-
-def _without_formula(text: Any) -> Any:
+def _without_formula(text: Cell) -> Cell:
     """Return a text with an apostrophe before what begins a formula in spreadsheets."""
     return f"'{text}" if isinstance(text, str) and text.startswith(_FORMULA_STARTS) else text
 
 
-def _is_float(value: float) -> bool:
-    """Return whether a number is finite and has the same value as a float of 64 bits."""
-    return math.isfinite(value) if isinstance(value, float) else abs(value) <= 2**53
+def _csv_column(cells: Sequence[Cell]) -> Sequence[str]:
+    """Return the fields of a column; those of most columns need no quotes, which one look at all of them shows."""
+    if set(map(type, cells)) <= {str, type(None)}:
+        together = "".join(filter(None, cells))  # type: ignore[arg-type]
+        if "" not in cells and not any(mark in together for mark in _CSV_QUOTED):
+            return [cell or "" for cell in cells]  # type: ignore[misc]
+    return list(map(_csv_field, cells))
 
 
-def _csv_field(value: str | float | datetime | None) -> str:
+def _csv_field(value: Cell) -> str:
     """Return a value of a row: null is an empty field, and an empty string is quoted, as in PostgreSQL's ``COPY``."""
     if value is None:
         return ""
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    if text == "" or _CSV_QUOTED.search(text):
-        return '"' + text.replace('"', '""') + '"'
-    return text
-
-
-def _encodable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
+    if not isinstance(value, str):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    if not value or any(mark in value for mark in _CSV_QUOTED):
+        return '"' + value.replace('"', '""') + '"'
+    return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -73,11 +73,12 @@ class ExportStats:
         self.first_id: str | None = None
         self.last_id: str | None = None
 
-    def add_row(self, row: Mapping[str, Any]) -> None:
-        """Note the id of a row that was written; not every list has ids."""
-        if row_id := row.get("id"):
-            self.first_id = self.first_id or row_id
-            self.last_id = row_id
+    def add_rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Note the first and the last id of rows that were written; not every list has ids."""
+        ids = [row_id for row in rows if (row_id := row.get("id"))]
+        if ids:
+            self.first_id = self.first_id or ids[0]
+            self.last_id = ids[-1]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of the manifest."""

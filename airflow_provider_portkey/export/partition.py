@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
-from airflow_provider_portkey.export.atomic import LOCAL_PROTOCOLS, check_folder, check_path_text
+from airflow_provider_portkey.export.atomic import LOCAL_PROTOCOLS, check_folder, check_path_text, open_path
 from airflow_provider_portkey.export.local_files import path_errors, remove_parts
 
 if TYPE_CHECKING:
@@ -35,12 +35,10 @@ def folder_path(value: str, conn_id: str | None, *, field: str = "path") -> Obje
     :param field: The name of the parameter, for the error.
     :raises PortkeyInvalidArgumentError: where the value is no path of a folder.
     """
-    from airflow.providers.common.compat.sdk import ObjectStoragePath
-
     folder = check_path_text(value, field=field).strip().rstrip("/")
     if not folder or folder.endswith(":"):
         raise PortkeyInvalidArgumentError(field, value, "a folder, such as s3://bucket/steps")
-    return ObjectStoragePath(folder, conn_id=conn_id)
+    return open_path(folder, conn_id)
 
 
 def stamp(timestamp: datetime) -> str:

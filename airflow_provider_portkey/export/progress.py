@@ -44,9 +44,9 @@ class ExportProgress:
         if self._has_group:
             self._log.info("::endgroup::")
 
-    def add_row(self) -> None:
-        """Count a row that was written; only one thread writes rows."""
-        self.rows += 1
+    def add_rows(self, count: int) -> None:
+        """Count rows that were written; only one thread writes rows."""
+        self.rows += count
         if self._clock() - self._logged_at >= INTERVAL:
             self._report()
 

@@ -370,7 +370,7 @@ class PortkeySubmitToolOutputsOperator(PortkeyTaskMixin, BaseOperator):
         Compare the outputs with the calls that the run requires, and send them.
 
         :raises PortkeyInvalidArgumentError: where the outputs are not those that the run requires; nothing was sent.
-        :raises PortkeyRunFailedError: where the run has failed meanwhile.
+        :raises PortkeyRunFailedError: where the run has failed meanwhile, or has expired before the outputs came.
         """
         from airflow_provider_portkey.jobs.run import RUN
         from airflow_provider_portkey.operators.tool_calls import read_outputs, required_calls, submit_outputs
@@ -389,7 +389,7 @@ class PortkeySubmitToolOutputsOperator(PortkeyTaskMixin, BaseOperator):
             run = submit_outputs(self.hook, ids, outputs, self.log)
         elif task_state.read() == sending and not set(given) & set(required):
             self.log.info("An earlier try submitted these outputs; %s is %s.", RUN.describe(ids), run.get("status"))
-        else:
+        elif run.get("status") not in RUN.failure_statuses:
             requires = f"requires {', '.join(required)}" if required else f"is {run.get('status')} and requires none"
             expected = f"the outputs of the calls that the run requires; the run {requires}"
             raise PortkeyInvalidArgumentError("tool_outputs", given, expected)

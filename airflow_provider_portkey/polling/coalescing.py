@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.exceptions import PortkeyRequestError
 from airflow_provider_portkey.polling.drivers import adrive, sleep_to_grid
+from airflow_provider_portkey.polling.interval import poll_interval
 from airflow_provider_portkey.polling.run_pages import RunPagePlanner
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ class SharedPolling:
     async def next_response(self, poller: Poller) -> Any:
         """As :meth:`DirectPolling.next_response`; the response may come from another wait's poll."""
         wait, run_id = poller.state.next_poll_at - time.time(), poller.ids["run_id"]
-        pause, interval = sleep_to_grid(wait), poller.state.poll_interval
+        pause, interval = sleep_to_grid(wait), poll_interval(poller.state, time.time(), jitter=0.0)
         run = await self.group.poll(self.client, run_id, pause=pause, wait=wait, interval=interval)
         return await adrive(poller.requests(time.time()), self.client.get) if run is None else run
 

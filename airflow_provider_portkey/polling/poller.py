@@ -7,6 +7,7 @@ the poller, so a poked, a rescheduled and a deferred wait decide alike.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,16 +19,16 @@ from airflow_provider_portkey.exceptions import (
     PortkeyUnexpectedResponseError,
 )
 from airflow_provider_portkey.jobs.spec import JobSpec
+from airflow_provider_portkey.jobs.values import read_timestamp
 from airflow_provider_portkey.polling import events
 from airflow_provider_portkey.polling.drivers import Get, Plan
+from airflow_provider_portkey.polling.interval import interval_after_failure, poll_interval, wait_after_failure
 from airflow_provider_portkey.polling.wait_state import WaitState
 
 #: Seconds after which the same unknown status is warned about again.
 WARN_AGAIN_AFTER = 3600.0
 #: The least seconds between two polls, whatever the poll interval.
 MIN_WAIT = 0.1
-#: The most seconds between a failed poll and the next one, unless ``Retry-After`` is longer.
-MAX_WAIT_AFTER_FAILURE = 60.0
 #: Characters of a status that a message shows; the longest known one has 33.
 _MAX_STATUS_SHOWN = 100
 
@@ -83,7 +84,8 @@ class Poller:
         except PortkeyUnexpectedResponseError as error:
             return self.on_failure(error, now)
         before, progress = self.state, self.job.progress(response)
-        self.state = replace(before, status=status, progress=progress, failures=0)
+        created_at = before.created_at or created_at_of(response)
+        self.state = replace(before, status=status, progress=progress, failures=0, created_at=created_at)
         changed = status != before.status
         transition = f"changed from {_shown(before.status)} to" if before.status and changed else "is"
         report = f"{self._described} {transition} {_shown(status)} after {self._elapsed(now)}"
@@ -99,7 +101,7 @@ class Poller:
             report = f"{report} This provider does not know that status, and continues to wait."
         if due or known:
             self.state = replace(self.state, warned_at=now if due else None)
-        return self._continue(self.state.poll_interval, now, report=report if news or due else None, warn=not known)
+        return self._continue(self._interval(now), now, report=report if news or due else None, warn=not known)
 
     def on_failure(self, error: events.PollError, now: float) -> PollOutcome:
         """Decide after a poll that failed, or that could not be sent."""
@@ -116,8 +118,16 @@ class Poller:
                 polls = "1 poll" if limit == 1 else f"{limit} consecutive polls"
                 message = f"Gave up waiting for {self._described}: {polls} failed. {self._left_running} Last: {error}"
                 return PollOutcome(event=self._event(events.GAVE_UP, message, error=error))
-        outcome = self._continue(wait_after_failure(self.state.poll_interval, error), now, warn=True)
+        interval = interval_after_failure(self.state, now, self._jitter(now))
+        outcome = self._continue(wait_after_failure(interval, error), now, warn=True)
         return replace(outcome, report=failed_poll(failures, limit, outcome.wait, error))
+
+    def _interval(self, now: float) -> float:
+        return poll_interval(self.state, now, self._jitter(now))
+
+    def _jitter(self, now: float) -> float:
+        """Return a number from 0 up to 1: another one for each job and poll, the same one in each process."""
+        return zlib.crc32(f"{self.ids}{now}".encode()) / 2**32
 
     def _continue(self, seconds: float, now: float, *, report: str | None = None, warn: bool = False) -> PollOutcome:
         """Schedule the next poll; the last one is at the deadline itself."""
@@ -188,6 +198,12 @@ def _shown(status: str | None) -> str:
     return escape_unprintable(status[:_MAX_STATUS_SHOWN]) if status else "unknown"
 
 
+def created_at_of(job: Mapping[str, Any]) -> float | None:
+    """Return when a job was created, epoch seconds, ``None`` where its server does not say."""
+    created_at = read_timestamp(job.get("created_at"))
+    return created_at.timestamp() if created_at else None
+
+
 def failed_poll(failures: int, limit: int | None, wait: float, error: object) -> str:
     """Return the log line of a poll that failed: ``poll failed (1 of 5), next poll in 10 s: ...``."""
     count = f"{failures} of {limit}" if limit else str(failures)
@@ -203,11 +219,6 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min"
-
-
-def wait_after_failure(interval: float, error: Exception) -> float:
-    """Return the seconds from a failed poll to the next one: at most a minute, unless ``Retry-After`` is longer."""
-    return max(min(interval, MAX_WAIT_AFTER_FAILURE), getattr(error, "retry_after", None) or 0.0)
 
 
 def is_final(error: events.PollError) -> bool:

@@ -19,7 +19,7 @@ from airflow_provider_portkey.jobs.usage import UsageSum
 from airflow_provider_portkey.jobs.values import cost_of, epoch_seconds, read_number
 from airflow_provider_portkey.polling import events
 from airflow_provider_portkey.polling.drivers import Get, Plan
-from airflow_provider_portkey.polling.poller import WARN_AGAIN_AFTER, Poller, PollOutcome, is_final
+from airflow_provider_portkey.polling.poller import WARN_AGAIN_AFTER, Poller, PollOutcome, created_at_of, is_final
 from airflow_provider_portkey.polling.run_pages import RunPagePlanner
 from airflow_provider_portkey.polling.wait_state import WaitState
 
@@ -158,13 +158,15 @@ class RunGroupPoller(Poller):
         if errors and not event:
             # First an error that every further poll would meet, then the error with the longest ``Retry-After``.
             return self.on_failure(max(errors, key=lambda error: (is_final(error), error.retry_after or 0.0)), now)
-        self.state = replace(self.state, failures=0)
+        # The run that was created last may be the next one that finishes.
+        created = filter(None, (created_at_of(polled.found.get(run_id, {})) for run_id in self._waiting))
+        self.state = replace(self.state, failures=0, created_at=max(created, default=self.state.created_at))
         if now >= self.state.deadline and not event:
             event = self._timed_out(now, None)
         report, warn = self._report(unknown, now)
         if event:
             return PollOutcome(event=event, report=report if self._total else event["message"], warn=warn)
-        return self._continue(self.state.poll_interval, now, report=report, warn=warn)
+        return self._continue(self._interval(now), now, report=report, warn=warn)
 
     def _finish(self, run_id: str, run: Item, status: str) -> None:
         del self._waiting[run_id]

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-#: Seconds between two polls by default; Airflow's default for a sensor's ``poke_interval`` too.
-DEFAULT_POLL_INTERVAL = 60.0
+#: The most seconds between two polls by default; Airflow's default for a sensor's ``poke_interval`` too.
+MAX_POLL_INTERVAL = 60.0
+#: The least seconds between two polls whose interval is adaptive.
+MIN_POLL_INTERVAL = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +19,10 @@ class WaitState:
 
     :param started_at: When the wait began, epoch seconds.
     :param deadline: When the wait times out, epoch seconds: wall-clock time outlives a move to another process.
-    :param poll_interval: Seconds between two polls.
+    :param poll_interval: Seconds between two polls; ``None``: adaptive, a tenth of the time since the job was created.
+    :param min_poll_interval: The least seconds of an adaptive interval.
+    :param max_poll_interval: The most seconds of an adaptive interval.
+    :param created_at: When the job was created, epoch seconds, where its server says so.
     :param next_poll_at: When the next poll is due, epoch seconds.
     :param max_consecutive_failures: Consecutive polls that may fail before the wait is given up; ``None``: the wait is
         not given up before the deadline, not even where a poll is refused for good.
@@ -32,7 +37,10 @@ class WaitState:
 
     started_at: float
     deadline: float
-    poll_interval: float = DEFAULT_POLL_INTERVAL
+    poll_interval: float | None = None
+    min_poll_interval: float = MIN_POLL_INTERVAL
+    max_poll_interval: float = MAX_POLL_INTERVAL
+    created_at: float | None = None
     next_poll_at: float = 0.0
     max_consecutive_failures: int | None = 5
     on_requires_action: str = "fail"

@@ -23,6 +23,8 @@ _BAR = 12
 #: A bar or column that would be narrower is drawn so wide, or nobody sees it.
 _NARROWEST = 3
 _TICKS = 8
+#: Seconds between two labels of an axis of time, as clocks count; longer axes have whole days.
+_TICK_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400)
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ def draw_columns(
     """
     drawing = _drawing(_COLUMNS, name)
     highest = max((sum(column.values()) for column in columns), default=0) or 1
-    for part in (0, 0.5, 1):
+    # Half of one request is nothing that a reader could count.
+    for part in (0, 0.5, 1) if highest > 1 else (0, 1):
         y = _COLUMNS - part * (_COLUMNS - 12)
         _line(drawing, _LEFT, y, _WIDTH - _RIGHT, y)
         _text(drawing, _short(highest * part), _LEFT - 8, y + 4, anchor="end")
@@ -144,9 +147,8 @@ def _svg(drawing: Any) -> str:
 
 
 def _draw_time_axis(drawing: Any, seconds: float, height: float) -> None:
-    step = next(
-        size * 10**power for power in range(12) for size in (1, 2, 3, 5, 6) if size * 10**power * _TICKS >= seconds
-    )
+    days = math.ceil(seconds / _TICKS / _TICK_STEPS[-1]) * _TICK_STEPS[-1]
+    step = next((step for step in _TICK_STEPS if step * _TICKS >= seconds), days)
     for number in range(int(seconds / step) + 1):
         at = _LEFT + number * step / seconds * _PLOT
         _line(drawing, at, 0, at, height)

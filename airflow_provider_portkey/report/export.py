@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
-from airflow_provider_portkey.export.atomic import check_destination, file_path, uri_of
+from airflow_provider_portkey.export.atomic import check_destination, conn_id_of, file_path, uri_of
 from airflow_provider_portkey.export.manifest import build_manifest, timestamp_now
 from airflow_provider_portkey.export.message_texts import iter_step_rows
 from airflow_provider_portkey.jobs.values import cost_of
@@ -112,7 +112,8 @@ def _write(
         non_finite_values=0,
         started_at=started_at,
         report=report.kind,
-        object_storage_conn_id=object_storage_conn_id,
+        # Also where the path names it: the URI of a manifest names none, and the tab reads the page with it.
+        object_storage_conn_id=conn_id_of(file),
         **about,
     )
     return manifest, sources

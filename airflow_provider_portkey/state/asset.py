@@ -117,6 +117,9 @@ class JsonStore(Protocol):
     def write(self, key: str, value: dict[str, Any]) -> None:
         """Write the object of a key in place of the earlier one."""
 
+    def remove(self, key: str) -> None:
+        """Remove the object of a key, if there is one."""
+
 
 class TaskAssetState:
     """
@@ -150,3 +153,9 @@ class TaskAssetState:
             self._store.set(f"{self._prefix}/{key}", storable(value))
         else:
             self._fallback.write(key, value)
+
+    def remove(self, key: str) -> None:
+        """Remove the object of a key, if there is one."""
+        if self._store is not None:
+            self._store.delete(f"{self._prefix}/{key}")
+        self._fallback.remove(key)

@@ -42,8 +42,12 @@ if TYPE_CHECKING:
 #: Seconds that Airflow's own time-out of a deferral comes after the trigger's deadline: the trigger's event says what
 #: the last poll saw, so it should win where the triggerer is alive.
 _BACKSTOP = 120.0
+#: The least seconds of an adaptive interval where each poll is a process of its own.
+_MIN_RESCHEDULE_INTERVAL = 5.0
+#: The least seconds that Airflow sleeps where no poll is scheduled.
+_MIN_SLEEP = 0.1
 #: What the process of a rescheduled poll hands to the next one, of the state of the wait.
-_CARRIED = ("status", "progress", "warned_at")
+_CARRIED = ("status", "progress", "warned_at", "created_at")
 #: What the events of outlet assets have of a job.
 _TO_OUTLETS = ("id", "status", "model", "usage", "cost", "request_counts", "total", "status_counts")
 _SKIPPED = "Skipped instead of failed"
@@ -65,12 +69,17 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
     :param cancel_on_kill: Cancel the job when the task is killed or marked. Off, because a sensor did not start it.
     :param retryable_error_codes: Codes of a failed job after which Airflow retries the task: a list, also as a string;
         ``None`` for those of the kind of job, an empty list for none (templated).
-    :param kwargs: The arguments of Airflow's sensors, such as ``poke_interval``, ``timeout`` and ``mode``.
+    :param poke_interval: Seconds between two polls. ``None``: adaptive in every mode, a tenth of the time since the
+        job was created, at least 1 second (5 with ``mode="reschedule"``), with jitter. With Airflow's
+        ``exponential_backoff`` it is the least of an adaptive interval, and Airflow's ``max_wait`` the most.
+    :param max_poll_interval: The most seconds of an adaptive interval (templated).
+    :param kwargs: The arguments of Airflow's sensors, such as ``timeout`` and ``mode``.
     :raises PortkeyInvalidArgumentError: naming the argument that is wrong.
     """
 
     template_fields: Collection[str] = (
         *PortkeyTaskMixin.template_fields,
+        "max_poll_interval",
         "max_consecutive_failures",
         "retryable_error_codes",
     )
@@ -95,9 +104,17 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
         max_consecutive_failures: int = 5,
         cancel_on_kill: bool = False,
         retryable_error_codes: Collection[str] | str | None = None,
+        poke_interval: float | timedelta | None = None,
+        max_poll_interval: float | timedelta = 60.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        # Airflow takes no None.
+        super().__init__(**kwargs if poke_interval is None else {**kwargs, "poke_interval": poke_interval})
+        # Another number that is set later on is a fixed interval.
+        self._unset_poke_interval = self.poke_interval if poke_interval is None else None
+        self.max_poll_interval: float = (
+            max_poll_interval.total_seconds() if isinstance(max_poll_interval, timedelta) else max_poll_interval
+        )
         self.retryable_error_codes = retryable_error_codes
         self.portkey_conn_id = portkey_conn_id
         self.deferrable = deferrable
@@ -161,6 +178,11 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
                 state.write({"try_number": state.try_number, **known})
         return PokeReturnValue(False)
 
+    def _get_next_poke_interval(self, *_: Any) -> float:
+        """Return the seconds up to the next poll, which the poller has scheduled, in poke and in reschedule mode."""
+        wait = self._poller.state.next_poll_at - time.time()
+        return wait if wait > 0 else max(self.poke_interval, _MIN_SLEEP)
+
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Return the job, or raise the error that the trigger's event stands for."""
         with self._skipping():
@@ -222,12 +244,23 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
         return WaitState(
             started_at=started_at,
             deadline=started_at + self.timeout,
-            poll_interval=self.poke_interval,
+            **self._intervals(),
             max_consecutive_failures=None if self.silent_fail else self.max_consecutive_failures,
             on_requires_action=self.on_requires_action,
             include_fields=list(self.include_fields or ()),
             max_bytes=self.max_bytes,
         )
+
+    def _intervals(self) -> dict[str, Any]:
+        from airflow_provider_portkey.polling.wait_state import MIN_POLL_INTERVAL
+
+        is_unset = self.poke_interval == self._unset_poke_interval
+        if not (is_unset or self.exponential_backoff):
+            return {"poll_interval": self.poke_interval}
+        least = _MIN_RESCHEDULE_INTERVAL if self._is_polled_by_processes else MIN_POLL_INTERVAL
+        least = least if is_unset else self.poke_interval
+        most = self.max_wait.total_seconds() if self.exponential_backoff and self.max_wait else self.max_poll_interval
+        return {"min_poll_interval": min(least, most), "max_poll_interval": most}
 
     def _new_poller(self, state: WaitState, known: Mapping[str, Any]) -> Poller:
         """

@@ -111,6 +111,8 @@ class Api:
             except ApiError as error:
                 response = error_response(request, error)
             await request.close()
+            if fault.response_delay:
+                await request.state.pause(fault.response_delay)
             return fault.alter(response)
 
         return Route(path, handle, methods=methods)

@@ -51,6 +51,7 @@ class Fault:
     :param content_type: of the body; ``application/json`` or ``text/plain`` where not given.
     :param headers: additional response headers: ``{"Retry-After": "1"}``.
     :param delay: seconds to wait before anything else happens; ends early when the mock server stops.
+    :param response_delay: seconds between what the request does and its response; ends early in the same way.
     :param disconnect: close the connection without a response.
     :param cut_after: close the connection after this many bytes of the response body.
     :param ignore_after: ignore ``after``, as some servers do: the first page again and again.
@@ -67,6 +68,7 @@ class Fault:
     content_type: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     delay: float | None = None
+    response_delay: float | None = None
     disconnect: bool = False
     cut_after: int | None = None
     ignore_after: bool = False

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 class BasePortkeyToObjectStorageOperator(FileTaskMixin, PortkeyTaskMixin, BaseOperator):
     """
-    Write rows to a file, with one page of rows in memory. A subclass provides the rows.
+    Write rows to a file, with one page of rows in memory and the next one on its way. A subclass provides the rows.
 
     The file is whole at its path or absent, and has the same bytes for the same rows.
 
@@ -82,6 +82,7 @@ class BasePortkeyToObjectStorageOperator(FileTaskMixin, PortkeyTaskMixin, BaseOp
         from airflow_provider_portkey.export.formats import check_installed
         from airflow_provider_portkey.export.manifest import ExportStats, build_manifest
         from airflow_provider_portkey.export.progress import ExportProgress
+        from airflow_provider_portkey.export.read_ahead import read_ahead
         from airflow_provider_portkey.export.writer import open_writer
 
         self._begin(context)
@@ -93,6 +94,7 @@ class BasePortkeyToObjectStorageOperator(FileTaskMixin, PortkeyTaskMixin, BaseOp
         about, rows = self.open_rows(stats)
         with (
             progress,
+            read_ahead(rows) as pages,
             open_writer(
                 path,
                 columns=self.columns(),
@@ -103,9 +105,9 @@ class BasePortkeyToObjectStorageOperator(FileTaskMixin, PortkeyTaskMixin, BaseOp
                 progress=progress,
             ) as writer,
         ):
-            for row in rows:
-                writer.write(row)
-                stats.add_row(row)
+            for page in pages:
+                writer.write_rows(page)
+                stats.add_rows(page)
         manifest = build_manifest(**writer.summary(), **about, **stats.to_dict())
         self._report(context, manifest)
         self.log.info("%d rows (%d bytes) are in %s.", writer.rows, writer.bytes, path)
@@ -126,6 +128,8 @@ class BasePortkeyToObjectStorageOperator(FileTaskMixin, PortkeyTaskMixin, BaseOp
     def open_rows(self, stats: ExportStats) -> tuple[Mapping[str, Any], Iterator[Row]]:
         """
         Return the manifest's part about what is exported, complete after the last row, and the rows.
+
+        From the second hundred on, the rows are read in another thread than that of the task.
 
         :param stats: Its ``add_page`` counts each page that is received.
         """

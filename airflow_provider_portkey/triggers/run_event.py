@@ -74,7 +74,7 @@ class BasePortkeyEventTrigger(BaseEventTrigger):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         from airflow_provider_portkey.parameters import validate_parameters
-        from airflow_provider_portkey.polling.wait_state import DEFAULT_POLL_INTERVAL
+        from airflow_provider_portkey.polling.wait_state import MAX_POLL_INTERVAL
         from airflow_provider_portkey.triggers.event_arguments import (
             refuse_templates,
             validate_metadata,
@@ -84,7 +84,7 @@ class BasePortkeyEventTrigger(BaseEventTrigger):
         self.statuses = validate_statuses(statuses, self.watched(self._list_arguments()).job)
         self.metadata = validate_metadata(metadata)
         self.portkey_conn_id = portkey_conn_id
-        self.poll_interval = DEFAULT_POLL_INTERVAL if poll_interval is None else poll_interval
+        self.poll_interval = MAX_POLL_INTERVAL if poll_interval is None else poll_interval
         self.max_consecutive_failures = max_consecutive_failures
         self.lookback = lookback
         refuse_templates(self.serialize()[1])
@@ -300,7 +300,7 @@ class BasePortkeyEventTrigger(BaseEventTrigger):
     @classmethod
     def _pause(cls, kwargs: Mapping[str, Any], error: Exception) -> float:
         """Return the seconds until the poll after one that failed, and keep the pause across a restart."""
-        from airflow_provider_portkey.polling.poller import wait_after_failure
+        from airflow_provider_portkey.polling.interval import wait_after_failure
 
         wait, now = wait_after_failure(kwargs["poll_interval"], error), time.monotonic()
         for key in [key for key, until in cls._not_before.items() if until <= now]:

@@ -1,10 +1,11 @@
 """
 Carry-over: what the export of a window decided about runs that had not ended, and which window exports them.
 
-Each window has one record, and only the window's own export writes the record. A window *carries out* the runs that it
-could not export; the window that begins at its end *carries in* these runs, once and for all, when its own record is
-created. So each run is exported by one window, whatever is retried, cleared or exported out of order. Where the record
-of the window before is missing or not closed, its end is *pending*: later windows read that record again.
+Each window has one record, and only the window's own export writes the record (``state.py``). A window *carries out*
+the runs that it could not export; the window that begins at its end *carries in* these runs, once and for all, when its
+own record is created. So each run is exported by one window, whatever is retried, cleared or exported out of order.
+Where the record of the window before is missing or not closed, its end is *pending*: later windows read that record
+again.
 """
 
 from __future__ import annotations
@@ -43,7 +44,6 @@ class WindowRecord:
     The record of one window.
 
     :param owner: The task that exports the window.
-    :param writer: The process that exports the window now, or ``None``.
     :param carried_in: The runs that earlier windows carried out, by thread.
     :param pending: Ends of earlier windows whose records have to be read again, with the runs that were taken from a
         record that was closed without some threads, or ``None`` for a record that was missing or not closed.
@@ -56,11 +56,10 @@ class WindowRecord:
     window_end: str
     window_by: str
     owner: str | None = None
-    writer: str | None = None
     carried_in: dict[str, list[str]] = field(default_factory=dict)
     pending: dict[str, list[list[str]] | None] = field(default_factory=dict)
     decided: dict[str, CarryOver] = field(default_factory=dict)
-    undecided: list[str] = field(default_factory=list)
+    undecided: set[str] = field(default_factory=set)
     closed: bool = False
 
     @property
@@ -70,7 +69,7 @@ class WindowRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON has it."""
-        return {**asdict(self), "schema_version": 1}
+        return {**asdict(self), "undecided": sorted(self.undecided), "schema_version": 1}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> WindowRecord:
@@ -80,9 +79,12 @@ class WindowRecord:
         :raises PortkeyExportConflictError: where the data are no record.
         """
         try:
-            plain = {name: value for name, value in data.items() if name != "schema_version"}
-            decided = {thread: CarryOver(**carry_over) for thread, carry_over in plain.pop("decided").items()}
-            return cls(**plain, decided=decided)
+            # Earlier versions named the process that exports the window here.
+            plain = {name: value for name, value in data.items() if name not in ("schema_version", "writer")}
+            decided, undecided = plain.pop("decided"), set(plain.pop("undecided", ()))
+            record = cls(**plain, undecided=undecided)
+            record.apply(decided)
+            return record
         except (AttributeError, KeyError, TypeError) as error:
             raise PortkeyExportConflictError(f"The record of an earlier export is not valid: {error}.") from None
 
@@ -102,12 +104,25 @@ class WindowRecord:
                 continue
             if taken is None:  # its own pending records, once: from then on they are in this record
                 places += earlier.pending.items()
-            new = [[thread, run] for thread, run in earlier.carried_out if [thread, run] not in (taken or ())]
+            known = {(thread, run) for thread, run in taken or ()}
+            new = [[thread, run] for thread, run in earlier.carried_out if (thread, run) not in known]
             for thread, run in new:
                 record.carried_in.setdefault(thread, []).append(run)
             if earlier.undecided:
                 record.pending[end] = [*(taken or ()), *new]
         return record
+
+    def apply(self, decisions: Mapping[str, Mapping[str, Any]]) -> None:
+        """
+        Take decisions, by thread, as JSON has them.
+
+        :raises PortkeyExportConflictError: where the data are no decisions.
+        """
+        try:
+            self.decided |= {thread: CarryOver(**carry_over) for thread, carry_over in decisions.items()}
+        except (AttributeError, TypeError) as error:
+            raise PortkeyExportConflictError(f"A decision of an earlier export is not valid: {error}.") from None
+        self.undecided -= decisions.keys()
 
     def check(self, window: Window, window_by: str, owner: str | None) -> None:
         """
@@ -157,8 +172,7 @@ class WindowRecord:
         if carry_over == CarryOver():
             return carry_over, exported, False
         self.decided[thread_id] = carry_over
-        if thread_id in self.undecided:
-            self.undecided.remove(thread_id)
+        self.undecided.discard(thread_id)
         return carry_over, exported, carry_over != known
 
     def run_ids_carried_in(self, thread_id: str) -> list[str]:
@@ -166,8 +180,13 @@ class WindowRecord:
         known = self.decided.get(thread_id)
         return known.carried_in if known else self.carried_in.get(thread_id, [])
 
-    def close(self, failed: Iterable[str]) -> None:
-        """Let later windows take what was carried out; failed threads without a decision are undecided."""
-        self.undecided = sorted(set(failed) - self.decided.keys())
-        self.closed = True
-        self.writer = None
+    def close(self, failed: Iterable[str]) -> bool:
+        """
+        Let later windows take what was carried out; failed threads without a decision are undecided.
+
+        :return: Whether that is new.
+        """
+        undecided = set(failed) - self.decided.keys()
+        is_new = not self.closed or undecided != self.undecided
+        self.undecided, self.closed = undecided, True
+        return is_new

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby, islice
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey import exceptions
@@ -18,12 +18,14 @@ from airflow_provider_portkey.export.formats import check_installed
 from airflow_provider_portkey.export.message_texts import iter_step_rows, step_columns
 from airflow_provider_portkey.export.partition import MANIFEST, file_name, folder_path
 from airflow_provider_portkey.export.progress import ExportProgress
+from airflow_provider_portkey.export.read_ahead import read_page
 from airflow_provider_portkey.export.window import read_window
+from airflow_provider_portkey.export.worker_pool import WorkerPool
 from airflow_provider_portkey.jobs.lists import RUNS as RUNS_LIST
 from airflow_provider_portkey.parameters import MAX_LIMIT
 from airflow_provider_portkey.window_export.layout import RUNS, STEPS, WindowFolders, window_folders
 from airflow_provider_portkey.window_export.manifest import Totals, entry_of_file, write_manifest
-from airflow_provider_portkey.window_export.prefetch import WorkerPool, prefetch
+from airflow_provider_portkey.window_export.prefetch import prefetch
 from airflow_provider_portkey.window_export.request import ExportRequest
 from airflow_provider_portkey.window_export.run_buffer import RunBuffer
 from airflow_provider_portkey.window_export.runs import RunSummary, runs_of_window, summarize_run
@@ -41,6 +43,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds that the clock of this machine may be behind the clock of the scheduler.
 _CLOCK_SKEW = 60.0
+#: Runs that are prefetched for each request that may be in flight. Results are taken in order: with one alone, each
+#: slow response would leave the other threads idle.
+_DEPTH = 2
 #: Errors that concern one thread. Every other error would meet every thread, and ends the export.
 _ONE_THREAD_ERRORS = (
     exceptions.PortkeyNotFoundError,
@@ -137,9 +142,10 @@ class ThreadWindowExport:
         # Threads with runs from an earlier window are exported even if they are no longer among the thread ids.
         self.index.add(self.state.record.carried_in)
         with WorkerPool(self.request.max_concurrent_requests) as self.pool:
-            opened = prefetch(self.pool, self._runs(), self._open_run, depth=self.pool.limit)
+            opened = prefetch(self.pool, self._runs(), self._open_run, depth=_DEPTH * self.pool.limit)
             for selection, of_thread in groupby(opened, key=lambda each: each[0][0]):
                 self._export(selection, ((run, future) for (_, run), future in of_thread if run))
+        self.state.save()  # before a file is removed
         self.folders.keep_only(self.index)
         manifest = self.totals.manifest(self.request, self.window, self.folders, self.index, pages=self.progress.pages)
         failed = self.totals.failed_threads
@@ -200,13 +206,11 @@ class ThreadWindowExport:
         record = self.state.record
         seen = {*(run.id for run in (*runs, *carried_in)), *record.carried_in.get(thread_id, ())}
         try:
-            carry_over, exported, changed = record.decide(thread_id, runs, carried_in, self.request.on_unfinished)
+            carry_over, exported = self.state.decide(thread_id, runs, carried_in, self.request.on_unfinished)
         except exceptions.PortkeyRemoteJobNotFinishedError as error:
             if buffer:
                 buffer.close()
             return Selection(thread_id, seen=len(seen), error=error)
-        if changed:
-            self.state.save()  # before a file of this thread is written
         seen |= carry_over.carried_out.keys()
         return Selection(thread_id, exported, len(seen), carry_over.carried_in, carry_over.carried_out, buffer)
 
@@ -224,16 +228,16 @@ class ThreadWindowExport:
             include_messages=self.request.include_messages,
             on_page=self._on_page,
         )
-        return rows, _read_page(rows)
+        return rows, read_page(rows)
 
     def _pages(self, opened: Future[_OpenRun]) -> Iterator[list[Row]]:
-        """Yield the pages of a run's rows; the next page is read when the one before is used up."""
+        """Yield the pages of a run's rows; the next page is read while one is written."""
         rows, page = opened.result()
         while page:
-            is_full = len(page) == MAX_LIMIT
+            following = self.pool.start(partial(read_page, rows)) if len(page) == MAX_LIMIT else None
             yield page
             page.clear()  # the future refers to the first page as long as the run is written
-            page = self.pool.start(partial(_read_page, rows)).result() if is_full else []
+            page = following.result() if following else []
 
     def _on_page(self, _: int) -> None:
         self.progress.add_page()
@@ -282,11 +286,11 @@ class ThreadWindowExport:
         ):
             for run, opened in runs:
                 for page in self._pages(opened):
-                    for row in page:
-                        files[STEPS].write(row)
+                    files[STEPS].write_rows(page)
                 if buffer:
                     files[RUNS].write(buffer.read(run.id))
                 exported.append(run)
+            self.state.save_before(selection.thread_id)
         self.totals.add_runs(exported, carried_over=len(selection.carried_in))
         entry: dict[str, Any] = {"runs": len(exported)}
         for kind, writer in files.items():
@@ -301,7 +305,3 @@ class ThreadWindowExport:
         for kind in self.folders.kinds:
             entry |= entry_of_file(kind)
         return entry
-
-
-def _read_page(rows: Iterator[Row]) -> list[Row]:
-    return list(islice(rows, MAX_LIMIT))

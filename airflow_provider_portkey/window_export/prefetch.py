@@ -4,45 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from typing import TypeVar
 
+from airflow_provider_portkey.export.worker_pool import WorkerPool
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-class WorkerPool:
-    """
-    Runs functions in threads, none of which outlives the block.
-
-    :param limit: Maximum number of threads.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._executor = ThreadPoolExecutor(limit, thread_name_prefix="portkey-export")
-        self._stopped = False
-
-    def __enter__(self) -> WorkerPool:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._stopped = True
-        self._executor.shutdown(wait=True, cancel_futures=True)
-
-    def start(self, fn: Callable[[], Result]) -> Future[Result]:
-        """Run a function as soon as a thread is free."""
-        return self._executor.submit(fn)
-
-    def check_running(self) -> None:
-        """
-        Stop a function that is no longer needed; functions call this between two pages.
-
-        :raises InterruptedError: after the end of the block.
-        """
-        if self._stopped:
-            raise InterruptedError
 
 
 def prefetch(

@@ -8,7 +8,7 @@ from tempfile import SpooledTemporaryFile
 from typing import Any
 
 #: Bytes of a thread's runs that stay in memory: some twenty runs. An export holds the runs of at most
-#: 2 * ``max_concurrent_requests`` threads at once.
+#: 3 * ``max_concurrent_requests`` threads at once.
 _MAX_IN_MEMORY = 64 * 1024
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
 from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,15 +15,19 @@ from airflow_provider_portkey.export.atomic import atomic_write
 from airflow_provider_portkey.export.partition import MANIFEST, stamp, sweep
 from airflow_provider_portkey.json_values import strict_json
 from airflow_provider_portkey.state.asset import TaskAssetState
-from airflow_provider_portkey.window_export.carry_over import WindowRecord
+from airflow_provider_portkey.window_export.carry_over import CarryOver, WindowRecord
+from airflow_provider_portkey.window_export.journal import Journal
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
     from airflow_provider_portkey.export.window import Window
+    from airflow_provider_portkey.window_export.runs import RunSummary
 
 #: The folder of the records beside the windows; readers of partitions ignore its name.
 _FOLDER = "_unfinished"
+#: Decisions that are saved together at most: some 8 KB where a thread has one run that has not ended.
+_MAX_UNSAVED = 64
 
 
 class FileState:
@@ -54,6 +59,50 @@ class FileState:
         with atomic_write(self._folder / key) as written:
             written.stream.write(strict_json(value)[0].encode() + b"\n")
 
+    def remove(self, key: str) -> None:
+        """Remove the file of a key, if there is one."""
+        path = cast("Any", self._folder / key)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.fs.rm_file(path.path)
+
+
+class Records:
+    """
+    The records of the windows of a folder.
+
+    :param base: The folder of all windows.
+    """
+
+    def __init__(self, context: Context, base: ObjectStoragePath) -> None:
+        prefix = f"portkey_steps/{hashlib.sha256(str(base).encode()).hexdigest()[:16]}"
+        self._store = TaskAssetState(context, prefix=prefix, fallback=FileState(base / _FOLDER))
+
+    def read(self, end: str) -> WindowRecord | None:
+        """Return the record of the window with this end as it was last written whole."""
+        known = self._store.read(f"{_key(end)}.json")
+        return None if known is None else WindowRecord.from_dict(known)
+
+    def read_with_journal(self, end: str) -> WindowRecord | None:
+        """Return the record with all decisions that are saved."""
+        record = self.read(end)
+        if record:
+            record.apply(self.journal(end).read())
+        return record
+
+    def read_closed(self, end: str) -> WindowRecord | None:
+        """Return what later windows take runs from."""
+        record = self.read(end)
+        # Only about undecided threads a later export of that window may have decided since it was closed.
+        return self.read_with_journal(end) if record and record.undecided else record
+
+    def write(self, record: WindowRecord) -> None:
+        """Write a record whole."""
+        self._store.write(f"{_key(record.window_end)}.json", record.to_dict())
+
+    def journal(self, end: str) -> Journal:
+        """Return the journal of the window with this end."""
+        return Journal(self._store, _key(end))
+
 
 class WindowState:
     """
@@ -68,56 +117,68 @@ class WindowState:
         self, context: Context, base: ObjectStoragePath, folder: ObjectStoragePath, window: Window, window_by: str
     ) -> None:
         _check_folder(folder, window)
-        prefix = f"portkey_steps/{hashlib.sha256(str(base).encode()).hexdigest()[:16]}"
-        self._store = TaskAssetState(context, prefix=prefix, fallback=FileState(base / _FOLDER))
-        self._writer = uuid.uuid4().hex
+        self._records = Records(context, base)
         owner = _owner(context.get("ti"))
         end = window.to_dict()["window_end"]
         sweep(base / _FOLDER, name=_key(end))
-        record = self._read(end)
-        if record is None:
-            record = WindowRecord.create(window, window_by, owner, self._read)
+        known = self._records.read(end)
+        record = known or WindowRecord.create(window, window_by, owner, self._records.read_closed)
         record.check(window, window_by, owner)
+        self._journal = self._records.journal(end)
+        record.apply(self._journal.claim())
         #: Whether the window before this one is known; without it nothing can be carried over from there.
         self.follows_another = record.pending.get(record.window_start, ()) is not None
-        record.owner = record.owner or owner
-        record.writer = self._writer
         self.record = record
-        self._write()
+        self._unsaved: dict[str, CarryOver] = {}
+        if known is None or (owner and not record.owner):
+            record.owner = owner
+            self._records.write(record)
+
+    def decide(
+        self, thread_id: str, runs: Iterable[RunSummary], carried_in: Iterable[RunSummary], on_unfinished: str
+    ) -> tuple[CarryOver, list[RunSummary]]:
+        """
+        Decide which runs of a thread are exported now: :meth:`.WindowRecord.decide`.
+
+        :return: The carry-over, and the runs to export in their order.
+        """
+        carry_over, exported, is_new = self.record.decide(thread_id, runs, carried_in, on_unfinished)
+        if is_new:
+            self._unsaved[thread_id] = carry_over
+            if len(self._unsaved) >= _MAX_UNSAVED:
+                self.save()
+        return carry_over, exported
+
+    def save_before(self, thread_id: str) -> None:
+        """Save the decision about a thread, with all others so far, unless it is saved: before its files are there."""
+        if thread_id in self._unsaved:
+            self.save()
 
     def save(self) -> None:
         """
-        Save the decisions.
+        Save the decisions that are not saved yet.
 
         :raises PortkeyExportConflictError: where another process has begun to export this window meanwhile.
         """
-        self._check_writer()
-        self._write()
+        if self._unsaved:
+            self._journal.add({thread_id: asdict(carry_over) for thread_id, carry_over in self._unsaved.items()})
+            self._unsaved.clear()
 
     def close(self, failed: Iterable[str]) -> None:
-        """Let later windows take what this one carries over."""
-        self._check_writer()
-        self.record.close(failed)
-        self._write()
+        """
+        Let later windows take what this one carries over.
 
-    def _check_writer(self) -> None:
-        known = self._read(self.record.window_end)
-        if known is None or known.writer != self._writer:
-            raise PortkeyExportConflictError(
-                f"Another process has begun to export the window from {self.record.window_start} to "
-                f"{self.record.window_end} to the same path. This process stops; nothing has to be undone."
-            )
-
-    def _read(self, end: str) -> WindowRecord | None:
-        known = self._store.read(_key(end))
-        return None if known is None else WindowRecord.from_dict(known)
-
-    def _write(self) -> None:
-        self._store.write(_key(self.record.window_end), self.record.to_dict())
+        :raises PortkeyExportConflictError: where another process has begun to export this window meanwhile.
+        """
+        self.save()
+        self._journal.check()
+        if self.record.close(failed) or not self._journal.is_empty:
+            self._records.write(self.record)
+        self._journal.remove()
 
 
 def _key(end: str) -> str:
-    return f"window_end={stamp(datetime.fromisoformat(end))}.json"
+    return f"window_end={stamp(datetime.fromisoformat(end))}"
 
 
 def _owner(ti: Any) -> str | None:

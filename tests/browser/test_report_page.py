@@ -107,6 +107,28 @@ def test_text_can_be_read_in_light_and_dark(opened, scheme: str) -> None:
     assert (text < background) == (scheme == "light")
 
 
+@pytest.mark.parametrize("width", [1100, 390])
+def test_tables_and_charts_can_be_read_at_the_width_of_a_screen_and_of_a_phone(opened, width: int) -> None:
+    usage = {"input_tokens": 1_234_567, "output_tokens": 1_234_567}
+    rows = [
+        {
+            "custom_id": str(n),
+            "status": status,
+            "error_code": "server_error",
+            "model": "gpt-4.1-mini",
+            **usage,
+            "finish_reason": "stop",
+        }
+        for n, status in enumerate(("succeeded", "failed"))
+    ]
+    page, _ = opened(b"".join(render(BatchReport({"id": "batch_1", "created_at": BEGIN}, rows))))
+    page.set_viewport_size({"width": width, "height": 900})
+    name = page.get_by_role("cell", name="gpt-4.1-mini").bounding_box()
+    assert name["height"] < 40, "the name of the model is broken into letters"
+    assert page.locator("svg.chart").first.bounding_box()["width"] >= 640
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
 def test_five_thousand_steps_open_in_parts(opened) -> None:
     page, noted = opened(b"".join(render(run_report(5_000))))
     assert noted == []

@@ -210,7 +210,16 @@ def test_the_trace_link_leads_to_the_tasks_trace(airflow, reported, page):
     page.goto(tab(airflow, reported, "details"))
     link = page.get_by_role("link", name="Portkey trace")
     expected = trace_id("portkey_run_report", reported, "report", -1, 1)
-    assert link.get_attribute("href") == f"https://app.portkey.ai/logs?trace_id={expected}"
+    url = f"https://app.portkey.ai/logs?trace_id={expected}"
+    assert link.get_attribute("href") == url
+    # The test follows the link without a request to Portkey.
+    page.context.route("https://app.portkey.ai/**", lambda route: route.fulfill(body="Portkey's logs"))
+    with page.context.expect_page() as opened:
+        link.click()
+    assert opened.value.url == url
+    opened.value.get_by_text("Portkey's logs").wait_for()
+    opened.value.close()
+    page.context.unroute("https://app.portkey.ai/**")
 
 
 def test_the_tab_shows_the_report_and_runs_nothing_of_it(airflow, reported, page, picture):

@@ -18,6 +18,7 @@ from airflow_provider_portkey.exceptions import (
 )
 from airflow_provider_portkey.operators.batch import PortkeyBatchCheckOperator, PortkeyCreateBatchOperator
 from airflow_provider_portkey.operators.batch_input import PortkeyBatchInputOperator, PortkeyBatchRetryInputOperator
+from airflow_provider_portkey.operators.report import PortkeyRunReportOperator
 from airflow_provider_portkey.testing import PortkeyMockServer, fake_context
 from airflow_provider_portkey.transfers.batch_output_to_object_storage import (
     PortkeyBatchMergeOperator,
@@ -28,6 +29,7 @@ from airflow_provider_portkey.transfers.steps_to_object_storage import (
     PortkeyRunStepsToObjectStorageOperator,
     PortkeyThreadStepsToObjectStorageOperator,
 )
+from tests import services
 
 
 @pytest.fixture
@@ -41,12 +43,8 @@ def mock_server(monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture(scope="module")
 def s3_server():
     """An S3 server on loopback. One for all tests: Airflow keeps the file system of a connection id."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
+    with services.s3_server() as url:
+        yield url
 
 
 @pytest.fixture
@@ -90,6 +88,26 @@ def test_an_export_is_in_the_bucket(mock_server, s3):
     assert [row["id"] for row in rows] == [f"step_{number:06}" for number in range(1, 2_346)]
     assert (manifest["uri"], manifest["bytes"]) == ("s3://exports/day/steps.jsonl.gz", len(body))
     assert keys(s3) == ["day/steps.jsonl.gz"]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"path": "s3://exports/run.html", "object_storage_conn_id": "object_store"},
+        {"path": "s3://object_store@exports/run.html"},
+    ],
+    ids=["argument", "address"],
+)
+def test_the_tab_reads_a_report_from_the_bucket_with_the_tasks_connection(mock_server, s3, place):
+    server = pytest.importorskip("airflow_provider_portkey.report.server", reason="Airflow 3.1 has the tab")
+    report = PortkeyRunReportOperator(task_id="report", thread_id="thread_1", run_id="run_1", **place)
+    manifest = json.loads(json.dumps(report.execute({})))
+    page = s3.get_object(Bucket="exports", Key="run.html")["Body"].read()
+    assert server.read_report(manifest) == page
+    s3.put_object(Bucket="exports", Key="run.html", Body=page.replace(b"run_1", b"run_2"))
+    assert server.read_report(manifest) is None
+    s3.delete_object(Bucket="exports", Key="run.html")
+    assert server.read_report(manifest) is None
 
 
 def test_no_file_is_written_where_the_steps_break_off(mock_server, s3):

@@ -1,7 +1,8 @@
 """
 The ratios of ``python3 -m dev bench`` in a quick form, on loopback, with margins that noise does not cross.
 
-CPU and counts only, each side in a process of its own, in turn; no test compares with a time.
+CPU, counts, and waits for a slow server against each other, each side in a process of its own, in turn; no test
+compares with a time.
 """
 
 from __future__ import annotations

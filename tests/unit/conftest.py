@@ -27,9 +27,11 @@ def peak() -> Callable[[Callable[[], Any]], int]:
     """Return how many bytes of Python's memory a call takes at most."""
 
     def peak(call: Callable[[], Any]) -> int:
-        # Python collects its oldest garbage the later, the more objects earlier tests have left.
+        # Python collects its oldest garbage the later, the more objects the last collection has left: those of earlier
+        # tests do not count after the second one.
         gc.collect()
         gc.freeze()
+        gc.collect()
         tracemalloc.start()
         try:
             call()

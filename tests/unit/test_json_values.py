@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import json
 import math
+import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from airflow_provider_portkey.json_values import MAX_DEPTH, storable, strict_json
+from airflow_provider_portkey.json_values import MAX_DEPTH, storable, strict_json, strict_json_of_all
 
 INF = math.inf
 
@@ -94,3 +98,46 @@ def test_a_deep_row_has_its_numbers_replaced_too(depth: int) -> None:
     text, replaced = strict_json(nested(depth, math.nan))
 
     assert (text, replaced) == ("[" * depth + "null" + "]" * depth, 1)
+
+
+ANY_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.text(st.characters(codec=None)),
+    lambda values: st.lists(values) | st.dictionaries(st.text(st.characters(codec=None)), values),
+    max_leaves=20,
+)
+
+
+@given(st.lists(ANY_JSON, max_size=5))
+def test_json_of_all_is_that_of_each(values: list[Any]) -> None:
+    each = [strict_json(value) for value in values]
+
+    assert strict_json_of_all(values) == ([text.encode() for text, _ in each], sum(replaced for _, replaced in each))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        1e16, -1e-5, 1e22, 5e-324, 0.0001, 1.0, -0.0, [1, [2.5]], {"a": {"b": 1e-7}},
+        math.nan, [None, -INF], 2**64, -(2**63) - 1, {"\u2029": "\u2028é"}, "\ud83d", {"\ud83d": 1}, "\0\x1f\x7f\"\\/",
+        {"b": 1, "a": 2, "é": 3, "B": 4, "😀": 5, "\uffff": 6, "": 7}, {1: "number as a key"}, (1, 2),
+    ],
+)  # fmt: skip
+def test_json_of_all_is_the_same_with_orjson(value: Any) -> None:
+    assert strict_json_of_all([value, "next"])[0] == [strict_json(value)[0].encode(), b'"next"']
+
+
+def test_a_value_that_is_no_json_is_an_error_with_orjson_too() -> None:
+    for value in (datetime.now(tz=UTC), {"a": uuid.uuid4()}, b"bytes", {1, 2}):
+        with pytest.raises(TypeError):
+            strict_json_of_all([value])
+
+
+def test_nesting_that_orjson_refuses_is_written() -> None:
+    deep = nested(400, "x")
+
+    assert strict_json_of_all([deep])[0] == [strict_json(deep)[0].encode()]

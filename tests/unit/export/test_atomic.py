@@ -18,7 +18,14 @@ from airflow_provider_portkey.exceptions import (
     PortkeyInvalidArgumentError,
     PortkeyPathError,
 )
-from airflow_provider_portkey.export.atomic import atomic_write, check_destination, file_path, refuse_existing, uri_of
+from airflow_provider_portkey.export.atomic import (
+    atomic_write,
+    check_destination,
+    conn_id_of,
+    file_path,
+    refuse_existing,
+    uri_of,
+)
 from airflow_provider_portkey.export.partition import folder_path
 
 
@@ -41,6 +48,13 @@ def write(path: ObjectStoragePath, *chunks: bytes, overwrite: bool = True) -> An
         for chunk in chunks:
             written.stream.write(chunk)
     return written
+
+
+def test_the_connection_of_a_path_is_that_of_the_argument_or_of_the_address() -> None:
+    assert conn_id_of(file_path("memory://some_conn@bucket/steps.jsonl", None)) == "some_conn"
+    assert conn_id_of(file_path("memory://bucket/steps.jsonl", "some_conn")) == "some_conn"
+    assert conn_id_of(file_path("memory://bucket/steps.jsonl", None)) is None
+    assert conn_id_of(folder_path("memory://some_conn@bucket/steps", None)) == "some_conn"
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])

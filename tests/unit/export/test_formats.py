@@ -5,10 +5,13 @@ import csv
 import gc
 import gzip
 import io
+import itertools
 import json
+import math
+import random
 import sys
 import tracemalloc
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow
@@ -18,7 +21,8 @@ import pytest
 import zstandard
 from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException
 
-from airflow_provider_portkey.export.formats import check_installed, encode, flatten
+from airflow_provider_portkey.export.formats import check_installed, encode
+from airflow_provider_portkey.export.tables import flatten
 from airflow_provider_portkey.jobs.list_spec import FixedColumns
 from airflow_provider_portkey.parameters import PARAMETERS
 
@@ -41,7 +45,7 @@ def encoded(rows: Iterable[dict[str, Any]], file_format: str, compression: str |
     stream = io.BytesIO()
     with encode(stream, columns=COLUMNS, file_format=file_format, compression=compression) as encoder:
         for row in rows:
-            encoder.write(row)
+            encoder.write_rows([row])
     return stream.getvalue()
 
 
@@ -121,7 +125,7 @@ def encoded_typed(rows: Iterable[dict[str, Any]], file_format: str) -> list[dict
     stream = io.BytesIO()
     with encode(stream, columns=TYPED, file_format=file_format) as encoder:
         for row in rows:
-            encoder.write(row)
+            encoder.write_rows([row])
     if file_format == "parquet":
         return table(stream.getvalue())
     types = {
@@ -312,7 +316,7 @@ def test_the_stream_is_left_open() -> None:
         for compression in (None, *COMPRESSIONS):
             stream = io.BytesIO()
             with encode(stream, columns=COLUMNS, file_format=file_format, compression=compression) as encoder:
-                encoder.write(ROWS[0])
+                encoder.write_rows([ROWS[0]])
             assert not stream.closed, (file_format, compression)
 
 
@@ -326,7 +330,7 @@ def test_an_error_in_the_block_is_the_only_one(file_format: str, compression: st
         contextlib.closing(stream),
         encode(stream, columns=COLUMNS, file_format=file_format, compression=compression) as encoder,
     ):
-        encoder.write(ROWS[0])
+        encoder.write_rows([ROWS[0]])
         raise RuntimeError("in the block")
     del encoder
     gc.collect()
@@ -402,7 +406,7 @@ def test_many_rows_are_written_in_bounded_memory(file_format: str) -> None:
     try:
         with encode(sink, columns=COLUMNS, file_format=file_format) as encoder:
             for row in many_rows(200_000, measured=20_000):
-                encoder.write(row)
+                encoder.write_rows([row])
             _, peak = tracemalloc.get_traced_memory()
             arrow = pyarrow.total_allocated_bytes() - arrow_before
     finally:
@@ -422,6 +426,14 @@ def test_large_rows_are_written_before_a_thousand_of_them_are_gathered(monkeypat
     assert pyarrow.parquet.ParquetFile(io.BytesIO(content)).metadata.num_row_groups == 4
 
 
+def test_row_groups_are_large_enough_that_the_footer_stays_small() -> None:
+    content = encoded(({"id": f"step_{number}"} for number in range(12_000)), "parquet")
+    read = pyarrow.parquet.ParquetFile(io.BytesIO(content))
+
+    assert [read.metadata.row_group(at).num_rows for at in range(read.num_row_groups)] == [5_000, 5_000, 2_000]
+    assert read.read()["id"].to_pylist() == [f"step_{number}" for number in range(12_000)]
+
+
 NON_FINITE = [
     {"id": "step_1", "step_details": {"scores": [float("nan"), float("-inf"), 0.5]}},
     {"id": float("inf"), "created_at": float("nan"), "new": {"text": "NaN, -Infinity"}},
@@ -437,7 +449,7 @@ def test_json_is_strict_and_counts_what_it_replaced(file_format: str) -> None:
     stream = io.BytesIO()
     with encode(stream, columns=COLUMNS, file_format=file_format) as encoder:
         for row in NON_FINITE:
-            encoder.write(row)
+            encoder.write_rows([row])
     lines = stream.getvalue().decode().splitlines()
     text = "\n".join(lines) if file_format == "json" else f"[{','.join(lines)}]"
 
@@ -453,7 +465,7 @@ def test_json_in_tables_is_strict_too(file_format: str) -> None:
     stream = io.BytesIO()
     with encode(stream, columns=COLUMNS, file_format=file_format) as encoder:
         for row in NON_FINITE:
-            encoder.write(row)
+            encoder.write_rows([row])
     if file_format == "csv":
         lines = list(csv.DictReader(io.StringIO(stream.getvalue().decode(), newline="")))
     else:
@@ -498,7 +510,7 @@ def test_csv_can_neutralise_formulas(csv_formulas: str, prefix: str) -> None:
     columns = {"id": "text", "=name": "text", "created_at": "integer", "step_details": "json"}
     with encode(stream, columns=columns, file_format="csv", csv_formulas=csv_formulas) as encoder:
         for text in FORMULAS:
-            encoder.write({"id": text, "=name": None, "created_at": -5, "step_details": -1.5})
+            encoder.write_rows([{"id": text, "=name": None, "created_at": -5, "step_details": -1.5}])
     header, *lines = csv.reader(io.StringIO(stream.getvalue().decode(), newline=""))
 
     assert header[:2] == ["id", f"{prefix}=name"]
@@ -511,7 +523,7 @@ def in_format(rows: list[dict[str, Any]], file_format: str, columns: dict[str, s
     stream = io.BytesIO()
     with encode(stream, columns=columns, file_format=file_format) as encoder:
         for row in rows:
-            encoder.write(row)
+            encoder.write_rows([row])
     return stream.getvalue()
 
 
@@ -545,3 +557,73 @@ def test_a_table_with_fixed_columns_has_no_column_of_other_fields(file_format: s
     assert found[0] == {"id": "a"}
     with pytest.raises(ValueError, match=r"no place for \['other'\]"):
         in_format([{"other": 1}], file_format, columns)
+
+
+PAGED_COLUMNS = {**COLUMNS, "score": "number", "done": "boolean"}
+
+
+def paged_rows(count: int) -> list[dict[str, Any]]:
+    """Return rows of many kinds: with floats, quotes, missing fields and, now and then, values of another type."""
+    numbers = random.Random(3)
+    rows = []
+    for at in range(count):
+        row = {
+            "id": f"step_{at}",
+            "created_at": numbers.choice([None, at, 2**62, "soon"] if at % 97 == 0 else [at, None]),
+            "status": numbers.choice(["completed", 'say "a,b"\n', "", "é\u2028"]),
+            "step_details": {"calls": [{"arguments": "x" * numbers.randrange(2_000), "n": at}], "type": "calls"},
+            "score": numbers.choice([0.1, 1, None, 1e-7, math.nan] if at % 89 == 0 else [0.25, None]),
+            "done": numbers.choice([True, False, None]),
+        }
+        rows.append(row | ({"new": numbers.random()} if at % 5 == 0 else {}))
+    return rows
+
+
+def pages_of(rows: list[dict[str, Any]], *sizes: int) -> Iterator[list[dict[str, Any]]]:
+    rest = iter(rows)
+    for size in itertools.cycle(sizes):
+        if not (page := list(itertools.islice(rest, size))):
+            return
+        yield page
+
+
+def encoded_in_pages(
+    rows: list[dict[str, Any]], file_format: str, compression: str | None, *sizes: int
+) -> tuple[bytes, int]:
+    stream = io.BytesIO()
+    with encode(stream, columns=PAGED_COLUMNS, file_format=file_format, compression=compression) as encoder:
+        for page in pages_of(rows, *sizes):
+            encoder.write_rows(page)
+    return stream.getvalue(), encoder.non_finite_values
+
+
+@pytest.mark.parametrize("compression", [None, *COMPRESSIONS])
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_pages_do_not_show_in_the_bytes(file_format: str, compression: str | None) -> None:
+    rows = paged_rows(2_500)
+
+    one_by_one = encoded_in_pages(rows, file_format, compression, 1)
+
+    for sizes in ((100,), (20,), (999, 1, 3), (2_500,), (7, 400, 64)):
+        assert encoded_in_pages(rows, file_format, compression, *sizes) == one_by_one
+
+
+def test_row_groups_end_at_the_same_row_whatever_the_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_portkey.export.formats._ROW_GROUP_CHARACTERS", 20_000)
+    rows = paged_rows(300)
+
+    found = {encoded_in_pages(rows, "parquet", None, size) for size in (1, 9, 100, 300)}
+
+    assert len(found) == 1
+    ((content, _),) = found
+    assert pyarrow.parquet.ParquetFile(io.BytesIO(content)).num_row_groups > 10
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_the_bytes_are_the_same_without_orjson(file_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = paged_rows(500)
+    fast = encoded_in_pages(rows, file_format, None, 100)
+
+    monkeypatch.setattr("airflow_provider_portkey.json_values._orjson_dumps", lambda: None)
+
+    assert encoded_in_pages(rows, file_format, None, 100) == fast

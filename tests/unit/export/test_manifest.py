@@ -24,8 +24,9 @@ def test_a_manifest_has_the_file_its_origin_and_the_times() -> None:
         stats = ExportStats(ExportProgress("rows"))
         for size in (2, 1, 0):
             stats.add_page(size)
-        for name in ("step_1", "step_2", "step_3"):
-            stats.add_row({"id": name})
+        stats.add_rows([{"id": "step_1"}, {"id": "step_2"}])
+        stats.add_rows([])
+        stats.add_rows([{"id": "step_3"}, {"name": "without an id"}])
         clock.shift(2.5)
         manifest = build_manifest(**FILE, thread_id="thread_1", **stats.to_dict())
 

@@ -37,7 +37,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 def test_a_short_export_logs_nothing(clock: Clock, lines: Callable[[], list[str]]) -> None:
     with ExportProgress("rows.jsonl", clock=clock) as progress:
         for _ in range(1_000):
-            progress.add_row()
+            progress.add_rows(1)
             progress.add_page()
             clock.now += 0.009
 
@@ -48,8 +48,8 @@ def test_a_long_export_logs_rows_pages_and_rate_in_a_group(clock: Clock, lines: 
     with ExportProgress("s3://bucket/rows.jsonl", clock=clock) as progress:
         for _ in range(100):
             progress.add_page(2)
-            progress.add_row()
-            progress.add_row()
+            progress.add_rows(1)
+            progress.add_rows(1)
             clock.now += 0.25
 
     assert lines() == [
@@ -63,11 +63,11 @@ def test_a_long_export_logs_rows_pages_and_rate_in_a_group(clock: Clock, lines: 
 def test_the_rate_is_that_since_the_line_before(clock: Clock, lines: Callable[[], list[str]]) -> None:
     with ExportProgress("rows", clock=clock) as progress:
         clock.now += 10
-        progress.add_row()
+        progress.add_rows(1)
         for _ in range(99):
-            progress.add_row()
+            progress.add_rows(1)
         clock.now += 50
-        progress.add_row()
+        progress.add_rows(1)
 
     assert lines()[1:-1] == ["1 rows after 10 s, 0 rows a second.", "101 rows after 60 s, 2 rows a second."]
 
@@ -83,7 +83,7 @@ def test_pages_without_rows_are_progress(clock: Clock, lines: Callable[[], list[
 def test_the_group_ends_before_an_error_is_logged(clock: Clock, lines: Callable[[], list[str]]) -> None:
     with pytest.raises(ValueError, match="broken"), ExportProgress("rows", clock=clock) as progress:
         clock.now += 11
-        progress.add_row()
+        progress.add_rows(1)
         raise ValueError("broken")
 
     assert lines()[-1] == "::endgroup::"

@@ -385,7 +385,7 @@ def test_a_value_that_is_no_outputs_is_refused_before_anything_is_sent(mock_serv
         ("requires_action", {"call_9": "x"}, "requires call_1"),
         ("requires_action", {"call_1": "x", "call_9": "x"}, "requires call_1"),
         ("in_progress", {"call_1": "x"}, "is in_progress and requires none"),
-        ("expired", {"call_1": "x"}, "is expired and requires none"),
+        ("completed", {"call_1": "x"}, "is completed and requires none"),
     ],
 )
 def test_outputs_that_the_run_does_not_require_are_refused(mock_server, context, status, outputs, requires, posts):
@@ -411,6 +411,13 @@ def test_a_lost_response_to_the_outputs_is_no_failure(mock_server, context, post
     mock_server.fault(cut_after=10, path="*" + SUBMIT)
     assert submit({"call_1": "x"}).execute(context)["status"] == "completed"
     assert len(posts(SUBMIT)) == 1
+
+
+def test_outputs_for_a_run_that_has_expired_fail_with_the_runs_reason(mock_server, context, posts):
+    mock_server.add_run(thread_id=THREAD, run_id="run_1", statuses="expired", tool_calls=[call("call_1")])
+    with pytest.raises(PortkeyRunFailedError, match=r"Run 'run_1' .* finished as expired"):
+        submit({"call_1": "x"}).execute(context)
+    assert posts(SUBMIT) == []
 
 
 def test_late_outputs_fail_with_the_runs_reason(mock_server, context):

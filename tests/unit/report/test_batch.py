@@ -85,6 +85,12 @@ def test_a_page_has_phases_charts_and_failures(page_of):
     assert page == page_of(BatchReport(BATCH, [line("r1", seconds=7), line("r2", status=500), line("r3", seconds=400)]))
 
 
+def test_a_batch_whose_cost_is_unknown_has_no_column_of_costs(page_of):
+    column = '<th class="number">Cost</th>'
+    assert column in page_of(BatchReport(BATCH, [row()]))
+    assert column not in page_of(BatchReport(BATCH, [row(cost=None)]))
+
+
 def test_a_table_has_no_latency(page_of):
     assert "Latency" not in page_of(BatchReport(BATCH, [row()]))
 

@@ -46,9 +46,9 @@ class Task:
         while True:
             try:
                 return self.process()
-            except AirflowRescheduleException:
+            except AirflowRescheduleException as reschedule:
                 self.clock.rescheduled = self.clock.rescheduled or self.clock.to_datetime()
-                self.clock.sleep(POLL_INTERVAL)
+                self.clock.sleep((reschedule.reschedule_date - self.clock.to_datetime()).total_seconds())
             except TaskDeferred as deferred:
                 return self.resume(deferred)
 

@@ -124,6 +124,9 @@ class DictStore:
     def write(self, key: str, value: dict[str, Any]) -> None:
         self.values[key] = value
 
+    def remove(self, key: str) -> None:
+        self.values.pop(key, None)
+
 
 def task_state(store: Any, fallback: DictStore) -> TaskAssetState:
     context: Any = {} if store is None else {"asset_state_store": store}

@@ -23,6 +23,7 @@ from airflow_provider_portkey.tasks.wait import BasePortkeyWaitOperator
 #: Parameters that no template can set, and why.
 NOT_TEMPLATED = {
     "deferrable": "Airflow's own sensors and operators do not template it either",
+    "poke_interval": "Airflow's own sensors do not template it either",
     "wait_for_completion": "the constructor checks other arguments against it",
     "cancel_on_kill": "a task may be killed before its templates are rendered",
     "tool_handlers": "functions",

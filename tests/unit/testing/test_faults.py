@@ -93,6 +93,13 @@ def test_a_short_delay_precedes_the_response(mock_server: PortkeyMockServer) -> 
     assert time.perf_counter() - begun >= 0.05
 
 
+def test_a_request_is_carried_out_before_a_delay_of_its_response(mock_server: PortkeyMockServer) -> None:
+    mock_server.fault(response_delay=3600)
+    with pytest.raises(requests.ReadTimeout):
+        requests.post(mock_server.url + RUN + "/cancel", headers={"Authorization": "x"}, timeout=0.5)
+    assert get(mock_server).json()["status"] in ("cancelling", "cancelled")
+
+
 def test_a_fault_precedes_the_check_for_a_key(mock_server: PortkeyMockServer) -> None:
     mock_server.fault(status=503)
     assert requests.get(f"{mock_server.url}/models", timeout=5).status_code == 503

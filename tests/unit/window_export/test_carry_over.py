@@ -136,7 +136,7 @@ def test_the_record_is_the_same_in_plain_data() -> None:
 
     assert record is not None
     assert WindowRecord.from_dict(record.to_dict()) == record
-    assert record.undecided == ["a"]
+    assert record.undecided == {"a"}
 
 
 @pytest.mark.parametrize("data", [{}, {"decided": []}, {"decided": {}, "unknown": 1}, {"decided": {"a": 1}}])

@@ -14,8 +14,8 @@ import pyarrow.parquet
 import pytest
 
 from airflow_provider_portkey import exceptions
-from airflow_provider_portkey.export.formats import OTHER_FIELDS
 from airflow_provider_portkey.jobs import RUNS
+from airflow_provider_portkey.jobs.list_spec import OTHER_FIELDS
 from airflow_provider_portkey.testing import AssetStateStore, PortkeyMockServer
 
 LATE = [("in_progress", 0), ("completed", 86_400)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from sys import getsizeof
 from typing import Any
 
 import pytest
@@ -82,4 +83,5 @@ def test_memory_does_not_grow_with_the_threads_of_a_file(
     many = peak(lambda: nights.export(tmp_path / "many", thread_ids_path=str(tmp_path / "20000.txt")))
 
     assert listed == {"x": 20_000}
-    assert many - few < 300_000
+    # Less than the ids alone would take. What else the process does by the way, such as log lines, is within the bound.
+    assert many - few < 0.6 * 19_000 * getsizeof("thread_10000")

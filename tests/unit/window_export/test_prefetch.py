@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import threading
-from concurrent.futures import Future
-
 import pytest
 
-from airflow_provider_portkey.window_export.prefetch import WorkerPool, prefetch
+from airflow_provider_portkey.export.worker_pool import WorkerPool
+from airflow_provider_portkey.window_export.prefetch import prefetch
 
 
 @pytest.mark.parametrize(("limit", "depth"), [(1, 1), (4, 4), (2, 7)])
@@ -36,25 +34,3 @@ def test_an_error_is_that_of_its_item_only() -> None:
         futures = dict(prefetch(pool, [1, 0, 2], lambda n: 1 / n, depth=3))
 
     assert [futures[n].exception() is None for n in (1, 0, 2)] == [True, False, True]
-
-
-def test_after_the_block_no_thread_runs_and_nothing_new_begins() -> None:
-    begun, stopped = threading.Event(), []
-
-    def work() -> None:
-        begun.set()
-        try:
-            while True:
-                pool.check_running()
-        except InterruptedError:
-            stopped.append(True)
-
-    with WorkerPool(1) as pool:
-        running: Future[None] = pool.start(work)
-        queued = pool.start(lambda: stopped.append(False))
-        begun.wait(60)
-
-    assert running.done()
-    assert queued.cancelled()
-    assert stopped == [True]
-    assert not [thread for thread in threading.enumerate() if "portkey-export" in thread.name]

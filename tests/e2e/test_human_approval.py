@@ -1,0 +1,110 @@
+"""A person who approves, rejects or says nothing: the run gets its outputs, and continues."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import requests
+
+from tests.e2e.test_create_run import posts
+from tests.e2e.waiting import succeed
+
+DAG_ID = "portkey_human_approval"
+CALL = {
+    "id": "call_refund",
+    "type": "function",
+    "function": {"name": "refund", "arguments": '{"order": "A-1", "amount": 12.5}'},
+}
+
+
+@pytest.fixture
+def start(airflow, provider, tmp_path):
+    """Start the example on a thread of its own, whose runs call the function."""
+
+    def start(name: str, *statuses: tuple[str, float]) -> tuple[str, str]:
+        airflow.wait_for_dag(DAG_ID)
+        thread_id = f"thread_approval_{name}"
+        provider.add_messages(thread_id=thread_id, texts=["Order A-1 arrived broken."])
+        provider.plan("runs", statuses=[("queued", 0), *statuses], tool_calls=[CALL], steps=3)
+        path = str(tmp_path / f"{name}.jsonl")
+        conf = {"thread_id": thread_id, "path": path}
+        # SQLite may be locked while other DAG runs are active.
+        dag_run_id = airflow.wait_for(lambda: airflow.api.trigger(DAG_ID, conf), "start of a DAG run")
+        airflow.wait_for(lambda: posts(provider, thread_id, "/runs"), "run")
+        return thread_id, dag_run_id
+
+    return start
+
+
+def details(dag_run_id: str) -> str:
+    return f"/dags/{DAG_ID}/dagRuns/{dag_run_id}/taskInstances/approve/-1/hitlDetails"
+
+
+def respond(airflow, dag_run_id: str, option: str, comment: str) -> None:
+    # The question is stored before the task waits; a person is slower than a test.
+    airflow.wait_for(lambda: states(airflow, dag_run_id)["approve"] == "awaiting_input", "question to a person")
+    question = airflow.api.get(details(dag_run_id))
+    assert question["subject"].startswith("Approve what run run_")
+    assert question["body"].strip() == CALL["function"]["name"] + " " + CALL["function"]["arguments"]
+    assert question["options"] == ["Approve", "Reject"]
+    body = {"chosen_options": [option], "params_input": {"comment": comment}}
+    airflow.wait_for(lambda: airflow.api.call("PATCH", details(dag_run_id), body), "receipt of the response")
+
+
+def submitted(provider, thread_id: str) -> list[dict]:
+    (body,) = posts(provider, thread_id, "/submit_tool_outputs")
+    return [json.loads(one["output"]) for one in body["tool_outputs"]]
+
+
+def latest_run(provider, thread_id: str) -> dict:
+    headers = {"Authorization": "Bearer sk", "OpenAI-Beta": "assistants=v2"}
+    response = requests.get(f"{provider.url}/threads/{thread_id}/runs", headers=headers, timeout=10)
+    return dict(response.json()["data"][0])
+
+
+def states(airflow, dag_run_id: str) -> dict[str, str]:
+    return {name: task["state"] for name, task in airflow.api.task_instances(DAG_ID, dag_run_id).items()}
+
+
+def test_the_run_continues_whatever_the_person_does(airflow, provider, start, tmp_path):
+    required = ("requires_action", 1)
+    silent_thread, silent = start("silent", required)
+    approved_thread, approved = start("approved", required)
+    rejected_thread, rejected = start("rejected", required)
+    respond(airflow, approved, "Approve", "Fine.")
+    respond(airflow, rejected, "Reject", "Too much.")
+
+    succeed(airflow, DAG_ID, approved)
+    assert set(states(airflow, approved).values()) == {"success"}
+    assert submitted(provider, approved_thread) == [{"order": "A-1", "refunded": 12.5}]
+    assert len((tmp_path / "approved.jsonl").read_text().splitlines()) == 3
+
+    succeed(airflow, DAG_ID, rejected)
+    assert set(states(airflow, rejected).values()) == {"success"}
+    error = "A person did not approve the call."
+    assert submitted(provider, rejected_thread) == [{"error": error, "comment": "Too much."}]
+
+    # Nobody responds to this one: the default rejects.
+    succeed(airflow, DAG_ID, silent)
+    assert submitted(provider, silent_thread) == [{"error": error, "comment": ""}]
+    assert airflow.api.get(details(silent))["responded_by_user"] is None
+
+
+def test_a_run_that_calls_nothing_needs_nobody(airflow, provider, start):
+    thread_id, dag_run_id = start("nothing", ("completed", 1))
+    succeed(airflow, DAG_ID, dag_run_id)
+    skipped = {name for name, state in states(airflow, dag_run_id).items() if state == "skipped"}
+    assert skipped == {"approve", "outputs", "submit_outputs", "wait_for_run"}
+    assert posts(provider, thread_id, "/submit_tool_outputs") == []
+
+
+def test_a_run_that_expires_while_the_person_thinks_fails_with_that_reason(airflow, provider, start):
+    thread_id, dag_run_id = start("expired", ("requires_action", 1), ("expired", 4))
+    airflow.wait_for(lambda: latest_run(provider, thread_id)["status"] == "expired", "end of the run")
+    respond(airflow, dag_run_id, "Reject", "Too late.")
+    assert airflow.wait_for_run(DAG_ID, dag_run_id) == "failed"
+    found = states(airflow, dag_run_id)
+    assert (found["submit_outputs"], found["wait_for_run"]) == ("failed", "upstream_failed")
+    assert posts(provider, thread_id, "/submit_tool_outputs") == []
+    assert "finished as expired" in airflow.api.log(DAG_ID, dag_run_id, "submit_outputs")
