@@ -4,8 +4,9 @@ A provider on loopback in a process of its own: ``python -m benchmarks.provider`
 It is made to cost little, so that it does not disturb what is measured, and keeps no state: ids say what there is.
 
 - ``/delay/<ms>/v1/...``: every response comes after the delay.
-- ``/threads/thread_<n>/runs``: n runs, and ``/threads/<any>/runs/run_<n>/steps``: n steps, oldest first with
-  ``order=asc``, paged by ``limit`` (at most 100) and ``after``; of ``thread_long_<n>`` with n characters more.
+- ``/threads/thread_<n>/runs``: n runs that have completed, those of ``thread_active_<n>`` have not;
+  ``/threads/<any>/runs/run_<n>/steps``: n steps. Oldest first with ``order=asc``, paged by ``limit`` (at most 100) and
+  ``after``; of ``thread_long_<n>`` with n characters more.
 - ``/threads/steps_<s>_<any>_<n>/runs``: n runs with s steps each.
 - ``/threads/<any>/runs/<id>``: a run; ``in_progress``, or ``completed`` from the Unix time of ``run_until_<time>``.
 - ``/requests``: how many requests came so far, as JSON ``{"requests": n}``; not counted itself.
@@ -98,7 +99,8 @@ def _page(kind: str, thread_id: str, owner_id: str, query: str) -> bytes:
     if kind == "step":
         items = [step_json(number, thread_id, owner_id) for number in numbers]
     else:
-        items = [run_json(f"run_{number}{steps}", thread_id, "completed") for number in numbers]
+        status = "in_progress" if owner_id.startswith("thread_active_") else "completed"
+        items = [run_json(f"run_{number}{steps}", thread_id, status) for number in numbers]
     has_more = bool(numbers) and (numbers[-1] < count - 1 if ascending else numbers[-1] > 0)
     ids = [f"{kind}_{number}{steps}" for number in numbers]
     first, last = (json.dumps(ids[0]), json.dumps(ids[-1])) if ids else ("null", "null")

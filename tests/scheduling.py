@@ -7,8 +7,8 @@ from typing import Any
 from xdist.scheduler import LoadScopeScheduling
 
 _AIRFLOW = "tests/e2e/"
-#: Files there that need the gateway only.
-_GATEWAY = "tests/e2e/test_gateway"
+#: Files there that need the gateway only, or have an Airflow of their own.
+_APART = ("tests/e2e/test_gateway", "tests/e2e/test_cluster")
 
 
 class FileScheduling(LoadScopeScheduling):
@@ -25,4 +25,4 @@ class FileScheduling(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return _AIRFLOW if file.startswith(_AIRFLOW) and not file.startswith(_GATEWAY) else file
+        return _AIRFLOW if file.startswith(_AIRFLOW) and not file.startswith(_APART) else file

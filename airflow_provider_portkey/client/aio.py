@@ -36,6 +36,7 @@ from airflow_provider_portkey.exceptions import PortkeyError
 
 if TYPE_CHECKING:
     import aiohttp
+    from yarl import URL
 
     from airflow_provider_portkey.client.pagination import Query
     from airflow_provider_portkey.client.settings import ConnectionSettings
@@ -66,6 +67,9 @@ class AsyncPortkeyClient:
         self.settings = settings
         self._session = session
         self._headers = {TRACE_HEADER: settings.trace_id} if settings.trace_id else {}
+        # What a wait sends at each poll is made once: path, URL and headers of its latest GET.
+        self._latest: tuple[object, str, URL] | None = None
+        self._headers_of: dict[tuple[str, bool], dict[str, str]] = {}
 
     @property
     def pool(self) -> object:
@@ -81,7 +85,12 @@ class AsyncPortkeyClient:
         :param query: Query parameters in addition to the connection's.
         :raises PortkeyRequestError: the subclass for the failure.
         """
-        return read_response(await self._send("GET", expand_path(path, ids), None, query), self.settings)
+        key = (path, tuple(ids.items()), query and tuple(query))
+        if self._latest is None or self._latest[0] != key:
+            expanded = expand_path(path, ids)
+            self._latest = (key, expanded, self._url(expanded, query))
+        _, expanded, url = self._latest
+        return read_response(await self._send("GET", expanded, url), self.settings)
 
     async def post(self, path: str, ids: Mapping[str, str], body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """
@@ -93,20 +102,29 @@ class AsyncPortkeyClient:
         from tenacity import AsyncRetrying
 
         expanded = expand_path(path, ids)
+        url = self._url(expanded)
         content = None if body is None else json.dumps(body).encode()
 
         async def attempt() -> dict[str, Any]:
-            return read_response(await self._send("POST", expanded, content), self.settings)
+            return read_response(await self._send("POST", expanded, url, content), self.settings)
 
         retrying = AsyncRetrying(**retry_arguments(max_retries=self.settings.max_retries, idempotent=False, log=log))
         return await retrying(attempt)
 
-    async def _send(self, method: str, path: str, body: bytes | None, query: Query | None = None) -> Response:
+    def _url(self, path: str, query: Query | None = None) -> URL:
         from yarl import URL
 
-        settings = self.settings
         # Encoded already: quoting or resolving the URL once more could move an id out of its segment.
-        url = URL(settings.url(path, query or ()), encoded=True)
+        return URL(self.settings.url(path, query or ()), encoded=True)
+
+    def _headers_for(self, method: str, has_body: bool) -> dict[str, str]:
+        key = (method, has_body)
+        if key not in self._headers_of:
+            self._headers_of[key] = self._headers | self.settings.request_headers(method, has_body)
+        return self._headers_of[key]
+
+    async def _send(self, method: str, path: str, url: URL, body: bytes | None = None) -> Response:
+        settings = self.settings
         attempt = Attempt(settings)
         attempt.request_sent = False  # until the session has a connection
         try:
@@ -115,7 +133,7 @@ class AsyncPortkeyClient:
                     method,
                     url,
                     data=body,
-                    headers=self._headers | settings.request_headers(method, body is not None),
+                    headers=self._headers_for(method, body is not None),
                     skip_auto_headers=("Content-Type",),
                     allow_redirects=False,
                 ) as response:
@@ -161,7 +179,9 @@ async def open_client(
     shared = on_this_loop[settings]
     shared.users += 1
     try:
-        yield AsyncPortkeyClient(settings.for_task(trace_id, task_metadata), await asyncio.shield(shared.opening))
+        session = await asyncio.shield(shared.opening)
+        session.connector.follow(shared.users)  # type: ignore[union-attr]
+        yield AsyncPortkeyClient(settings.for_task(trace_id, task_metadata), session)
     finally:
         shared.users -= 1
         if not shared.users:

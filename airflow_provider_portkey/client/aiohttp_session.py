@@ -7,6 +7,8 @@ The worker's session is another one: ``requests_session.py``. Both decide about 
 from __future__ import annotations
 
 import asyncio
+import math
+import resource
 import ssl
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -20,8 +22,9 @@ from airflow_provider_portkey.client.environment import ca_bundle, proxy_for, tl
 if TYPE_CHECKING:
     from airflow_provider_portkey.client.settings import ConnectionSettings
 
-#: TCP connections of a session, for all waits of a triggerer on one Airflow connection.
-_MAX_CONNECTIONS = 100
+#: TCP connections that a session may have at least, and the share of the files that the process may open at most. In
+#: between the limit follows the load: one for each wait, which has a single request in flight.
+_MIN_CONNECTIONS, _SHARE_OF_FILES = 100, 0.5
 
 
 async def new_session(settings: ConnectionSettings) -> aiohttp.ClientSession:
@@ -33,7 +36,7 @@ async def new_session(settings: ConnectionSettings) -> aiohttp.ClientSession:
     proxy, tls = await asyncio.to_thread(_read_environment, settings)
     session = aiohttp.ClientSession(
         headers=list(settings.headers),
-        connector=_Connector(limit=_MAX_CONNECTIONS, ssl=tls or False),
+        connector=Connector(limit=_MIN_CONNECTIONS, ssl=tls or False),
         proxy=proxy,
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(
@@ -52,14 +55,21 @@ def _read_environment(settings: ConnectionSettings) -> tuple[str | None, ssl.SSL
     return proxy, tls_context(ca_bundle(settings.verify)) if uses_tls else None
 
 
-class _Connector(aiohttp.TCPConnector):
+class Connector(aiohttp.TCPConnector):
     """Reuses connections as urllib3 does, and notes in the attempt when one is there: the request leaves then."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._used: WeakSet[Any] = WeakSet()
 
+    def follow(self, clients: int) -> None:
+        """Set the limit of connections to what so many clients may need."""
+        open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        at_most = math.inf if open_files == resource.RLIM_INFINITY else int(open_files * _SHARE_OF_FILES)
+        self._limit = int(max(_MIN_CONNECTIONS, min(clients, at_most)))
+
     async def connect(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a connection that no response has been left on."""
         connection = await super().connect(*args, **kwargs)
         while connection.protocol in self._used and _has_unread(connection):
             # A second response to an earlier request, or the end of the connection.

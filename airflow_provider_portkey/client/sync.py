@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Bytes read at once.
-_CHUNK = 64 * 1024
+#: Bytes read at once at most: few reads, each of which waits for the interpreter while another thread writes rows.
+_CHUNK = 256 * 1024
 
 
 class PortkeyClient:

@@ -64,6 +64,10 @@ class PollGroup:
     thread_id: str
     _run_ids: Counter[str] = field(default_factory=Counter)
     _waiters: dict[Waiter, None] = field(default_factory=dict)
+    _waiters_of: dict[str, dict[Waiter, None]] = field(default_factory=dict)
+    #: Until when new waits are held back, because a round that searches runs may find theirs too.
+    _held_until: float = 0.0
+    _held: list[Waiter] = field(default_factory=list)
     _rounds: set[asyncio.Task[None]] = field(default_factory=set)
     _round_scheduled: bool = False
     _has_list: bool = True
@@ -88,12 +92,14 @@ class PollGroup:
         loop = asyncio.get_running_loop()
         waiter = Waiter(run_id, client, interval, time.monotonic() + wait, loop.create_future())
         self._waiters[waiter] = None
+        self._waiters_of.setdefault(run_id, {})[waiter] = None
         sleeping = loop.create_task(pause)
         sleeping.add_done_callback(lambda _: self._wake(waiter))
         try:
             return await waiter.response
         finally:
             del self._waiters[waiter]
+            del self._waiters_of[run_id][waiter]
             sleeping.cancel()
 
     def enter(self, run_id: str) -> None:
@@ -105,6 +111,7 @@ class PollGroup:
         self._run_ids[run_id] -= 1
         if not self._run_ids[run_id]:
             del self._run_ids[run_id]
+            self._waiters_of.pop(run_id, None)
         return not self._run_ids
 
     async def close(self) -> None:
@@ -120,6 +127,8 @@ class PollGroup:
             return
         if len(self._waiters) == 1 or not self._has_list:
             waiter.resolve(None)
+        elif not self._pages.knows(waiter.run_id) and time.monotonic() < self._held_until:
+            self._held.append(waiter)
         elif not self._round_scheduled:
             # A task of its own: a wait that is cancelled leaves the others their poll. It starts when all waits that
             # are due now are awake.
@@ -138,30 +147,40 @@ class PollGroup:
             if waiter.run_id in single:
                 waiter.resolve(None)
         joined = [waiter for waiter in self._waiters if waiter.may_join(soon) and waiter.run_id not in single]
-        waiters_of: dict[str, list[Waiter]] = {}
         for waiter in joined:
             waiter.is_taken = True
-            waiters_of.setdefault(waiter.run_id, []).append(waiter)
-
-        def resolve(run: Mapping[str, Any]) -> None:
-            for waiter in waiters_of.get(run["id"], ()):
-                waiter.resolve(run)
-
+        wanted = {waiter.run_id for waiter in joined}
+        searches = len(wanted) > 1 and not all(map(self._pages.knows, wanted))
+        if searches:
+            self._held_until = soon
         try:
-            if len(waiters_of) > 1:
-                await adrive(self._pages.find(waiters_of, self._run_ids, resolve), joined[0].client.get)
+            if len(wanted) > 1:
+                await adrive(self._pages.find(wanted, self._run_ids, self._resolve), joined[0].client.get)
         except Exception as error:
-            if isinstance(error, PortkeyRequestError) and not error.transient:
-                self._has_list = False  # but perhaps single runs: each wait requests its own
-            else:
-                for waiter in joined:
-                    if not waiter.response.done():
-                        waiter.response.set_exception(error)
+            self._fail(joined, error)
         finally:
             for waiter in joined:
                 waiter.is_taken = False
                 if waiter.is_due:
                     waiter.resolve(None)
+            if searches:
+                self._held_until, held, self._held = 0.0, self._held, []
+                for waiter in held:
+                    self._wake(waiter)
+
+    def _resolve(self, run: Mapping[str, Any]) -> None:
+        """Hand a run to its waits, due or not: the page is paid for, and from now on they are due together."""
+        for waiter in self._waiters_of.get(run["id"], ()):
+            waiter.resolve(run)
+
+    def _fail(self, joined: list[Waiter], error: Exception) -> None:
+        if isinstance(error, PortkeyRequestError) and not error.transient:
+            self._has_list = False  # but perhaps single runs: each wait requests its own
+            return
+        for waiter in joined:
+            # A poll before its time is not one that failed: the wait has its own yet.
+            if waiter.is_due and not waiter.response.done():
+                waiter.response.set_exception(error)
 
 
 @dataclass(frozen=True)

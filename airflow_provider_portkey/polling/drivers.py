@@ -16,10 +16,14 @@ from typing import Any, TypeVar, cast
 from airflow_provider_portkey.client.pagination import Query
 from airflow_provider_portkey.exceptions import PortkeyRequestError
 
-#: Seconds between the points in time at which waits wake up together: one turn of the event loop that serves many
-#: waits costs hardly more than one that serves a single wait. It halves the CPU of a thousand waits
-#: (``benchmarks/triggerer_cpu.py``).
-_GRID = 0.25
+#: Seconds between the points in time at which waits wake up together: one turn of the event loop that serves several
+#: waits costs less than one that serves a single wait. Only the wake-ups are rounded and not the due times, so waits
+#: never gather (``phase.py``).
+_GRID = 0.1
+#: Waits that wake up together where the grid can be that fine: a burst keeps the loop from all else.
+_WAKE_UPS_TOGETHER = 10
+#: The finest grid is the common one divided by this; a power of two, so that the points of all grids meet.
+_FINEST = 16
 
 Result = TypeVar("Result")
 Response = Mapping[str, Any]
@@ -118,5 +122,21 @@ async def sleep_to_grid(seconds: float) -> None:
     """
     if seconds > 0:
         until = time.time() + seconds
-        grid = min(_GRID, seconds / 10)
-        await asyncio.sleep(until + -until % grid - time.time())
+        grid = _grid(seconds, len(_ASLEEP))
+        _ASLEEP.add(sleeper := object())
+        try:
+            await asyncio.sleep(until + -until % grid - time.time())
+        finally:
+            _ASLEEP.discard(sleeper)
+
+
+#: Those that sleep now.
+_ASLEEP: set[object] = set()
+
+
+def _grid(seconds: float, asleep: int) -> float:
+    """Return the seconds between wake-ups where so many sleep so long."""
+    together, parts = asleep * _GRID / seconds, 1
+    while together > _WAKE_UPS_TOGETHER * parts and parts < _FINEST:
+        parts *= 2
+    return min(_GRID / parts, seconds / 10)

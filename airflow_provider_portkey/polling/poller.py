@@ -87,21 +87,29 @@ class Poller:
         created_at = before.created_at or created_at_of(response)
         self.state = replace(before, status=status, progress=progress, failures=0, created_at=created_at)
         changed = status != before.status
-        transition = f"changed from {_shown(before.status)} to" if before.status and changed else "is"
-        report = f"{self._described} {transition} {_shown(status)} after {self._elapsed(now)}"
-        report = f"{report}: {progress}." if progress else f"{report}."
         news = changed or progress != before.progress
         if event := self._terminal_event(response, status, now):
             partial = status in self.job.partial_statuses
-            report = f"{report} Some of its requests failed." if partial else report
-            return PollOutcome(event=event, report=report if news or partial else None, warn=partial)
+            report = self._progress_report(before, now) if news or partial else None
+            return PollOutcome(
+                event=event, report=f"{report} Some of its requests failed." if partial else report, warn=partial
+            )
         known = status in self.job.active_statuses or status in self.job.action_required_statuses
         due = not known and (changed or before.warned_at is None or now - before.warned_at >= WARN_AGAIN_AFTER)
+        report = self._progress_report(before, now) if news or due else None
         if due:
             report = f"{report} This provider does not know that status, and continues to wait."
-        if due or known:
+        if due or (known and before.warned_at is not None):
             self.state = replace(self.state, warned_at=now if due else None)
-        return self._continue(self._interval(now), now, report=report if news or due else None, warn=not known)
+        return self._continue(self._interval(now), now, report=report, warn=not known)
+
+    def _progress_report(self, before: WaitState, now: float) -> str:
+        """Return the line for the log about a poll; made only where it is logged, for most polls see nothing new."""
+        status, progress = _shown(self.state.status), self.state.progress
+        is_change = before.status and self.state.status != before.status
+        transition = f"changed from {_shown(before.status)} to" if is_change else "is"
+        report = f"{self._described} {transition} {status} after {self._elapsed(now)}"
+        return f"{report}: {progress}." if progress else f"{report}."
 
     def on_failure(self, error: events.PollError, now: float) -> PollOutcome:
         """Decide after a poll that failed, or that could not be sent."""
@@ -147,10 +155,10 @@ class Poller:
         return duration(now - self.state.started_at)
 
     def _terminal_event(self, response: Mapping[str, Any], status: str, now: float) -> events.Event | None:
-        finished = f"{self._described} finished as {status} after {self._elapsed(now)}"
-        if status in self.job.success_statuses:
-            return self._event(events.SUCCEEDED, f"{finished}.", response=response)
-        if status in self.job.failure_statuses:
+        if status in self.job.terminal_statuses:
+            finished = f"{self._described} finished as {status} after {self._elapsed(now)}"
+            if status in self.job.success_statuses:
+                return self._event(events.SUCCEEDED, f"{finished}.", response=response)
             reason = self.job.error_message(response)
             message = f"{finished}: {reason}" if reason else f"{finished} and gave no reason."
             return self._event(events.FAILED, message, response=response)

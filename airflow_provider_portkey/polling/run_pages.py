@@ -72,6 +72,10 @@ class RunPagePlanner:
         """The runs that no page is expected to return."""
         return self._not_listed
 
+    def knows(self, run_id: str) -> bool:
+        """Return whether a run has been searched, so that polling it takes one request at most."""
+        return run_id in self._start_of or run_id in self._not_listed
+
     @property
     def starts(self) -> list[str | None] | None:
         """Where the pages start that are worth a request, as plain data; ``None`` before a complete poll."""
@@ -97,12 +101,18 @@ class RunPagePlanner:
         everything = wanted.union(awaited or ())
         self._start_of = {run_id: start for run_id, start in self._start_of.items() if run_id in everything}
         self._not_listed &= everything
-        search = _Search(lambda item: item["id"] in everything, on_found)
+        # Also those that are awaited only since the plan began.
+        search = _Search(lambda item: item["id"] in everything or item["id"] in (awaited or ()), on_found)
         newest: _Page | None = None
-        for start, expected in self._expected(wanted):
+        # Where a page starts within another one that was read, the rest begins where that one ends: pages that several
+        # searches have found come to follow each other.
+        rest_after: dict[str | None, str] = {}
+        for known_start, expected in self._expected(wanted):
             if len(expected - search.seen) < _MIN_RUNS_ON_PAGE:
                 continue
+            start = rest_after.get(known_start, known_start)
             page = yield from self._read(start, search)
+            rest_after.update((item["id"], page.items[-1]["id"]) for item in page.items)
             lost = expected - search.seen
             if start is None:
                 newest = page
@@ -112,6 +122,8 @@ class RunPagePlanner:
             else:
                 self._leave_out(lost)
         unknown = wanted - search.seen - self._start_of.keys() - self._not_listed
+        if unknown:  # those that are due later are searched along with them: their pages lie among these
+            unknown = everything - search.seen - self._start_of.keys() - self._not_listed
         if len(unknown) >= _MIN_RUNS_ON_PAGE and not (newest and newest.is_last):
             yield from self._search(unknown, search, newest)
         self._searched, self._known = True, None

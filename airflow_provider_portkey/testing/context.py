@@ -48,7 +48,8 @@ class TaskStateStore:
     def __init__(
         self, values: Mapping[str, Any] | None = None, *, default: Any = None, path: Path | None = None
     ) -> None:
-        self._json = "{}"
+        #: JSON by key: a test may keep very many.
+        self._texts: dict[str, str] = {}
         self._path = path
         self._default = default
         #: Key and value of each successful :meth:`set`, in order.
@@ -56,20 +57,22 @@ class TaskStateStore:
         #: The number of next reads, and writes, that raise a ``RuntimeError``.
         self.failing_reads = self.failing_writes = 0
         if values:
-            self._save(dict(values))
+            self._load().update({key: json.dumps(value) for key, value in values.items()})
+            self._save()
 
     @property
     def values(self) -> dict[str, Any]:
         """A copy of all values."""
-        if self._path is not None:
-            self._json = self._path.read_text() if self._path.exists() else "{}"
-        return dict(json.loads(self._json))
+        return {key: json.loads(text) for key, text in self._load().items()}
 
     def get(self, key: str, default: Any = None) -> Any:
         if self.failing_reads:
             self.failing_reads -= 1
             raise RuntimeError("The state store is set to fail this read.")
-        return self.values.get(key, self._default if default is None else default)
+        text = self._load().get(key)
+        if text is not None:
+            return json.loads(text)
+        return self._default if default is None else default
 
     def set(self, key: str, value: Any, *, retention: timedelta | None = None) -> None:
         """Set a value: JSON, and not ``None``, as for Airflow's store."""
@@ -78,21 +81,28 @@ class TaskStateStore:
         if self.failing_writes:
             self.failing_writes -= 1
             raise RuntimeError("The state store is set to fail this write.")
-        self._save({**self.values, key: value})
-        self.writes.append((key, self.values[key]))
+        self._load()[key] = text = json.dumps(value)
+        self._save()
+        self.writes.append((key, json.loads(text)))
 
     def delete(self, key: str) -> None:
-        self._save({name: value for name, value in self.values.items() if name != key})
+        self._load().pop(key, None)
+        self._save()
 
     def clear(self) -> None:
-        self._save({})
+        self._load().clear()
+        self._save()
 
-    def _save(self, values: dict[str, Any]) -> None:
-        self._json = json.dumps(values)
+    def _load(self) -> dict[str, str]:
+        if self._path is not None:
+            self._texts = json.loads(self._path.read_text()) if self._path.exists() else {}
+        return self._texts
+
+    def _save(self) -> None:
         if self._path is not None:
             # Whole or not at all: a test may kill the process that writes.
             part = self._path.with_name(f"{self._path.name}.part")
-            part.write_text(self._json)
+            part.write_text(json.dumps(self._texts))
             part.replace(self._path)
 
 

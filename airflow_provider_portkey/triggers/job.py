@@ -161,13 +161,19 @@ class BasePortkeyTrigger(BaseTrigger):
         :param rejected: The settings that were refused with 401 before this look-up.
         :return: The event; or ``None`` and these settings, where the connection has to be read again.
         """
+        from airflow_provider_portkey.polling.phase import keep_phase
+
         if rejected is not None and rejected.settings == settings:
             if event := self._report(poller.on_failure(rejected.error, time.time())):
                 return event, None
             rejected = None
         while True:
+            due_at = poller.state.next_poll_at
             try:
-                outcome = poller.on_response(await polling.next_response(poller), time.time())
+                response = await polling.next_response(poller)
+                now = time.time()
+                outcome = poller.on_response(response, now)
+                poller.state = keep_phase(poller.state, due_at, now)
             except PortkeyAuthenticationError as error:
                 if rejected is None:  # perhaps the key was rotated
                     return None, _Rejected(settings, error)
@@ -266,6 +272,6 @@ def _load() -> tuple[Callable[..., AbstractAsyncContextManager[AsyncPortkeyClien
     """Import what a wait needs, in a thread: the imports would block the event loop for tenths of a second."""
     from airflow_provider_portkey.client.aio import open_client
     from airflow_provider_portkey.hooks.portkey import PortkeyHook
-    from airflow_provider_portkey.polling import coalescing, run_group  # noqa: F401
+    from airflow_provider_portkey.polling import coalescing, phase, run_group  # noqa: F401
 
     return open_client, PortkeyHook

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 _NIGHT = datetime(2026, 11, 20, tzinfo=UTC)
 _DAY = timedelta(days=1)
-#: Threads whose decisions are known when the files of a thread are finished, with the default of four requests.
-_AHEAD = 4
+#: Threads that are decided about when the file of one is finished: two for each of the four requests of the default.
+_AHEAD = 8
 
 
 class _Written:
@@ -78,7 +78,7 @@ def _record(setting: Setting) -> Mapping[str, float]:
     return {
         "cpu_ms": 1000 * used.cpu / setting.size,
         "seconds": used.seconds,
-        "written_mb": (written.bytes - before[0]) / 1e6,
+        "thread_bytes": (written.bytes - before[0]) / setting.size,
         "files": (written.files - before[1]) / setting.size,
         "cpu_s": used.cpu,
         "memory_mb": used.memory_mb,
@@ -95,16 +95,16 @@ ROW = Row(
     metrics={
         "cpu_ms": Metric("CPU a thread, ms", 3),
         "seconds": Metric("seconds", 1),
-        "written_mb": Metric("written, MB", 2),
+        "thread_bytes": Metric("bytes written a thread", 0),
         "files": Metric("objects written a thread", 3),
         "cpu_s": Metric("CPU, s"),
         "memory_mb": Metric("memory over the start, MB", 1),
     },
-    bars=(Bar("seconds", at_most=10), Bar("written_mb", at_most=20, quick=1)),
+    bars=(Bar("seconds", at_most=10), Bar("thread_bytes", at_most=2_000, quick=2_000)),
     quick_size=500,
     growth=Growth("cpu_s", (100, 1_000, 10_000, 50_000), quick=(500, 1_000, 2_000)),
     server=None,
     notes="Decisions are saved in parts, each written once; at the end the record is written whole. A part is written "
-    f"when a thread's file is finished and its decision is not saved yet: here every {_AHEAD} threads, fewer than with "
+    f"when a thread's file is finished and its decision is not saved yet: here every {_AHEAD} threads, as with "
     "the default of `max_concurrent_requests`; threads without a file share parts of 64.",
 )

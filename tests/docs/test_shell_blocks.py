@@ -97,5 +97,7 @@ def fields_of(value: str, name: str) -> None:
 
     connection = Connection.from_json(value) if value.startswith("{") else Connection(uri=value)
     assert name.startswith("AIRFLOW_CONN_")
+    # What is not Portkey's is a store's connection, and the one that a reader moves away from.
+    assert connection.conn_type == {"AIRFLOW_CONN_AWS_EXPORTS": "aws", "AIRFLOW_CONN_OLD": "http"}.get(name, "portkey")
     if connection.conn_type == "portkey":
         assert to_settings(connection).base_url

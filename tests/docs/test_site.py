@@ -73,3 +73,18 @@ def test_the_site_loads_nothing_from_elsewhere_and_has_a_search(folder):
     html = (folder / "quickstart.html").read_text()
     assert 'src="http' not in html
     assert 'rel="stylesheet" href="http' not in html
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_page_fits_a_screen_and_a_phone_and_shows_its_pictures(folder, browser, width):
+    context = browser.new_context(viewport={"width": width, "height": 900})
+    page = context.new_page()
+    wrong = []
+    for path in sorted(folder.rglob("*.html")):
+        page.goto(path.as_uri())
+        missing = "[...document.images].filter(each => !each.complete || !each.naturalWidth).map(each => each.src)"
+        found = page.evaluate(f"[document.documentElement.scrollWidth, {missing}]")
+        if found != [width, []]:
+            wrong.append((path.name, *found))
+    context.close()
+    assert wrong == []

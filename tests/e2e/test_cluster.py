@@ -119,7 +119,7 @@ def submissions(provider: PortkeyMockServer) -> list[str]:
 
 
 def rows(store: s3fs.S3FileSystem, path: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in store.cat_file(path.replace(STORE, "exports")).splitlines()]
+    return [json.loads(line) for line in store.cat_file(path).splitlines()]
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,7 @@ def story(cluster, provider, store) -> Story:
     s3, _ = store
     provider.add_run(thread_id="thread_1", run_id="run_killed", statuses="completed", steps=450)
     provider.add_run(thread_id="thread_1", run_id="run_waited", statuses="in_progress", steps=150)
+    provider.add_run(thread_id="thread_1", run_id="run_short", statuses="completed", steps=5)
     request = {"method": "POST", "url": "/v1/chat/completions", "body": {"model": "gpt-5-mini", "messages": []}}
     lines = [json.dumps({"custom_id": ticket, **request}) for ticket in TICKETS]
     s3.pipe_file("exports/requests.jsonl", "\n".join(lines).encode())
@@ -190,7 +191,7 @@ def story(cluster, provider, store) -> Story:
         trigger(cluster, "portkey_export_lists", thread_id=THREAD, folder=f"{STORE}/lists"),
         trigger(cluster, "portkey_many_runs", thread_id=THREAD, runs=3),
         trigger(cluster, "portkey_run_report", **run, path=f"{STORE}/run.html"),
-        trigger(cluster, "portkey_steps_to_xcom", **run | {"run_id": "run_waited"}),
+        trigger(cluster, "portkey_steps_to_xcom", thread_id="thread_1", run_id="run_short"),
     ]
     for dag_id in SCHEDULED:
         cluster.api.unpause(dag_id)
@@ -248,19 +249,19 @@ def test_every_other_example_succeeds(cluster, story):
 
 def test_every_file_is_whole(cluster, store, story):
     test_every_other_example_succeeds(cluster, story)
-    s3, _ = store
     manifests = {
-        path: found
+        found["uri"]: found
         for dag_id, dag_run_id in story.dag_runs.items()
         for task_id in cluster.api.task_instances(dag_id, dag_run_id)
-        if isinstance(found := cluster.api.try_xcom(dag_id, dag_run_id, task_id), dict) and (path := found.get("path"))
+        if isinstance(found := cluster.api.try_xcom(dag_id, dag_run_id, task_id), dict) and "sha256" in found
     }
+    s3, _ = store
+    (window,) = [uri for uri in manifests if "/window_start=" in uri]
+    nights = s3.glob(f"{window}/**/[!_]*.jsonl")
+    assert sum(len(rows(s3, path)) for path in nights) == manifests.pop(window)["rows"] == 24 * 5
     assert len(manifests) >= 12
-    print({k: (v.get("rows"), v.get("sha256")) for k, v in manifests.items()})
-    print(s3.find("exports"))
-    for path, manifest in manifests.items():
-        if "sha256" in manifest:
-            assert sha256(s3.cat_file(path.replace(STORE, "exports"))).hexdigest() == manifest["sha256"], path
+    read = {uri: sha256(s3.cat_file(uri)).hexdigest() for uri in manifests}
+    assert read == {uri: manifest["sha256"] for uri, manifest in manifests.items()}
 
 
 def test_nothing_was_submitted_twice(cluster, provider, story):
@@ -273,4 +274,7 @@ def test_nothing_was_submitted_twice(cluster, provider, story):
         "runs": 1,
         "submit_tool_outputs": 1,
         "file_batches": 1,
+        # Of logs: made, then started.
+        "exports": 1,
+        "start": 1,
     }

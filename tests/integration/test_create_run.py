@@ -13,14 +13,8 @@ EXAMPLE = Path(__file__).parents[2] / "example_dags" / "portkey_create_run.py"
 
 
 @pytest.fixture(scope="module")
-def dag():
-    from airflow.dag_processing.dagbag import DagBag
-    from airflow.utils.db import initdb
-
-    initdb()
-    bag = DagBag(dag_folder=EXAMPLE)
-    assert bag.import_errors == {}
-    return bag.dags["portkey_create_run"]
+def dag(parse_dags):
+    return parse_dags(EXAMPLE)["portkey_create_run"]
 
 
 @pytest.fixture

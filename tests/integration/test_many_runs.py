@@ -51,16 +51,14 @@ def test_the_example_waits_for_all_in_one_task_and_for_each_in_its_own(dags, moc
 
 
 @pytest.fixture
-def mapped(dags, tmp_path, monkeypatch):
+def mapped(parse_dags, dags, tmp_path, monkeypatch):
     """Make a DAG with one mapped task, in a file of its own as Airflow wants it."""
 
     def make(dag_id: str, fixed: str, expanded: str):
-        from airflow.dag_processing.dagbag import DagBag
-
         file = tmp_path / f"{dag_id}.py"
         file.write_text(
             f"""
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_portkey.sensors.run import PortkeyThreadRunsSensor
 
@@ -69,9 +67,7 @@ with DAG({dag_id!r}, schedule=None):
 """
         )
         monkeypatch.setattr("airflow.settings.DAGS_FOLDER", str(tmp_path))
-        bag = DagBag(dag_folder=file)
-        assert bag.import_errors == {}
-        return bag.dags[dag_id]
+        return parse_dags(file)[dag_id]
 
     return make
 

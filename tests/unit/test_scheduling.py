@@ -14,6 +14,6 @@ def test_all_tests_on_the_real_airflow_are_one_unit():
 
 
 def test_every_other_file_is_a_unit_of_its_own():
-    files = ["tests/e2e/test_gateway.py", "tests/e2e/test_gateway_jobs.py", "tests/unit/a/test_b.py", "tests/unit/c.py"]
+    files = ["tests/e2e/test_gateway.py", "tests/e2e/test_cluster.py", "tests/unit/a/test_b.py", "tests/unit/c.py"]
     units = [scope(f"{file}::test[tests/e2e/test_jobs.py::test]") for file in files]
     assert units == files

@@ -396,3 +396,35 @@ def test_waits_of_other_threads_and_other_connections_share_nothing(mock_server,
         f"{LIST}/run_1",
         "/v1/threads/thread_2/runs/run_9",
     ]
+
+
+def test_waits_half_an_interval_apart_come_together(mock_server, server_clock):
+    began = server_clock.now
+    run_ids = add_runs(mock_server, 200)
+
+    async def scene():
+        # Every other run: each page serves both halves.
+        waits = [
+            wait_for(server_clock, run_id, first=1.0 + 9.5 * (number % 2)) for number, run_id in enumerate(run_ids)
+        ]
+        await server_clock.run(*waits, until=65)
+        await stop(*waits)
+
+    run(scene)
+    assert requests(mock_server, began, 65) == [LIST] * 14
+
+
+def test_a_failed_page_is_no_failed_poll_of_a_wait_that_was_not_due(mock_server, server_clock):
+    add_runs(mock_server, 3)
+    mock_server.fault(status=503, path=LIST, times=1)
+
+    async def scene():
+        due = [wait_for(server_clock, f"run_{number}", max_consecutive_failures=1) for number in range(2)]
+        later = wait_for(server_clock, "run_2", max_consecutive_failures=1, first=14.0)
+        await server_clock.run(*due)
+        assert [wait.result()["reason"] for wait in due] == ["gave_up"] * 2
+        await server_clock.run(later, until=20)
+        assert not later.done()
+        await stop(later)
+
+    run(scene)

@@ -239,7 +239,7 @@ def test_a_pause_is_never_too_short_and_ends_on_the_common_grid(seconds, monkeyp
     monkeypatch.setattr(drivers.asyncio, "sleep", sleep)
     monkeypatch.setattr(drivers.time, "time", lambda: 1_800_000_000.07)
     asyncio.run(sleep_to_grid(seconds))
-    grid = min(0.25, seconds / 10)
+    grid = min(drivers._GRID, seconds / 10)
     assert seconds <= slept[0] <= seconds + grid
     offset = (1_800_000_000.07 + slept[0]) % grid
     assert min(offset, grid - offset) == pytest.approx(0, abs=1e-5)
@@ -252,3 +252,11 @@ def test_a_pause_that_is_over_is_not_slept(seconds, monkeypatch):
 
     monkeypatch.setattr(drivers.asyncio, "sleep", sleep)
     asyncio.run(sleep_to_grid(seconds))
+
+
+@pytest.mark.parametrize(
+    ("asleep", "seconds", "grid"),
+    [(0, 10, 0.1), (1000, 10, 0.1), (1100, 10, 0.05), (5000, 10, 0.0125), (10_000, 30, 0.025), (10**6, 10, 0.00625)],
+)
+def test_the_grid_is_finer_where_many_wake_up(asleep, seconds, grid):
+    assert drivers._grid(seconds, asleep) == pytest.approx(grid)

@@ -51,7 +51,7 @@ def test_runs_that_lie_across_three_pages_cost_two_after_a_few_polls(make_thread
     for _ in range(4):
         assert thread.drive(planner.find(wanted)).keys() == set(wanted)
         pages.append(len(thread.page_starts))
-    assert pages == [4, 3, 2, 2]
+    assert pages == [4, 2, 2, 2]
 
 
 @pytest.mark.parametrize("newer", [1, 60, 100, 250])
@@ -125,7 +125,7 @@ def test_the_pages_of_awaited_runs_are_learned_with_those_of_wanted_runs(make_th
     thread, planner = make_thread(runs(400)), RunPagePlanner("thread_1")
     awaited = ids(*range(250))
     assert thread.drive(planner.find(ids(10, 20), awaited)).keys() == set(ids(10, 20))
-    assert thread.page_starts == [None]
+    assert thread.page_starts == [None, "run_99", "run_199"]
     thread.drive(planner.find(ids(0, 99), awaited))
     assert len(thread.page_starts) == 1
 
@@ -264,3 +264,12 @@ def test_a_run_that_does_not_say_when_it_was_created_is_not_too_old(make_thread)
     thread.runs[99]["created_at"] = None
     thread.drive(RunPagePlanner("thread_1").find_active(TERMINAL, oldest=1e9))
     assert len(thread.page_starts) == 2
+
+
+def test_pages_that_two_searches_have_found_come_to_follow_each_other(make_thread):
+    thread, planner = make_thread(runs(1000)), RunPagePlanner("thread_1")
+    thread.drive(planner.find(ids(*range(50, 350))))
+    thread.drive(planner.find(ids(*range(0, 350))))
+    for _ in range(2):
+        assert thread.drive(planner.find(ids(*range(350)))).keys() == set(ids(*range(350)))
+    assert len(thread.page_starts) == 4

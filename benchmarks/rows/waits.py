@@ -1,0 +1,52 @@
+"""CPU a poll and punctuality of a thousand deferred waits in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from benchmarks import waits
+from benchmarks.row import Bar, Growth, Metric, Row, Setting
+
+
+def interval_for(size: int) -> float:
+    """Return the poll interval, in seconds: a hundred polls a second up to a thousand waits, then up to 500."""
+    if size > 5000:
+        return 30.0
+    return min(size / 100, 10.0)
+
+
+def _measured(contender: Callable[[Setting, float], Mapping[str, float]]) -> Callable[[Setting], Mapping[str, float]]:
+    return lambda setting: contender(setting, interval_for(setting.size))
+
+
+ROW = Row(
+    title="A poll of a deferred wait",
+    what="Waits for runs, each on a thread of its own, poll every 10 s (10,000 waits every 30 s) a server that takes "
+    "200 ms. The floor is a loop of `aiohttp` for each wait, with a shared session; Airflow's provider for Anthropic "
+    "waits as the loops of `asyncio.to_thread` and `requests` do. Ideal are as many polls as intervals.",
+    unit="waits",
+    size=1000,
+    contenders={
+        "PortkeyRunTrigger": _measured(waits.with_triggers),
+        "aiohttp loop": _measured(waits.with_aiohttp),
+        "to_thread(requests)": _measured(waits.with_threads),
+    },
+    metrics={
+        "cpu_ms": Metric("CPU a poll, ms"),
+        "polls": Metric("polls, % of the ideal", 1),
+        "lag_ms": Metric("lag of the event loop (p99), ms", 1),
+        "memory_kb": Metric("memory a wait, KB", 0),
+        "round_s": Metric("CPU of a poll of all, s"),
+    },
+    bars=(
+        Bar("cpu_ms", "aiohttp loop", at_most=1.0, quick=1.5),
+        Bar("polls", at_least=97.0),
+        Bar("lag_ms", at_most=20.0),
+        Bar("cpu_ms", "aiohttp loop", at_most=1.0, busy=True),
+        Bar("polls", "aiohttp loop", at_least=1.0, busy=True),
+        Bar("cpu_ms", "to_thread(requests)", at_most=1.0),
+    ),
+    quick_size=200,
+    growth=Growth("round_s", (100, 1000, 5000, 10_000), quick=(50, 200)),
+    rounds=3,
+)
