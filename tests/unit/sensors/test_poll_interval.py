@@ -15,10 +15,17 @@ from airflow_provider_portkey.exceptions import (
     PortkeyInvalidArgumentError,
     PortkeyPollingGaveUpError,
     PortkeyServerError,
+    PortkeyWaitTimeoutError,
 )
 from airflow_provider_portkey.sensors.job import PortkeyResponseSensor
 
 UNSET: dict[str, Any] = {"poke_interval": None}
+
+
+@pytest.fixture(autouse=True)
+def heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker's process ends within a second of its deferral."""
+    monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "1")
 
 
 @pytest.fixture
@@ -37,7 +44,7 @@ def polls(task: Any, serve: Any, clock: Any) -> Any:
 
         serve(get)
         waiting = task(mode, PortkeyResponseSensor, response_id="resp_1", **({"timeout": 86_400} | arguments))
-        with contextlib.suppress(PortkeyPollingGaveUpError):
+        with contextlib.suppress(PortkeyPollingGaveUpError, PortkeyWaitTimeoutError):
             waiting.run()
         return seen
 
@@ -61,6 +68,14 @@ def test_poked_and_deferred_polls_are_at_the_same_seconds(polls, task, serve, cl
     poked = polls("poke", 300, **UNSET)
     clock.now = clock.began
     assert polls("deferred", 300, **UNSET) == pytest.approx(poked, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("how", "seen"), [(UNSET, [0, 5, 6]), (UNSET | {"timeout": 3}, [0, 3]), ({"poke_interval": 2}, [0, 2, 4, 6])]
+)
+def test_a_triggerer_does_not_poll_before_the_process_that_deferred_has_ended(polls, monkeypatch, how, seen):
+    monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "5")
+    assert polls("deferred", 6, **how) == pytest.approx(seen, abs=0.2)
 
 
 def test_the_interval_counts_from_the_jobs_creation(polls, mode):
