@@ -283,7 +283,7 @@ def _without_formula(text: Cell) -> Cell:
 
 
 def _csv_column(cells: Sequence[Cell]) -> Sequence[str]:
-    """Return the fields of a column; those of most columns need no quotes, which one look at all of them shows."""
+    """Return the fields of a column; those of most columns need no quotes, as one scan of all of them shows."""
     if set(map(type, cells)) <= {str, type(None)}:
         together = "".join(filter(None, cells))  # type: ignore[arg-type]
         if "" not in cells and not any(mark in together for mark in _CSV_QUOTED):

@@ -49,7 +49,7 @@ class _Reader:
     """
     Reads the page after the one that is written.
 
-    Where the writer waits for that page, the thread goes on with the page after it by itself: to be started by the
+    Where the writer waits for that page, the thread continues with the page after it by itself: to be started by the
     writer, the thread would have to wait until the writer lets go of the interpreter.
     """
 
@@ -74,5 +74,5 @@ class _Reader:
     def _read(self) -> list[Row]:
         page = read_page(self._rows)
         if self._is_awaited and len(page) == MAX_LIMIT:
-            self.start()  # before the writer gets this page, and looks for the next one
+            self.start()  # before the writer gets this page, and waits for the next one
         return page

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from airflow_provider_portkey.batch.build import RequestBuilder
     from airflow_provider_portkey.batch.parts import PartBuffer
 
+#: Files that a line of the log names.
+_PARTS_SHOWN = 3
+
 
 class BasePortkeyBatchInputOperator(FileTaskMixin, BaseOperator):
     """
@@ -84,7 +87,9 @@ class BasePortkeyBatchInputOperator(FileTaskMixin, BaseOperator):
             "finished_at": timestamp_now(),
             "schema_version": SCHEMA_VERSION,
         }
-        self.log.info("%d requests are in %d files: %s", buffer.requests, len(parts), self.path)
+        names = ", ".join(part["input_path"] for part in parts[:_PARTS_SHOWN])
+        more = f" and {len(parts) - _PARTS_SHOWN} more" if len(parts) > _PARTS_SHOWN else ""
+        self.log.info("Requests: %d, files: %d: %s%s", buffer.requests, len(parts), names or "none", more)
         if ti := context.get("ti"):
             ti.xcom_push(key="manifest", value=storable(manifest))
         self._report_files(context, manifest, inputs=read, columns={})

@@ -150,7 +150,7 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
             outcome = self._poll()
             if outcome.event:
                 return self._conclude(context, outcome.event)
-        state = self._poller.state
+        state = self._state_on_the_triggerer()
         backstop = timedelta(seconds=max(state.deadline - time.time(), 0) + _BACKSTOP)
         trigger = self._new_trigger(
             wait_state=state.to_dict(),
@@ -160,6 +160,19 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
             task_metadata=self._task_metadata,
         )
         self.defer(trigger=trigger, method_name="execute_complete", timeout=backstop)
+
+    def _state_on_the_triggerer(self) -> WaitState:
+        """
+        Return the wait as the trigger continues it.
+
+        Airflow 3 can fail a task that resumes before the process that deferred has ended, which lasts up to
+        ``[workers] min_heartbeat_interval`` (5 of 48 waits for jobs of 2 s, Airflow 3.3 with the LocalExecutor).
+        """
+        state = self._poller.state
+        if state.poll_interval is not None:
+            return state
+        ended_at = time.time() + conf.getfloat("workers", "min_heartbeat_interval", fallback=0.0)
+        return replace(state, next_poll_at=max(state.next_poll_at, min(ended_at, state.deadline)))
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll once; after a failed poll again and again until one succeeds or the wait is given up."""

@@ -79,8 +79,7 @@ class WindowRecord:
         :raises PortkeyExportConflictError: where the data are no record.
         """
         try:
-            # Earlier versions named the process that exports the window here.
-            plain = {name: value for name, value in data.items() if name not in ("schema_version", "writer")}
+            plain = {name: value for name, value in data.items() if name != "schema_version"}
             decided, undecided = plain.pop("decided"), set(plain.pop("undecided", ()))
             record = cls(**plain, undecided=undecided)
             record.apply(decided)

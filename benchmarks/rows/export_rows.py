@@ -190,7 +190,7 @@ ROW = Row(
     ),
     quick_size=4_000,
     growth=Growth("cpu_s", (2_000, 20_000, 200_000), quick=(2_000, 10_000)),
-    notes="A page is encoded as a whole, a table column by column: one look at the types of a column replaces one at "
+    notes="A page is encoded as a whole, a table column by column: one check of the types of a column replaces one of "
     "each value. Of the CPU of jsonl some 55 % are pages, 35 % JSON with sorted keys, 2 % the hash of the file. Of the "
     "JSON, half is the check that no value is a float, which `orjson` spells otherwise than `json`: the file has the "
     "same bytes with and without it. Without `orjson`, sorted keys cost more than `json.dumps` as it is. In memory are "

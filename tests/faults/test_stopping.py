@@ -81,20 +81,20 @@ def test_a_wait_before_the_next_attempt() -> None:
 
 
 def test_a_request_that_begins_later() -> None:
-    reached, go_on = Reached(), threading.Event()
+    reached, resume = Reached(), threading.Event()
     with closing(Server(reached.script(then=lambda peer: None))) as server:
         settings = read_settings(host=f"http://127.0.0.1:{server.port}")
         with closing(PortkeyClient(settings)) as client:
 
             def read() -> Any:
-                go_on.wait(60)
+                resume.wait(60)
                 return client.get(RUN, IDS)
 
             pool = WorkerPool(1)
             with pool:
                 reading = pool.start(read)
                 pool._stop.set()
-                go_on.set()
+                resume.set()
 
             assert isinstance(reading.exception(), StoppedError)
             assert server.requests == []

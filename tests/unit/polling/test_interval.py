@@ -43,7 +43,7 @@ def test_the_time_counts_from_the_jobs_creation_unless_a_clock_is_ahead(created_
 
 
 def simulated(duration: float, name: str, **bounds: float) -> tuple[float, int]:
-    """Return how long after the end of a run its wait goes on, and the number of its polls."""
+    """Return how long after the end of a run its wait has ended, and the number of its polls."""
     poller = Poller(RUN, {"thread_id": "thread_1", "run_id": name}, WaitState(started_at=0.0, deadline=1e9, **bounds))
     job = {"id": name, "thread_id": "thread_1", "created_at": 0}
     now, polls = 0.0, 0

@@ -184,7 +184,7 @@ def test_by_default_the_interval_and_all_fields(operator):
         "partition_by",
     )
     storage = ("object_storage_conn_id", "file_format", "compression", "csv_formulas", "overwrite")
-    waiting = ("portkey_conn_id", "max_consecutive_failures", "retryable_error_codes")
+    waiting = ("portkey_conn_id", "max_poll_interval", "max_consecutive_failures", "retryable_error_codes")
     assert {*templated, *storage, *waiting} == set(one.template_fields)
 
 
