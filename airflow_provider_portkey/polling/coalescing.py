@@ -93,7 +93,7 @@ class PollGroup:
         waiter = Waiter(run_id, client, interval, time.monotonic() + wait, response)
         self._waiters[waiter] = None
         self._waiters_of.setdefault(run_id, {})[waiter] = None
-        # Not a task that sleeps: for most waits, which are alone on their threads, that would be a third of the cost.
+        # Not a task that sleeps: a timer costs less, and most waits are alone on their threads.
         wake_up = WakeUp(wait, partial(self._wake, waiter))
         try:
             return await response

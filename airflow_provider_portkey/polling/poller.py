@@ -135,6 +135,8 @@ class Poller:
 
     def _jitter(self, now: float) -> float:
         """Return a number from 0 up to 1: another one for each job and poll, the same one in each process."""
+        if self.state.poll_interval is not None:
+            return 0.0  # a fixed interval has none
         return zlib.crc32(f"{self.ids}{now}".encode()) / 2**32
 
     def _continue(self, seconds: float, now: float, *, report: str | None = None, warn: bool = False) -> PollOutcome:
