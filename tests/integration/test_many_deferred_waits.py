@@ -1,0 +1,97 @@
+"""A thousand deferred waits in a real triggerer, beside a trigger that polls in threads."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from benchmarks.waits import requests_at
+
+HERE = Path(__file__).parent
+WAITS = 1000
+#: Seconds between two polls, and until the runs have completed.
+INTERVAL, SECONDS = 10, 45
+#: Seconds of a blocked event loop that fail the test: ten times Airflow's own, for other processes share the machine.
+BLOCKED = 2.0
+
+
+@pytest.fixture
+def provider() -> Iterator[str]:
+    """URL of a provider in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.provider"]
+    with subprocess.Popen(command, cwd=HERE.parents[1], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.terminate()
+
+
+@pytest.fixture
+def airflow(provider: str, tmp_path: Path) -> dict[str, str]:
+    """The environment of an Airflow of its own."""
+    extra = {"provider": "openai", "provider_api_key": "provider-key"}
+    connection = {"conn_type": "portkey", "host": f"{provider}/v1", "password": "portkey-key", "extra": extra}
+    settings = {
+        "CORE__DAGS_FOLDER": str(HERE / "triggerer"),
+        "CORE__LOAD_EXAMPLES": "False",
+        "CORE__UNIT_TEST_MODE": "False",
+        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path}/airflow.db",
+        "TRIGGERER__BLOCKED_MAIN_THREAD_WARNING_THRESHOLD": str(BLOCKED),
+        "API_AUTH__JWT_SECRET": "x" * 64,
+    }
+    return {
+        **os.environ,
+        "AIRFLOW_HOME": str(tmp_path),
+        "PYTHONPATH": str(HERE / "triggerer"),
+        "AIRFLOW_CONN_PORTKEY_DEFAULT": json.dumps(connection),
+        **{f"AIRFLOW__{name}": value for name, value in settings.items()},
+    }
+
+
+def events_by_number(database: Path) -> dict[int, str]:
+    """Return the events of the waits that the triggerer has handed back to the scheduler, by their numbers."""
+    with closing(sqlite3.connect(database, timeout=60)) as connection:
+        rows = connection.execute("SELECT map_index, next_kwargs FROM task_instance WHERE state = 'scheduled'")
+        return dict(rows)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_real_triggerer_serves_a_thousand_waits_and_is_never_blocked(
+    airflow: dict[str, str], provider: str, tmp_path: Path
+) -> None:
+    for command in (
+        ["-m", "airflow", "db", "migrate"],
+        [str(HERE / "triggerer" / "many_waits.py"), provider, str(WAITS), str(INTERVAL), str(SECONDS)],
+    ):
+        done = subprocess.run([sys.executable, *command], env=airflow, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    log = tmp_path / "triggerer.log"
+    command = [sys.executable, "-m", "airflow", "triggerer", "--skip-serve-logs", "--capacity", str(WAITS + 1)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env=airflow, stdout=output, stderr=output, start_new_session=True)
+    try:
+        # The start is Airflow's: it imports, and creates all triggers.
+        while requests_at(provider) < WAITS + 1:
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.5)
+        start = len(log.read_text())
+        while len(served := events_by_number(tmp_path / "airflow.db")) < WAITS + 1:
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.5)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    assert "completed" in served.pop(WAITS)
+    assert all("succeeded" in kwargs for kwargs in served.values())
+    assert "blocked" not in log.read_text()[start:]
