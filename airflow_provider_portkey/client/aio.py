@@ -134,7 +134,7 @@ class AsyncPortkeyClient:
                     url,
                     data=body,
                     headers=self._headers_for(method, body is not None),
-                    skip_auto_headers=("Content-Type",),
+                    skip_auto_headers=None if method == "GET" else ("Content-Type",),
                     allow_redirects=False,
                 ) as response:
                     if response.status < 100:

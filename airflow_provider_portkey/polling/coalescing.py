@@ -12,13 +12,14 @@ import asyncio
 import time
 import weakref
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.exceptions import PortkeyRequestError
-from airflow_provider_portkey.polling.drivers import adrive, sleep_to_grid
+from airflow_provider_portkey.polling.drivers import WakeUp, adrive, sleep_to_grid
 from airflow_provider_portkey.polling.interval import poll_interval
 from airflow_provider_portkey.polling.run_pages import RunPagePlanner
 
@@ -76,31 +77,30 @@ class PollGroup:
         self._pages = RunPagePlanner(self.thread_id)
 
     async def poll(
-        self, client: AsyncPortkeyClient, run_id: str, *, pause: Coroutine[Any, Any, None], wait: float, interval: float
+        self, client: AsyncPortkeyClient, run_id: str, *, wait: float, interval: float
     ) -> Mapping[str, Any] | None:
         """
         Sleep until a run is due, or until another wait has polled it.
 
         :param client: For a poll that this wait starts.
         :param run_id: The run.
-        :param pause: Sleeps until the poll is due.
-        :param wait: Seconds that ``pause`` will sleep.
+        :param wait: Seconds until the poll is due.
         :param interval: Seconds between two polls of this wait.
         :return: The run; or ``None`` where the caller should request it now.
         :raises PortkeyRequestError: where a shared poll failed.
         """
-        loop = asyncio.get_running_loop()
-        waiter = Waiter(run_id, client, interval, time.monotonic() + wait, loop.create_future())
+        response: asyncio.Future[Mapping[str, Any] | None] = asyncio.get_running_loop().create_future()
+        waiter = Waiter(run_id, client, interval, time.monotonic() + wait, response)
         self._waiters[waiter] = None
         self._waiters_of.setdefault(run_id, {})[waiter] = None
-        sleeping = loop.create_task(pause)
-        sleeping.add_done_callback(lambda _: self._wake(waiter))
+        # Not a task that sleeps: a timer costs less, and most waits are alone on their threads.
+        wake_up = WakeUp(wait, partial(self._wake, waiter))
         try:
-            return await waiter.response
+            return await response
         finally:
             del self._waiters[waiter]
             del self._waiters_of[run_id][waiter]
-            sleeping.cancel()
+            wake_up.cancel()
 
     def enter(self, run_id: str) -> None:
         """Count one more wait."""
@@ -218,8 +218,8 @@ class SharedPolling:
     async def next_response(self, poller: Poller) -> Any:
         """As :meth:`DirectPolling.next_response`; the response may come from another wait's poll."""
         wait, run_id = poller.state.next_poll_at - time.time(), poller.ids["run_id"]
-        pause, interval = sleep_to_grid(wait), poll_interval(poller.state, time.time(), jitter=0.0)
-        run = await self.group.poll(self.client, run_id, pause=pause, wait=wait, interval=interval)
+        interval = poll_interval(poller.state, time.time(), jitter=0.0)
+        run = await self.group.poll(self.client, run_id, wait=wait, interval=interval)
         return await adrive(poller.requests(time.time()), self.client.get) if run is None else run
 
 

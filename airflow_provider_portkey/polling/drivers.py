@@ -20,8 +20,9 @@ from airflow_provider_portkey.exceptions import PortkeyRequestError
 #: waits costs less than one that serves a single wait. Only the wake-ups are rounded and not the due times, so waits
 #: never gather (``phase.py``).
 _GRID = 0.1
-#: Waits that wake up together where the grid can be that fine: a burst keeps the loop from all else.
-_WAKE_UPS_TOGETHER = 10
+#: Waits that wake up together where the grid can be that fine: a burst keeps the loop from all else, and the objects of
+#: more than seven requests at once make Python collect garbage (700 objects by default).
+_WAKE_UPS_TOGETHER = 5
 #: The finest grid is the common one divided by this; a power of two, so that the points of all grids meet.
 _FINEST = 16
 
@@ -88,23 +89,14 @@ async def adrive(plan: Plan[Result], get: Callable[..., Awaitable[Response]]) ->
 
     :param get: Takes path, ids and query, such as :meth:`AsyncPortkeyClient.get`.
     """
-
-    async def send(request: Get) -> Response:
-        return await get(request.path, request.ids, request.query)
-
-    async def send_all(requests: list[Get]) -> list[Response | PortkeyRequestError]:
-        # Exceptions are results here: an unexpected one is raised when no other request is in flight any more.
-        results = await asyncio.gather(*map(send, requests), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException) and not isinstance(result, PortkeyRequestError):
-                raise result
-        return cast("list[Response | PortkeyRequestError]", results)
-
     try:
         request = next(plan)
         while True:
             try:
-                response = await send_all(request) if isinstance(request, list) else await send(request)
+                if isinstance(request, list):
+                    response: Any = await _send_all(request, get)
+                else:
+                    response = await get(request.path, request.ids, request.query)
             except PortkeyRequestError as error:
                 request = plan.throw(error)
             else:
@@ -114,6 +106,18 @@ async def adrive(plan: Plan[Result], get: Callable[..., Awaitable[Response]]) ->
         return result
 
 
+async def _send_all(
+    requests: list[Get], get: Callable[..., Awaitable[Response]]
+) -> list[Response | PortkeyRequestError]:
+    calls = (get(request.path, request.ids, request.query) for request in requests)
+    # Exceptions are results here: an unexpected one is raised when no other request is in flight any more.
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, PortkeyRequestError):
+            raise result
+    return cast("list[Response | PortkeyRequestError]", results)
+
+
 async def sleep_to_grid(seconds: float) -> None:
     """
     Sleep up to the first point of the common grid after a time.
@@ -121,17 +125,45 @@ async def sleep_to_grid(seconds: float) -> None:
     :param seconds: The least time to sleep; not above 0 for no sleep at all.
     """
     if seconds > 0:
-        until = time.time() + seconds
-        grid = _grid(seconds, len(_ASLEEP))
         _ASLEEP.add(sleeper := object())
         try:
-            await asyncio.sleep(until + -until % grid - time.time())
+            await asyncio.sleep(_seconds_to_grid(seconds))
         finally:
             _ASLEEP.discard(sleeper)
 
 
+class WakeUp:
+    """
+    A call at the first point of the common grid after a time: :func:`sleep_to_grid` without a task of its own.
+
+    :param seconds: The least time until then; not above 0 for the next turn of the running loop.
+    :param callback: What is called.
+    """
+
+    __slots__ = ("_handle",)
+
+    def __init__(self, seconds: float, callback: Callable[[], object]) -> None:
+        loop = asyncio.get_running_loop()
+        if seconds > 0:
+            _ASLEEP.add(self)
+            self._handle: asyncio.Handle = loop.call_later(_seconds_to_grid(seconds), callback)
+        else:
+            self._handle = loop.call_soon(callback)
+
+    def cancel(self) -> None:
+        """Call nothing any more; to be called in any case when the wait is over."""
+        _ASLEEP.discard(self)
+        self._handle.cancel()
+
+
 #: Those that sleep now.
 _ASLEEP: set[object] = set()
+
+
+def _seconds_to_grid(seconds: float) -> float:
+    now = time.time()
+    until = now + seconds
+    return until + -until % _grid(seconds, len(_ASLEEP)) - now
 
 
 def _grid(seconds: float, asleep: int) -> float:

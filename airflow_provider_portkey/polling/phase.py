@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from airflow_provider_portkey.polling.wait_state import WaitState
 
 
@@ -22,4 +20,4 @@ def keep_phase(state: WaitState, due_at: float, now: float) -> WaitState:
     # A poll before its time was another wait's, and one that was very late has lost its place.
     if state.failures or not 0 < late <= wait / 2 or state.next_poll_at >= state.deadline:
         return state
-    return replace(state, next_poll_at=state.next_poll_at - late)
+    return state.changed(next_poll_at=state.next_poll_at - late)

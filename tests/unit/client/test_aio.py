@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import resource
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -164,3 +166,42 @@ def test_clients_with_different_trace_ids_share_a_session(loopback: Any, setting
     asyncio.run(main())
 
     assert [request.headers["x-portkey-trace-id"] for request in server.requests] == ["a", "b", None]
+
+
+@pytest.mark.parametrize(
+    ("clients", "open_files", "limit"),
+    [
+        (1, 1024, 100),
+        (100, 1024, 100),
+        (300, 1024, 300),
+        (5000, 1024, 512),
+        (5000, 1_048_576, 5000),
+        (5000, resource.RLIM_INFINITY, 5000),
+        (5000, 64, 100),
+    ],
+)
+def test_the_limit_of_connections_follows_the_clients_up_to_half_of_the_open_files(
+    clients: int, open_files: int, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_provider_portkey.client.aiohttp_session import Connector
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (open_files, open_files))
+
+    async def limit_for() -> int:
+        connector = Connector(limit=100)
+        connector.follow(clients)
+        await connector.close()
+        return connector.limit
+
+    assert asyncio.run(limit_for()) == limit
+
+
+def test_as_many_requests_are_in_flight_as_there_are_clients(loopback: Any, settings_for: Any) -> None:
+    server = loopback()
+
+    async def main() -> int:
+        async with AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(open_client(settings_for(server.url))) for _ in range(120)]
+            return clients[0]._session.connector.limit
+
+    assert asyncio.run(main()) == 120

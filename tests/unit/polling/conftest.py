@@ -25,6 +25,8 @@ class FakeThread:
         #: Errors by the run after which a page starts, or by the run that is requested.
         self.errors: dict[str | None, PortkeyRequestError] = {}
         self.ignores_after = False
+        #: Runs that the list leaves out, though each can be requested.
+        self.unlisted: set[str] = set()
 
     def get(self, path: str, ids: Mapping[str, str], query: Any = None) -> dict[str, Any]:
         self.requests.append(Get(path, ids, query))
@@ -36,11 +38,11 @@ class FakeThread:
             if not found:
                 raise PortkeyNotFoundError(f"no run {ids['run_id']}", status_code=404)
             return found[0]
-        start = 0
+        listed, start = [run for run in self.runs if run["id"] not in self.unlisted], 0
         if after is not None and not self.ignores_after:
-            start = 1 + [run["id"] for run in self.runs].index(after)
+            start = 1 + [run["id"] for run in listed].index(after)
         end = start + int(dict(query)["limit"])
-        return {"data": self.runs[start:end], "has_more": end < len(self.runs)}
+        return {"data": listed[start:end], "has_more": end < len(listed)}
 
     async def aget(self, path: str, ids: Mapping[str, str], query: Any = None) -> dict[str, Any]:
         return self.get(path, ids, query)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_portkey.client import aio
+from airflow_provider_portkey.exceptions import PortkeyServerError
 from airflow_provider_portkey.polling import coalescing
 from airflow_provider_portkey.polling.wait_state import WaitState
 from airflow_provider_portkey.testing import PortkeyMockServer
@@ -428,3 +429,67 @@ def test_a_failed_page_is_no_failed_poll_of_a_wait_that_was_not_due(mock_server,
         await stop(later)
 
     run(scene)
+
+
+class GatedThread:
+    """A client of a thread whose list responds when it is let, and not before."""
+
+    def __init__(self, *listed: str) -> None:
+        self.listed = listed
+        self.requested = 0
+        self.errors: list[Exception] = []
+        self.gate = asyncio.Event()
+
+    async def get(self, path: str, ids: object, query: object = None) -> dict[str, Any]:
+        self.requested += 1
+        await self.gate.wait()
+        if self.errors:
+            raise self.errors.pop()
+        return {"data": [{"id": run_id} for run_id in self.listed], "has_more": False}
+
+
+async def due_during_a_search(thread: GatedThread) -> list[Any]:
+    """Let two waits search their runs, and two others become due meanwhile; return what each got."""
+    group = coalescing.PollGroup("thread_1")
+
+    def poll(run_id: str) -> asyncio.Task[Any]:
+        group.enter(run_id)
+        return asyncio.create_task(group.poll(thread, run_id, wait=0.0, interval=10.0))
+
+    polls = [poll("run_0"), poll("run_1")]
+    while not thread.requested:
+        await asyncio.sleep(0)
+    polls += [poll("run_2"), poll("run_3")]
+    for _ in range(10):  # turns of the loop in which another request would be sent
+        await asyncio.sleep(0)
+    assert thread.requested == 1
+    thread.gate.set()
+    async with asyncio.timeout(10):
+        results = await asyncio.gather(*polls, return_exceptions=True)
+    await group.close()
+    assert not group._waiters
+    assert not group._held
+    return results
+
+
+def test_waits_that_become_due_during_a_search_get_their_runs_from_it():
+    thread = GatedThread("run_3", "run_2", "run_1", "run_0")
+    results = asyncio.run(due_during_a_search(thread))
+    assert [run["id"] for run in results] == ["run_0", "run_1", "run_2", "run_3"]
+    assert thread.requested == 1
+
+
+def test_waits_that_a_search_did_not_find_request_their_runs_when_it_is_over():
+    thread = GatedThread("run_1", "run_0")
+    results = asyncio.run(due_during_a_search(thread))
+    assert [run and run["id"] for run in results] == ["run_0", "run_1", None, None]
+    assert thread.requested <= 2
+
+
+def test_waits_that_became_due_during_a_search_that_failed_begin_another_one():
+    thread = GatedThread("run_3", "run_2", "run_1", "run_0")
+    thread.errors.append(PortkeyServerError("broken", status_code=503))
+    *first, third, fourth = asyncio.run(due_during_a_search(thread))
+    assert [str(error) for error in first] == ["broken"] * 2
+    assert (third["id"], fourth["id"]) == ("run_2", "run_3")
+    assert thread.requested == 2

@@ -16,7 +16,7 @@ from airflow_provider_portkey.exceptions import (
 from airflow_provider_portkey.jobs.run import RUN
 from airflow_provider_portkey.jobs.spec import JobSpec
 from airflow_provider_portkey.polling import drivers
-from airflow_provider_portkey.polling.drivers import Get, Plan, adrive, drive, sleep_to_grid
+from airflow_provider_portkey.polling.drivers import Get, Plan, WakeUp, adrive, drive, sleep_to_grid
 from airflow_provider_portkey.polling.job_sequence import JobSequencePoller
 from airflow_provider_portkey.polling.poller import Poller
 from airflow_provider_portkey.polling.run_group import RunGroupPoller
@@ -254,9 +254,38 @@ def test_a_pause_that_is_over_is_not_slept(seconds, monkeypatch):
     asyncio.run(sleep_to_grid(seconds))
 
 
+@pytest.mark.parametrize("seconds", [0.3, 2.0, 10.0])
+def test_a_wake_up_comes_when_a_pause_would_end(seconds, monkeypatch):
+    monkeypatch.setattr(drivers.time, "time", lambda: 1_800_000_000.07)
+
+    async def wake_up_after() -> float:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        wake_up = WakeUp(seconds, list)
+        assert wake_up in drivers._ASLEEP
+        wake_up.cancel()
+        assert wake_up._handle.cancelled()
+        return wake_up._handle.when() - began
+
+    grid = min(drivers._GRID, seconds / 10)
+    assert seconds <= asyncio.run(wake_up_after()) <= seconds + grid + 0.05
+    assert not drivers._ASLEEP
+
+
+def test_a_wake_up_that_is_due_comes_at_the_next_turn_of_the_loop():
+    async def calls() -> list[str]:
+        called: list[str] = []
+        WakeUp(0.0, lambda: called.append("due"))
+        WakeUp(-1.0, lambda: called.append("over")).cancel()
+        await asyncio.sleep(0)
+        return called
+
+    assert asyncio.run(calls()) == ["due"]
+
+
 @pytest.mark.parametrize(
     ("asleep", "seconds", "grid"),
-    [(0, 10, 0.1), (1000, 10, 0.1), (1100, 10, 0.05), (5000, 10, 0.0125), (10_000, 30, 0.025), (10**6, 10, 0.00625)],
+    [(0, 10, 0.1), (500, 10, 0.1), (550, 10, 0.05), (2500, 10, 0.0125), (5000, 30, 0.025), (10**6, 10, 0.00625)],
 )
 def test_the_grid_is_finer_where_many_wake_up(asleep, seconds, grid):
     assert drivers._grid(seconds, asleep) == pytest.approx(grid)

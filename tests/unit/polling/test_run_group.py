@@ -328,3 +328,50 @@ def test_the_first_run_is_found_by_times_in_milliseconds_too():
         conclude(RUN_GROUP, observe(group([A, B], wait_for="any"), {A: early, B: late}).event)["first_completed_run_id"]
         == A
     )
+
+
+class TenThousandRuns:
+    """A wait for each of a hundred threads, with a hundred runs on each."""
+
+    def __init__(self, make_thread: Any) -> None:
+        run_ids = [f"run_{number}" for number in range(100)]
+        self.threads = {
+            f"thread_{number}": make_thread([run(run_id, "in_progress") for run_id in run_ids]) for number in range(100)
+        }
+        self.groups = {}
+        for thread_id, thread in self.threads.items():
+            for one in thread.runs:
+                one["thread_id"] = thread_id
+            state = WaitState(started_at=0.0, deadline=1000.0, poll_interval=10.0)
+            self.groups[thread_id] = RunGroupPoller(thread_id, run_ids, state)
+        self.polls = 0
+
+    def poll(self) -> int:
+        """Poll all runs once, and return the number of requests."""
+        self.polls += 1
+        for thread_id, one in self.groups.items():
+            polled = self.threads[thread_id].drive(one.requests(float(self.polls)))
+            assert polled.found.keys() == set(one.waiting)
+            assert one.on_response(polled, float(self.polls)).event is None
+        return sum(len(thread.requests) for thread in self.threads.values())
+
+
+def test_ten_thousand_runs_on_a_hundred_threads_cost_a_request_for_each_thread(make_thread):
+    runs = TenThousandRuns(make_thread)
+    assert [runs.poll() for _ in range(4)] == [100] * 4
+
+
+def test_newer_runs_on_a_hundred_threads_cost_one_more_request_for_each_once(make_thread):
+    runs = TenThousandRuns(make_thread)
+    runs.poll()
+    for thread in runs.threads.values():
+        thread.runs = [run(f"newer_{number}", "in_progress") for number in range(60)] + thread.runs
+    assert [runs.poll() for _ in range(3)] == [200, 100, 100]
+
+
+def test_runs_that_are_not_listed_any_more_cost_a_request_each(make_thread):
+    runs = TenThousandRuns(make_thread)
+    runs.poll()
+    for thread in runs.threads.values():
+        thread.unlisted = {"run_50"}
+    assert [runs.poll() for _ in range(3)] == [200] * 3

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 
@@ -60,3 +60,11 @@ def test_defaults_poll_at_once_and_tolerate_five_failures() -> None:
 def test_a_state_is_replaced_and_not_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         STATE.failures = 0  # type: ignore[misc]
+
+
+def test_a_changed_state_is_another_one_with_these_values() -> None:
+    before = replace(STATE)
+    changes = {"status": "in_progress", "failures": 0, "next_poll_at": 20.0}
+    assert STATE.changed(**changes) == replace(STATE, **changes)
+    assert STATE.changed(**changes).to_dict() == STATE.to_dict() | changes
+    assert before == STATE
