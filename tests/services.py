@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import requests
 
 from dev.paths import clean_environ
 from dev.processes import Child, free_ports
@@ -75,7 +76,10 @@ def s3_server() -> Iterator[str]:
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
+    url = "http://{}:{}".format(*server.get_host_and_port())
+    yield url
+    # All servers of a process have the same buckets.
+    requests.post(f"{url}/moto-api/reset", timeout=60).raise_for_status()
     server.stop()
 
 

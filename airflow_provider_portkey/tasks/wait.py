@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 _BACKSTOP = 120.0
 #: The least seconds of an adaptive interval where each poll is a process of its own.
 _MIN_RESCHEDULE_INTERVAL = 5.0
+#: Seconds within which Airflow's scheduler has noticed that a process has ended.
+_NOTICED_AFTER = 2.0
 #: The least seconds that Airflow sleeps where no poll is scheduled.
 _MIN_SLEEP = 0.1
 #: What the process of a rescheduled poll hands to the next one, of the state of the wait.
@@ -165,14 +167,16 @@ class BasePortkeyWaitOperator(PortkeyTaskMixin, BaseSensorOperator):
         """
         Return the wait as the trigger continues it.
 
-        Airflow 3 can fail a task that resumes before the process that deferred has ended, which lasts up to
-        ``[workers] min_heartbeat_interval`` (5 of 48 waits for jobs of 2 s, Airflow 3.3 with the LocalExecutor).
+        Airflow 3 can fail a task that resumes before its scheduler has noticed the end of the process that deferred,
+        which lasts up to ``[workers] min_heartbeat_interval`` (measured on 3.3 with the LocalExecutor: 5 of 48
+        waits for jobs of 2 s failed; with this pause none).
         """
         state = self._poller.state
         if state.poll_interval is not None:
             return state
-        ended_at = time.time() + conf.getfloat("workers", "min_heartbeat_interval", fallback=0.0)
-        return replace(state, next_poll_at=max(state.next_poll_at, min(ended_at, state.deadline)))
+        lasts = conf.getfloat("workers", "min_heartbeat_interval", fallback=0.0)
+        noticed_at = time.time() + lasts + _NOTICED_AFTER if lasts else 0.0  # Airflow 2 has no such interval
+        return replace(state, next_poll_at=max(state.next_poll_at, min(noticed_at, state.deadline)))
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll once; after a failed poll again and again until one succeeds or the wait is given up."""

@@ -78,8 +78,8 @@ def test_the_run_continues_whatever_the_person_does(airflow, provider, start, tm
     required = ("requires_action", 1)
     silent_thread, silent = start("silent", required)
     approved_thread, approved = start("approved", required)
-    rejected_thread, rejected = start("rejected", required)
     respond(airflow, approved, "Approve", "Fine.")
+    rejected_thread, rejected = start("rejected", required)
     respond(airflow, rejected, "Reject", "Too much.")
 
     succeed(airflow, DAG_ID, approved)

@@ -115,4 +115,4 @@ def test_a_callback_finds_who_refused(dags, mock_server, capfd, caplog):
 
 
 def test_the_page_says_which_examples_are_whole_dags() -> None:
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5
