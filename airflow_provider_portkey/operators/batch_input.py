@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_portkey.tasks.base import FileTaskMixin
+from airflow_provider_portkey.tasks.base import PortkeyFileTaskMixin
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _PARTS_SHOWN = 3
 
 
-class BasePortkeyBatchInputOperator(FileTaskMixin, BaseOperator):
+class BasePortkeyBatchInputOperator(PortkeyFileTaskMixin, BaseOperator):
     """
     Write requests as files that a provider takes as one batch each. A subclass says which requests.
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_portkey.tasks.base import FileTaskMixin, PortkeyTaskMixin
+from airflow_provider_portkey.tasks.base import PortkeyFileTaskMixin, PortkeyTaskMixin
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 
-class BasePortkeyReportOperator(FileTaskMixin, PortkeyTaskMixin, BaseOperator):
+class BasePortkeyReportOperator(PortkeyFileTaskMixin, PortkeyTaskMixin, BaseOperator):
     """
     Write one HTML page.
 

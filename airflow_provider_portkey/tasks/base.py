@@ -2,7 +2,7 @@
 What tasks have in common.
 
 :class:`PortkeyTaskMixin` has the connection, a hook that sends the trace id of the try, and the link to the trace;
-:class:`FileTaskMixin` reports what a task read and wrote.
+:class:`PortkeyFileTaskMixin` reports what a task read and wrote.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class PortkeyTaskMixin:
         validate_parameters(self)
 
 
-class FileTaskMixin:
+class PortkeyFileTaskMixin:
     """Mixed into operators that write files: says what was read and written."""
 
     #: The URIs of what was read, the manifest, and the columns, after the files were written.

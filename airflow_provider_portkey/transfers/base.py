@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_portkey.tasks.base import FileTaskMixin, PortkeyTaskMixin
+from airflow_provider_portkey.tasks.base import PortkeyFileTaskMixin, PortkeyTaskMixin
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow_provider_portkey.export.manifest import ExportStats
 
 
-class BasePortkeyToObjectStorageOperator(FileTaskMixin, PortkeyTaskMixin, BaseOperator):
+class BasePortkeyToObjectStorageOperator(PortkeyFileTaskMixin, PortkeyTaskMixin, BaseOperator):
     """
     Write rows to a file, with one page of rows in memory and the next one on its way. A subclass provides the rows.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_portkey.tasks.base import FileTaskMixin
+from airflow_provider_portkey.tasks.base import PortkeyFileTaskMixin
 from airflow_provider_portkey.transfers.base import BasePortkeyToObjectStorageOperator
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class PortkeyBatchOutputToObjectStorageOperator(BasePortkeyToObjectStorageOperat
         return OUTCOME_COLUMNS if self.layout == "table" else BATCH_OUTPUT_COLUMNS
 
 
-class PortkeyBatchMergeOperator(FileTaskMixin, BaseOperator):
+class PortkeyBatchMergeOperator(PortkeyFileTaskMixin, BaseOperator):
     """
     Write one table from the tables of several parts and rounds: one row for each request of the first round.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_portkey import lazy_attribute
 from airflow_provider_portkey.exceptions import PortkeySubmissionUnknownError
-from airflow_provider_portkey.tasks.base import FileTaskMixin
+from airflow_provider_portkey.tasks.base import PortkeyFileTaskMixin
 from airflow_provider_portkey.tasks.wait import BasePortkeyWaitOperator
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_portkey.triggers.job import PortkeyRemoteJobsTrigger
 
 
-class PortkeyLogsToObjectStorageOperator(FileTaskMixin, BasePortkeyWaitOperator):
+class PortkeyLogsToObjectStorageOperator(PortkeyFileTaskMixin, BasePortkeyWaitOperator):
     """
     Export the logs of a window: draft, start, wait, download, in one task; to one file, or to one for each day.
 
