@@ -52,7 +52,6 @@ ROW = Row(
     rounds=3,
     notes="By `cProfile`, two thirds of the time of a poll are `aiohttp`'s request, 8 % are the timer and the group of "
     "the waits on a thread, 5 % the decision about the response. Waits wake up about five at a time, which saves turns "
-    "of the event loop; with ten, the objects of the requests made Python collect garbage at every third wake-up, now "
-    "at every seventh. Between two polls a wait is a timer and no task. A poll changes its state three times, by "
+    "of the event loop. Between two polls a wait is a timer and no task. A poll changes its state three times, by "
     "copying a dictionary: `dataclasses.replace` took 9 microseconds each time.",
 )

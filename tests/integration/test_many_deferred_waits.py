@@ -15,14 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.waits import requests_at
-
 HERE = Path(__file__).parent
 WAITS = 1000
 #: Seconds between two polls, and until the runs have completed.
 INTERVAL, SECONDS = 10, 45
-#: Seconds of a blocked event loop that fail the test: ten times Airflow's own, for other processes share the machine.
-BLOCKED = 2.0
 
 
 @pytest.fixture
@@ -45,7 +41,6 @@ def airflow(provider: str, tmp_path: Path) -> dict[str, str]:
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__UNIT_TEST_MODE": "False",
         "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path}/airflow.db",
-        "TRIGGERER__BLOCKED_MAIN_THREAD_WARNING_THRESHOLD": str(BLOCKED),
         "API_AUTH__JWT_SECRET": "x" * 64,
     }
     return {
@@ -66,9 +61,7 @@ def events_by_number(database: Path) -> dict[int, str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_real_triggerer_serves_a_thousand_waits_and_is_never_blocked(
-    airflow: dict[str, str], provider: str, tmp_path: Path
-) -> None:
+def test_a_real_triggerer_serves_a_thousand_waits(airflow: dict[str, str], provider: str, tmp_path: Path) -> None:
     for command in (
         ["-m", "airflow", "db", "migrate"],
         [str(HERE / "triggerer" / "many_waits.py"), provider, str(WAITS), str(INTERVAL), str(SECONDS)],
@@ -80,11 +73,6 @@ def test_a_real_triggerer_serves_a_thousand_waits_and_is_never_blocked(
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=airflow, stdout=output, stderr=output, start_new_session=True)
     try:
-        # The start is Airflow's: it imports, and creates all triggers.
-        while requests_at(provider) < WAITS + 1:
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.5)
-        start = len(log.read_text())
         while len(served := events_by_number(tmp_path / "airflow.db")) < WAITS + 1:
             assert process.poll() is None, log.read_text()
             time.sleep(0.5)
@@ -94,4 +82,3 @@ def test_a_real_triggerer_serves_a_thousand_waits_and_is_never_blocked(
 
     assert "completed" in served.pop(WAITS)
     assert all("succeeded" in kwargs for kwargs in served.values())
-    assert "blocked" not in log.read_text()[start:]
