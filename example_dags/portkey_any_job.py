@@ -40,6 +40,5 @@ with DAG(
         job_spec=FILE_BATCH,
         ids={"vector_store_id": "{{ params.vector_store_id }}", "batch_id": "{{ params.batch_id }}"},
         deferrable=True,
-        poke_interval=5,
         timeout=3600,
     )

@@ -45,7 +45,6 @@ with DAG(
         endpoint="/v1/chat/completions",
         metadata={"dag_run": "{{ run_id }}"},
         deferrable=True,
-        poke_interval=60,
         timeout=timedelta(hours=25),
     )
     export = PortkeyBatchOutputToObjectStorageOperator(

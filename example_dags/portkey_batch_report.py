@@ -37,7 +37,6 @@ with DAG(
         input_path="{{ params.input_path }}",
         on_failed="return",  # a batch that expired has outcomes, and a report, too
         deferrable=True,
-        poke_interval=60,
         timeout=timedelta(hours=25),
     )
     export = PortkeyBatchOutputToObjectStorageOperator(

@@ -57,7 +57,6 @@ with DAG(
             input_path=input_path,
             on_failed="return",  # a batch that expired has outcomes as well
             deferrable=True,
-            poke_interval=60,
             timeout=timedelta(hours=25),
         )
         export = PortkeyBatchOutputToObjectStorageOperator(

@@ -40,7 +40,6 @@ with DAG(
         body='{"file_ids": {{ params.file_ids | tojson }}}',
         on_failed="return",
         deferrable=True,
-        poke_interval=5,
         timeout=timedelta(hours=1),
     )
 

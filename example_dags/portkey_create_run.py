@@ -60,7 +60,6 @@ with DAG(
         tools=[IN_STOCK],
         tool_handlers={"in_stock": in_stock},
         deferrable=True,
-        poke_interval=2,
         timeout=timedelta(minutes=10),
     )
     export_steps = PortkeyRunStepsToObjectStorageOperator(

@@ -32,7 +32,6 @@ with DAG(
         thread_id="{{ params.thread_id }}",
         run_id="{{ params.run_id }}",
         deferrable=True,
-        poke_interval=2,
         timeout=timedelta(hours=1),
     )
     export_steps = PortkeyRunStepsToObjectStorageOperator(

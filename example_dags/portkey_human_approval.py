@@ -75,7 +75,6 @@ if AIRFLOW_V_3_1_PLUS:  # older versions have no human-in-the-loop operators
             tools=[REFUND],
             on_requires_action="return",
             deferrable=True,
-            poke_interval=2,
             timeout=timedelta(minutes=10),
         )
 
@@ -115,7 +114,6 @@ if AIRFLOW_V_3_1_PLUS:  # older versions have no human-in-the-loop operators
             thread_id="{{ ti.xcom_pull('start_run')['thread_id'] }}",
             run_id="{{ ti.xcom_pull('start_run')['id'] }}",
             deferrable=True,
-            poke_interval=2,
             timeout=timedelta(minutes=10),
         )
         export_steps = PortkeyRunStepsToObjectStorageOperator(

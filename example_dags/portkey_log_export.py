@@ -30,7 +30,6 @@ with DAG(
         + "/logs/{{ (data_interval_start - macros.timedelta(minutes=10)).strftime('%Y-%m-%dT%H') }}.jsonl.gz",
         compression="gzip",
         deferrable=True,
-        poke_interval=30,
         timeout=timedelta(hours=2),
     )
 

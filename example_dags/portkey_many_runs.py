@@ -39,7 +39,6 @@ with DAG(
         run_ids=run_ids,
         max_failed_runs=5,
         deferrable=True,
-        poke_interval=5,
         timeout=timedelta(hours=1),
     )
 
@@ -48,7 +47,6 @@ with DAG(
         task_id="wait_for_each",
         thread_id="{{ params.thread_id }}",
         deferrable=True,
-        poke_interval=5,
         timeout=timedelta(hours=1),
     ).expand(run_id=run_ids)
 

@@ -39,7 +39,6 @@ with DAG(
         model="{{ params.model }}",
         input="{{ params.question }}",
         deferrable=True,
-        poke_interval=5,
         timeout=timedelta(hours=1),
     )
     get_items = PortkeyResponseItemsOperator(

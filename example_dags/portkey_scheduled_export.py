@@ -35,7 +35,6 @@ with DAG(
         thread_id=THREAD_ID,
         run_id=run_id,
         deferrable=True,
-        poke_interval=30,
         timeout=timedelta(hours=2),
     )
     export_steps = PortkeyRunStepsToObjectStorageOperator(

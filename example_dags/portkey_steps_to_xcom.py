@@ -26,7 +26,6 @@ with DAG(
         thread_id="{{ params.thread_id }}",
         run_id="{{ params.run_id }}",
         mode="reschedule",
-        poke_interval=5,
         timeout=600,
     )
     get_steps = PortkeyRunStepsOperator(

@@ -22,6 +22,8 @@ for _name in [name for name in os.environ if name.startswith(("AIRFLOW", "PORTKE
 os.environ.update(
     AIRFLOW_HOME=_HOME,
     AIRFLOW__CORE__LOAD_EXAMPLES="False",
+    # No process lingers after its deferral here.
+    AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL="0",
     AIRFLOW__CORE__DAGS_FOLDER=str(Path(__file__).parents[1] / "example_dags"),
     AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{_HOME}/airflow.db",
 )
