@@ -43,6 +43,8 @@ def read_paths(field: str, value: object) -> list[str]:
         raise PortkeyInvalidArgumentError(field, value, expected)
     paths: list[str] = []
     for one in _flat(found):
+        if type(one).__name__ == "ArgNotSet":  # Airflow 3.0, for a mapped task instance without a result
+            continue
         path = one.get("uri") if isinstance(one, Mapping) else one
         if not isinstance(path, str) or not path.strip():
             raise PortkeyInvalidArgumentError(f"{field}[{len(paths)}]", one, expected)
