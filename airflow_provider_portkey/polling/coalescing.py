@@ -42,6 +42,8 @@ class Waiter:
     client: AsyncPortkeyClient
     interval: float
     due_at: float
+    #: Whether a poll before its time may serve it.
+    may_be_early: bool
     #: The run; or ``None``: the wait sends a request of its own.
     response: asyncio.Future[Mapping[str, Any] | None]
     is_due: bool = False
@@ -50,7 +52,8 @@ class Waiter:
 
     def may_join(self, until: float) -> bool:
         """Return whether a poll at this time may serve this wait too."""
-        return not self.is_taken and not self.response.done() and (self.is_due or self.due_at <= until)
+        is_near = self.is_due or (self.may_be_early and self.due_at <= until)
+        return is_near and not self.is_taken and not self.response.done()
 
     def resolve(self, response: Mapping[str, Any] | None) -> None:
         """Hand the run to the wait, unless the wait is over."""
@@ -77,7 +80,7 @@ class PollGroup:
         self._pages = RunPagePlanner(self.thread_id)
 
     async def poll(
-        self, client: AsyncPortkeyClient, run_id: str, *, wait: float, interval: float
+        self, client: AsyncPortkeyClient, run_id: str, *, wait: float, interval: float, may_be_early: bool
     ) -> Mapping[str, Any] | None:
         """
         Sleep until a run is due, or until another wait has polled it.
@@ -86,11 +89,12 @@ class PollGroup:
         :param run_id: The run.
         :param wait: Seconds until the poll is due.
         :param interval: Seconds between two polls of this wait.
+        :param may_be_early: Whether the poll of another wait may come before.
         :return: The run; or ``None`` where the caller should request it now.
         :raises PortkeyRequestError: where a shared poll failed.
         """
         response: asyncio.Future[Mapping[str, Any] | None] = asyncio.get_running_loop().create_future()
-        waiter = Waiter(run_id, client, interval, time.monotonic() + wait, response)
+        waiter = Waiter(run_id, client, interval, time.monotonic() + wait, may_be_early, response)
         self._waiters[waiter] = None
         self._waiters_of.setdefault(run_id, {})[waiter] = None
         # Not a task that sleeps: a timer costs less, and most waits are alone on their threads.
@@ -171,7 +175,8 @@ class PollGroup:
     def _resolve(self, run: Mapping[str, Any]) -> None:
         """Hand a run to its waits, due or not: the page is paid for, and from now on they are due together."""
         for waiter in self._waiters_of.get(run["id"], ()):
-            waiter.resolve(run)
+            if waiter.is_due or waiter.may_be_early:
+                waiter.resolve(run)
 
     def _fail(self, joined: list[Waiter], error: Exception) -> None:
         if isinstance(error, PortkeyRequestError) and not error.transient:
@@ -203,7 +208,7 @@ class DirectPolling:
         return await adrive(poller.requests(time.time()), self.client.get)
 
 
-@dataclass(frozen=True)
+@dataclass
 class SharedPolling:
     """
     The polls of a wait for a run, shared with the other waits on its thread.
@@ -214,12 +219,16 @@ class SharedPolling:
 
     client: AsyncPortkeyClient
     group: PollGroup
+    _has_polled: bool = field(default=False, init=False)
 
     async def next_response(self, poller: Poller) -> Any:
         """As :meth:`DirectPolling.next_response`; the response may come from another wait's poll."""
         wait, run_id = poller.state.next_poll_at - time.time(), poller.ids["run_id"]
         interval = poll_interval(poller.state, time.time(), jitter=0.0)
-        run = await self.group.poll(self.client, run_id, wait=wait, interval=interval)
+        # An adaptive wait has just been deferred, and must not resume before Airflow has noticed that.
+        may_be_early = self._has_polled or poller.state.poll_interval is not None
+        run = await self.group.poll(self.client, run_id, wait=wait, interval=interval, may_be_early=may_be_early)
+        self._has_polled = True
         return await adrive(poller.requests(time.time()), self.client.get) if run is None else run
 
 

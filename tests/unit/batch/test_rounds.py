@@ -191,6 +191,10 @@ def test_an_input_that_something_else_made_has_ids_only(tmp_path: Path) -> None:
     assert [row["custom_id"] for row in rows] == ["x", "y"]
 
 
+class ArgNotSet:
+    """What Airflow 3.0 has for a mapped task instance without a result."""
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -199,6 +203,7 @@ def test_an_input_that_something_else_made_has_ids_only(tmp_path: Path) -> None:
         (["a", {"uri": "b"}, None, [["c"], {"uri": "d"}]], ["a", "b", "c", "d"]),
         ('["a", {"uri": "b"}]', ["a", "b"]),
         ([], []),
+        ([ArgNotSet(), "a"], ["a"]),
         ((one for one in ["a"]), ["a"]),
     ],
 )

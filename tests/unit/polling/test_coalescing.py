@@ -415,6 +415,22 @@ def test_waits_half_an_interval_apart_come_together(mock_server, server_clock):
     assert requests(mock_server, began, 65) == [LIST] * 14
 
 
+def test_an_adaptive_wait_that_was_just_deferred_is_not_served_before_its_time(mock_server, server_clock):
+    began = server_clock.now
+    add_runs(mock_server, 3, statuses=["in_progress", ("completed", 4)])
+
+    async def scene():
+        early = [wait_for(server_clock, f"run_{number}", first=5.0, poll_interval=None) for number in range(2)]
+        deferred = wait_for(server_clock, "run_2", first=7.0, poll_interval=None)
+        await server_clock.run(*early)
+        assert server_clock.now - began == 5.0
+        assert not deferred.done()
+        await server_clock.run(deferred)
+        assert server_clock.now - began == 7.0
+
+    run(scene)
+
+
 def test_a_failed_page_is_no_failed_poll_of_a_wait_that_was_not_due(mock_server, server_clock):
     add_runs(mock_server, 3)
     mock_server.fault(status=503, path=LIST, times=1)
@@ -454,7 +470,7 @@ async def due_during_a_search(thread: GatedThread) -> list[Any]:
 
     def poll(run_id: str) -> asyncio.Task[Any]:
         group.enter(run_id)
-        return asyncio.create_task(group.poll(thread, run_id, wait=0.0, interval=10.0))
+        return asyncio.create_task(group.poll(thread, run_id, wait=0.0, interval=10.0, may_be_early=True))
 
     polls = [poll("run_0"), poll("run_1")]
     while not thread.requested:
