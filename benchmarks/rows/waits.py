@@ -48,7 +48,7 @@ ROW = Row(
         Bar("cpu_ms", "to_thread(requests)", at_most=1.0),
     ),
     quick_size=200,
-    growth=Growth("round_s", (100, 1000, 5000, 10_000), quick=(50, 200)),
+    growth=Growth("round_s", (100, 1000, 5000, 10_000)),
     rounds=3,
     notes="By `cProfile`, two thirds of the time of a poll are `aiohttp`'s request, 8 % are the timer and the group of "
     "the waits on a thread, 5 % the decision about the response. Waits wake up about five at a time, which saves turns "
