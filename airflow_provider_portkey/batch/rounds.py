@@ -43,8 +43,6 @@ def read_paths(field: str, value: object) -> list[str]:
         raise PortkeyInvalidArgumentError(field, value, expected)
     paths: list[str] = []
     for one in _flat(found):
-        if type(one).__name__ == "ArgNotSet":  # Airflow 3.0, for a mapped task instance without a result
-            continue
         path = one.get("uri") if isinstance(one, Mapping) else one
         if not isinstance(path, str) or not path.strip():
             raise PortkeyInvalidArgumentError(f"{field}[{len(paths)}]", one, expected)
@@ -177,7 +175,7 @@ class Rounds:
 def _flat(values: Iterable[Any]) -> Iterator[Any]:
     """Yield the values of lists within lists: those of several mapped tasks."""
     for value in values:
-        if value is None:
+        if value is None or type(value).__name__ == "ArgNotSet":  # the latter on Airflow 3.0
             continue  # of a task that returned nothing
         if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
             yield value
