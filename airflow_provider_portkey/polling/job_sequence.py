@@ -53,7 +53,7 @@ class JobSequencePoller(Poller):
                 break
             del self._pending[0]
             self.ids = self._pending[0]
-            self.state = replace(self.state, status=None, progress="", created_at=None)
+            self.state = self.state.changed(status=None, progress="", created_at=None)
         return replace(outcome, report=" ".join(reports) or None)
 
     def _has_succeeded(self, response: Mapping[str, Any]) -> bool:
