@@ -14,6 +14,7 @@ import pytest
 from airflow_provider_portkey.testing import PortkeyMockServer
 from dev.gateway import Gateway
 from dev.waiting import DEFAULT_TIMEOUT
+from tests import services
 from tests.e2e.breakable import BreakableAirflow
 
 HERE = Path(__file__).parent
@@ -38,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def provider() -> Iterator[PortkeyMockServer]:
     with PortkeyMockServer() as provider:
         created_at = int(time.time()) - 20 * 3600
@@ -48,22 +49,28 @@ def provider() -> Iterator[PortkeyMockServer]:
         yield provider
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with Gateway(log=tmp_path_factory.mktemp("gateway") / "gateway.log", timeout=TIMEOUT) as gateway:
         yield gateway
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def connection(provider: PortkeyMockServer, gateway: Gateway) -> dict[str, Any]:
     """The connection to the provider through the gateway."""
     extra = {"provider": "openai", "provider_api_key": PROVIDER_KEY, "custom_host": provider.url}
     return {"conn_type": "portkey", "host": gateway.url, "password": PORTKEY_KEY, "extra": extra}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
+def postgresql() -> Iterator[str]:
+    with services.postgresql() as address:
+        yield address
+
+
+@pytest.fixture(scope="package")
 def airflow(
-    connection: dict[str, Any], provider: PortkeyMockServer, tmp_path_factory: pytest.TempPathFactory
+    connection: dict[str, Any], provider: PortkeyMockServer, postgresql: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[BreakableAirflow]:
     folder = tmp_path_factory.mktemp("airflow")
     # The nightly example exports the last night as soon as Airflow has parsed it.
@@ -74,6 +81,8 @@ def airflow(
     shutil.copytree(HERE / "dags", dags, dirs_exist_ok=True)
     # Seconds after which Airflow believes that a part is gone; its own defaults are made for slow networks.
     settings = {
+        # A SQLite that is locked ends the scheduler.
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{postgresql}",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "10",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
