@@ -36,7 +36,7 @@ _REFUSED = re.compile("[\0\ud800-\udfff]")
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|-?Infinity|NaN')
 #: A float as version 1 of marshal writes it, by ``%.17g`` after its length, that ``orjson`` spells otherwise than
 #: ``json``: not finite, or with an exponent in one of them, which ``json`` has from 1e16 on and below 0.0001.
-_OTHERWISE_SPELLED = re.compile(rb"f[\x03-\x18]-?(?:[0-9.]*e|inf|nan|[0-9]{17})")
+_OTHERWISE_SPELLED = re.compile(rb"f(?:[\x03-\x18]-?(?:[0-9.]*e|inf|nan)|\x11[0-9]{17}|\x12-[0-9]{17})")
 
 #: Digits of the shortest whole number that may not fit 64 bits: ``orjson`` would return the nearest float.
 _LONG_NUMBER = b"0" * 19
