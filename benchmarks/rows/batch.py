@@ -142,7 +142,7 @@ ROW = Row(
     ),
     quick_size=5_000,
     growth=Growth("cpu_s", (2_000, 20_000, 200_000), quick=(2_000, 10_000)),
-    server="airflow_provider_portkey.testing --port 0 --seconds 0",
+    server="benchmarks.batch_provider",
     rounds=3,
     notes="Each line is read as JSON three times: when the input is checked, when its ids are read again for the "
     "comparison, and when the output is written; the loop reads two. The ids are in SQLite files on the worker's disk, "
