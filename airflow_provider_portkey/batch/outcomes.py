@@ -14,7 +14,10 @@ _REQUEST_ID_FIELDS = ("custom_id", "recordId", "requestId")
 
 def request_id_of(request: Mapping[str, Any]) -> str | None:
     """Return the id of a request on a line of a batch's input, ``None`` where it has none."""
-    return next((id_ for name in _REQUEST_ID_FIELDS if isinstance(id_ := request.get(name), str)), None)
+    for name in _REQUEST_ID_FIELDS:
+        if isinstance(id_ := request.get(name), str):
+            return id_
+    return None
 
 
 def is_failure(outcome: Mapping[str, Any]) -> bool:
@@ -24,10 +27,10 @@ def is_failure(outcome: Mapping[str, Any]) -> bool:
     A line of OpenAI's shape says so by an error, no response, or a status of 400 or more; one of Anthropic's by a
     ``result`` of another type than ``succeeded``: ``errored``, ``canceled`` or ``expired``.
     """
-    if isinstance(result := outcome.get("result"), Mapping):
+    if isinstance(result := outcome.get("result"), dict):
         return result.get("type") != "succeeded"
     response = outcome.get("response")
-    if outcome.get("error") or not isinstance(response, Mapping):
+    if outcome.get("error") or not isinstance(response, dict):
         return True
     status = read_number(response.get("status_code"))
     return status is not None and status >= 400
@@ -35,10 +38,10 @@ def is_failure(outcome: Mapping[str, Any]) -> bool:
 
 def usage_of(outcome: Mapping[str, Any]) -> object:
     """Return the ``usage`` of the response on a line, ``None`` where it has none."""
-    for path in (("response", "body"), ("result", "message")):
-        value: Any = outcome
-        for name in (*path, "usage"):
-            value = value.get(name) if isinstance(value, Mapping) else None
+    for path in (("response", "body", "usage"), ("result", "message", "usage")):
+        value: Any = outcome.get(path[0])
+        for name in path[1:]:
+            value = value.get(name) if isinstance(value, dict) else None
         if value is not None:
             return value
     return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -31,8 +30,6 @@ _ROW_GROUP_ROWS = 5_000
 _ROW_GROUP_CHARACTERS = 4 * 1024 * 1024
 #: The first characters of a cell that spreadsheets may run as a formula (OWASP, "CSV Injection").
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-#: Words of a line that may be numbers which JSON does not have.
-_NOT_FINITE = re.compile(b"NaN|Infinity")
 
 
 class Encoder:
@@ -42,7 +39,7 @@ class Encoder:
     non_finite_values = 0
 
     def write_rows(self, rows: Sequence[Row]) -> None:
-        """Write rows, or keep some of them until ``close``."""
+        """Write rows, at least one, or keep some of them until ``close``."""
         raise NotImplementedError
 
     def write_line(self, line: bytes, row: Row) -> None:
@@ -160,7 +157,7 @@ class _JsonlEncoder(Encoder):
         self._stream.write(self._joined_json(rows, b"\n") + b"\n")
 
     def write_line(self, line: bytes, row: Row) -> None:
-        if _NOT_FINITE.search(line):
+        if b"NaN" in line or b"Infinity" in line:
             before = self.non_finite_values
             (encoded,) = self._json([row])
             line = encoded if self.non_finite_values > before else line  # otherwise the word is in a string

@@ -29,7 +29,7 @@ class UsageSum:
 
     def add(self, usage: object) -> None:
         """Add one ``usage`` object; a value that is no object is left out."""
-        if isinstance(usage, Mapping):
+        if isinstance(usage, dict):
             _add(self._total, usage, _MAX_DEPTH)
 
     def to_dict(self) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def _add(total: dict[str, Any], usage: Mapping[str, Any], depth: int) -> None:
     for name, value in usage.items():
         if type(value) is int and type(known := total.get(name, 0)) is int:  # nearly all values of a million lines
             total[name] = known + value
-        elif isinstance(value, Mapping):
+        elif isinstance(value, dict):
             nested = total.setdefault(name, {}) if depth else None
             if isinstance(nested, dict):
                 _add(nested, value, depth - 1)

@@ -181,7 +181,7 @@ ROW = Row(
         "memory_mb": Metric("memory over the start, MB", 1),
     },
     bars=(
-        Bar("cpu_us", "json.dumps", at_most=1.0, quick=2.0),
+        Bar("cpu_us", "json.dumps", at_most=1.0, quick=1.5),
         Bar("cpu_us", "csv.DictWriter", ours="csv", at_most=1.0, quick=1.5),
         Bar("cpu_us", "pandas, csv", ours="csv", at_most=1.0),
         Bar("cpu_us", "pyarrow, parquet", ours="parquet", at_most=1.0, quick=2.0),
