@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_1_PLUS
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_portkey.testing import PortkeyMockServer
 
@@ -103,29 +103,16 @@ def events_of(uri: str) -> list[dict[str, Any]]:
         return [dict(event.extra) for event in found.order_by(AssetEvent.id)]
 
 
-def store(dag: Any) -> None:
-    """Store the DAG and its assets, as Airflow's DAG processor does; from Airflow 3.1 on ``dag.test()`` does."""
-    from airflow.models.dagbag import DagBag
-
-    bundle: dict[str, Any] = {}
-    if AIRFLOW_V_3_0_PLUS:
-        from airflow.dag_processing.bundles.manager import DagBundlesManager
-
-        DagBundlesManager().sync_bundles_to_db()
-        bundle = {"bundle_name": "dags-folder", "bundle_version": None}
-    DagBag(dag_folder=dag.fileloc).sync_to_db(**bundle)
-
-
 def run(dag: Any) -> list[str]:
     """Run a DAG's tasks, and return their states. On Airflow 2 ``dag.test()`` stores no events."""
-    if not AIRFLOW_V_3_1_PLUS:
-        store(dag)
     if AIRFLOW_V_3_0_PLUS:
         return [task_instance.state for task_instance in dag.test().get_task_instances()]
+    from airflow.models.dagbag import DagBag
     from airflow.utils import timezone
     from airflow.utils.state import DagRunState
     from airflow.utils.types import DagRunType
 
+    DagBag(dag_folder=dag.fileloc).sync_to_db()
     now, states = timezone.utcnow(), []
     dag_run = dag.create_dagrun(
         run_id="r", execution_date=now, state=DagRunState.RUNNING, run_type=DagRunType.MANUAL, data_interval=(now, now)

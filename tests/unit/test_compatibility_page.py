@@ -36,6 +36,8 @@ def has_metadata_form() -> bool:
     if service is None:
         return False
     (form,) = (one for one in service.hook_meta_data() if one.connection_type == "portkey")
+    if not form.extra_fields:  # Airflow 3.0 without the FAB provider
+        return False
     return bool(form.extra_fields["read_timeout"]["schema"]["type"][0] == "number")
 
 
