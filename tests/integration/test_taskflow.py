@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.version_compat import (
     AIRFLOW_V_3_0_PLUS,
-    AIRFLOW_V_3_1_PLUS,
     AIRFLOW_V_3_3_PLUS,
 )
 
@@ -54,8 +53,8 @@ def mock_server(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def finalizing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker tells callbacks the exception; ``dag.test()`` of Airflow 3.0 does not."""
-    if not AIRFLOW_V_3_0_PLUS or AIRFLOW_V_3_1_PLUS:
+    """A worker tells callbacks the exception; ``dag.test()`` of Airflow 3.0 to 3.2 does not."""
+    if not AIRFLOW_V_3_0_PLUS or AIRFLOW_V_3_3_PLUS:
         return
     from airflow.sdk.execution_time import task_runner
 
