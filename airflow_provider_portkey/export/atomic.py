@@ -76,7 +76,7 @@ def open_path(path: str, conn_id: str | None) -> ObjectStoragePath:
         # Airflow before 3.2 takes a ``None`` for a connection, and then that of the path for none.
         opened = ObjectStoragePath(path, **({} if conn_id is None else {"conn_id": conn_id}))
         if scheme in _STORE_PROVIDERS:
-            opened.fs  # noqa: B018 (looks the scheme up)
+            opened.fs  # noqa: B018 (finds the scheme, or raises)
     except ValueError as error:
         if "filesystem" not in str(error):
             raise
