@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 #: The protocols of paths on a file system of this machine.
 LOCAL_PROTOCOLS = frozenset({"", "file", "local"})
+#: What brings the file system of a scheme; from the list of Airflow's documentation of object storage.
+_STORE_PROVIDERS = {
+    "s3": "apache-airflow-providers-amazon[s3fs]",
+    "gs": "apache-airflow-providers-google",
+    **dict.fromkeys(("abfs", "abfss", "adl"), "apache-airflow-providers-microsoft-azure"),
+}
 #: Bytes that a check writes to find a full disk: one block of common file systems.
 _PROBE_BYTES = 4096
 #: Control characters: a name with one is a mistake of a template, and misleads in every listing and log.
@@ -58,11 +64,28 @@ def file_path(value: str, conn_id: str | None, *, field: str = "path") -> Object
 
 
 def open_path(path: str, conn_id: str | None) -> ObjectStoragePath:
-    """Return a path with its connection: the one that is given, else the one that the path names."""
-    from airflow.providers.common.compat.sdk import ObjectStoragePath
+    """
+    Return a path with its connection: the one that is given, else the one that the path names.
 
-    # Airflow before 3.2 takes a ``None`` for a connection, and then that of the path for none.
-    return ObjectStoragePath(path, **({} if conn_id is None else {"conn_id": conn_id}))
+    :raises AirflowOptionalProviderFeatureException: where Airflow has no file system for the path's scheme.
+    """
+    from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException, ObjectStoragePath
+
+    scheme = path.partition("://")[0]
+    try:
+        # Airflow before 3.2 takes a ``None`` for a connection, and then that of the path for none.
+        opened = ObjectStoragePath(path, **({} if conn_id is None else {"conn_id": conn_id}))
+        if scheme in _STORE_PROVIDERS:
+            opened.fs  # noqa: B018 (finds the scheme, or raises)
+    except ValueError as error:
+        if "filesystem" not in str(error):
+            raise
+        provider = _STORE_PROVIDERS.get(scheme)
+        install = f"pip install '{provider}' on the workers" if provider else f"is {scheme}:// what was meant?"
+        raise AirflowOptionalProviderFeatureException(
+            f"Airflow has no file system for {scheme}:// here: {install}."
+        ) from error
+    return opened
 
 
 def check_distinct(

@@ -80,6 +80,20 @@ def check_installed(file_format: str, compression: str | None) -> None:
         ) from error
 
 
+def unlike_name(name: str, file_format: str, compression: str | None) -> str | None:
+    """Return what the ending of a file's name says that the file is not; ``None`` where it says nothing else."""
+    endings = name.lower().rsplit("/", 1)[-1].split(".")[1:]
+    ending = endings.pop() if endings else ""
+    packed = {"gz": "gzip", "zst": "zstd"}.get(ending)
+    if packed:
+        ending = endings.pop() if endings else ""
+    if packed and packed != compression:
+        return f"the name ends in .{'gz' if packed == 'gzip' else 'zst'}, and compression is {compression!r}"
+    if ending in ("parquet", "csv", "jsonl") and ending != file_format:
+        return f"the name ends in .{ending}, and file_format is {file_format!r}"
+    return None
+
+
 @contextmanager
 def encode(
     target: IO[bytes],

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import ObjectStoragePath
+from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException, ObjectStoragePath
 
 from airflow_provider_portkey.exceptions import (
     PortkeyDestinationExistsError,
@@ -55,6 +55,18 @@ def test_the_connection_of_a_path_is_that_of_the_argument_or_of_the_address() ->
     assert conn_id_of(file_path("memory://bucket/steps.jsonl", "some_conn")) == "some_conn"
     assert conn_id_of(file_path("memory://bucket/steps.jsonl", None)) is None
     assert conn_id_of(folder_path("memory://some_conn@bucket/steps", None)) == "some_conn"
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        ("abfs://box@account/steps.jsonl", r"for abfs:// here: pip install 'apache-airflow-providers-microsoft-azure'"),
+        ("s4://bucket/steps.jsonl", "for s4:// here: is s4:// what was meant"),
+    ],
+)
+def test_a_store_without_its_provider_is_named_with_what_to_install(path: str, named: str) -> None:
+    with pytest.raises(AirflowOptionalProviderFeatureException, match=named):
+        file_path(path, None)
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])

@@ -183,6 +183,17 @@ def test_an_active_run_is_exported_with_a_warning(
     assert status in warning
 
 
+def test_a_name_that_says_another_format_is_a_warning(
+    serve_run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    serve_run(1)
+    monkeypatch.setattr(PortkeyRunStepsToObjectStorageOperator, "log", logging.getLogger("tests.portkey.operator"))
+
+    operator(tmp_path / "steps.parquet").execute({})
+
+    assert "steps.parquet: the name ends in .parquet, and file_format is 'jsonl'." in caplog.text
+
+
 def test_a_run_without_a_status_is_exported_with_a_warning(
     serve_run: Callable[..., Any], requests_mock: Any, tmp_path: Path, warnings_of: Callable[[], list[str]]
 ) -> None:
