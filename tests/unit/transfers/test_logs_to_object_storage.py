@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
-from contextlib import asynccontextmanager
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -460,9 +460,8 @@ def test_a_kill_on_the_triggerer_cancels_all_of_them(monkeypatch, cancel_on_kill
             if ids["export_id"] == "e0":
                 raise PortkeyBadRequestError("It has finished.", status_code=400)
 
-    @asynccontextmanager
     async def open_portkey(portkey_conn_id, trace_id, task_metadata):
-        yield Client()
+        return nullcontext(Client())
 
     monkeypatch.setattr(trigger_module, "open_portkey", open_portkey)
     trigger = PortkeyRemoteJobsTrigger(
