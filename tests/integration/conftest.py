@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,13 @@ def parse_dags() -> Callable[[Path], dict[str, Any]]:
         return dict(bag.dags)
 
     return parse
+
+
+@pytest.fixture(scope="session")
+def run_at() -> Callable[[Any, datetime], Any]:
+    """Run a DAG as its schedule does at a moment, and return its run."""
+    name = "logical_date" if AIRFLOW_V_3_0_PLUS else "execution_date"
+    return lambda dag, moment: dag.test(**{name: moment})
 
 
 @pytest.fixture(scope="session")
