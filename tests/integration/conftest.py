@@ -41,9 +41,9 @@ def parse_dags() -> Callable[[Path], dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def run_at() -> Callable[[Any, datetime], Any]:
-    """Run a DAG as its schedule does at a moment, and return its run."""
+    """Run a DAG as its schedule does at a timestamp, and return its run."""
     name = "logical_date" if AIRFLOW_V_3_0_PLUS else "execution_date"
-    return lambda dag, moment: dag.test(**{name: moment})
+    return lambda dag, timestamp: dag.test(**{name: timestamp})
 
 
 @pytest.fixture(scope="session")
