@@ -222,8 +222,10 @@ def validate_id(field: str, value: object) -> str:
     """
     Return an id as it is.
 
-    :raises PortkeyInvalidArgumentError: for one that is no string, empty, ``.`` or ``..``.
+    :raises PortkeyInvalidArgumentError: for one that is no string, empty, ``.``, ``..`` or ``None``.
     """
+    if value == "None":
+        raise PortkeyInvalidArgumentError(field, value, f"a Portkey id; {_RENDERED_TO_NOTHING}")
     if not isinstance(value, str) or not value.strip() or value in _DOT_SEGMENTS or not _is_storable(value):
         raise PortkeyInvalidArgumentError(field, value, "a Portkey id, a string that is not empty, '.' or '..'")
     return value
@@ -252,6 +254,7 @@ def read_ids(field: str, value: object) -> list[str] | None:
 
 #: Ends the sentence about a value that is no string.
 _NATIVE = "; with render_template_as_native_obj=True, '{{ ... | tojson }}' keeps a string as it is"
+_RENDERED_TO_NOTHING = "the template seems to have rendered to nothing"
 _IDS = "a list of ids, or a string with them: JSON, or ids separated by commas or white space"
 _NAMES = "a list of field names, or a string with them: JSON, or names separated by commas or white space"
 
@@ -267,7 +270,7 @@ def _split_list(field: str, value: str, expected: str) -> Any:
     elif stripped and stripped[0] not in "{(\"'" and stripped != "None":
         return [part for part in re.split(r"[,\s]+", stripped) if part]
     if stripped in ("", "None"):
-        expected = f"{expected}; the template seems to have rendered to nothing"
+        expected = f"{expected}; {_RENDERED_TO_NOTHING}"
     raise PortkeyInvalidArgumentError(field, value[:100], expected)
 
 

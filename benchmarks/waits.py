@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import itertools
 import json
@@ -57,7 +58,10 @@ class Load:
                 asyncio.create_task(wait(number, self.interval * (first + number / self.waits)))
                 for number in range(self.waits)
             ]
-            await asyncio.sleep(self.interval * WARM_UP)
+            await asyncio.sleep(self.interval * WARM_UP / 2)
+            # So that no collection of the measurement visits the objects of the start.
+            gc.collect()
+            await asyncio.sleep(self.interval * WARM_UP / 2)
             lags: list[float] = []
             watching = asyncio.create_task(_watch(lags))
             requests, cpu, began = await self.requests(), time.process_time(), time.perf_counter()

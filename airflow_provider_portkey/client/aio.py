@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.client.attempts import Attempt
+from airflow_provider_portkey.client.in_flight import Request
 from airflow_provider_portkey.client.paths import expand_path
 from airflow_provider_portkey.client.responses import (
     Response,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     import aiohttp
     from yarl import URL
 
+    from airflow_provider_portkey.client.in_flight import InFlight
     from airflow_provider_portkey.client.pagination import Query
     from airflow_provider_portkey.client.settings import ConnectionSettings
 
@@ -66,6 +68,7 @@ class AsyncPortkeyClient:
     def __init__(self, settings: ConnectionSettings, session: aiohttp.ClientSession) -> None:
         self.settings = settings
         self._session = session
+        self._in_flight: InFlight = session.connector.in_flight  # type: ignore[union-attr]
         self._headers = {TRACE_HEADER: settings.trace_id} if settings.trace_id else {}
         # What a wait sends at each poll is made once: path, URL and headers of its latest GET.
         self._latest: tuple[object, str, URL] | None = None
@@ -128,34 +131,40 @@ class AsyncPortkeyClient:
         attempt = Attempt(settings)
         attempt.request_sent = False  # until the session has a connection
         try:
-            with attempt:
-                async with self._session.request(
+            async with (
+                Request(self._in_flight, attempt),
+                self._session.request(
                     method,
                     url,
                     data=body,
                     headers=self._headers_for(method, body is not None),
                     skip_auto_headers=None if method == "GET" else ("Content-Type",),
                     allow_redirects=False,
-                ) as response:
-                    if response.status < 100:
-                        raise ValueError(f"{response.status} is no status of HTTP")
-                    content = bytearray()
-                    check_encoding(response.headers, method, path, settings)
-                    async for chunk in response.content.iter_any():
-                        content += chunk
-                        check_body_size(len(content), method, path, settings)
-                    return Response(method, path, response.status, response.headers, bytes(content))
+                ) as response,
+            ):
+                if response.status < 100:
+                    raise ValueError(f"{response.status} is no status of HTTP")
+                content = bytearray()
+                check_encoding(response.headers, method, path, settings)
+                attempt.note_progress()
+                async for chunk in response.content.iter_any():
+                    attempt.note_progress()
+                    content += chunk
+                    check_body_size(len(content), method, path, settings)
+                return Response(method, path, response.status, response.headers, bytes(content))
         except PortkeyError:
             raise
         except Exception as error:  # each library has exceptions of its own, and some of them no common base
-            failure = unreachable_error(method, path, _reason(error), settings, attempt)
+            failure = unreachable_error(method, path, _reason(error, attempt), settings, attempt)
         # Outside of the block: the library's exception would be the context, and shows the query with its secrets.
         raise failure
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, attempt: Attempt) -> str:
     import aiohttp
 
+    if type(error) is TimeoutError:
+        return attempt.overdue
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return f"the proxy refused the connection: {error.status} {error.message}"
     return f"{type(error).__name__}: {error}".removesuffix(": ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ class Attempt:
         #: Whether the server may have received the request; a transport that knows better says so.
         self.request_sent = True
         self.seconds = settings.attempt_timeout
+        self._silent_since = math.inf
         self.restart()
 
     def restart(self) -> None:
@@ -53,10 +55,21 @@ class Attempt:
             raise TimeoutError(self.overdue)
         return remaining
 
+    def note_progress(self) -> None:
+        """Note that the request has left, or that a part of the response has come."""
+        self._silent_since = time.monotonic()
+
+    @property
+    def ends_at(self) -> float:
+        """When the attempt ends, monotonic seconds: at its deadline, or where no part of the response comes."""
+        return min(self._ends_at, self._silent_since + self.read_timeout)
+
     @property
     def overdue(self) -> str:
-        """Why an attempt failed that was not complete by its deadline."""
-        return f"not complete after {self.seconds:g} s"
+        """Why an attempt failed that was not complete in time."""
+        if self.is_over:
+            return f"not complete after {self.seconds:g} s"
+        return f"no data for {self.read_timeout:g} s"
 
     def __enter__(self) -> Attempt:
         if stop := current_stop():

@@ -34,7 +34,7 @@ _JOIN_WITHIN = 0.5
 _GROUPS: weakref.WeakKeyDictionary[object, dict[str, PollGroup]] = weakref.WeakKeyDictionary()
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Waiter:
     """One wait between two of its polls."""
 
@@ -61,7 +61,7 @@ class Waiter:
             self.response.set_result(response)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class PollGroup:
     """All waits for runs of one thread with the same connection on one event loop; see :func:`shared_polling`."""
 
@@ -75,6 +75,7 @@ class PollGroup:
     _rounds: set[asyncio.Task[None]] = field(default_factory=set)
     _round_scheduled: bool = False
     _has_list: bool = True
+    _pages: RunPagePlanner = field(init=False)
 
     def __post_init__(self) -> None:
         self._pages = RunPagePlanner(self.thread_id)

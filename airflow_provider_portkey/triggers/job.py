@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +111,7 @@ class BasePortkeyTrigger(BaseTrigger):
         names = list(map(self.job.describe, to_cancel[:_MAX_NAMED]))
         names += [f"{more} more"] if (more := len(to_cancel) - _MAX_NAMED) > 0 else []
         self.log.info("Cancelling %s, because the task was stopped.", ", ".join(names))
-        async with asyncio.timeout(_CANCEL_TIMEOUT), self._open() as client:
+        async with asyncio.timeout(_CANCEL_TIMEOUT), await self._open() as client:
             calls = (client.post(self.job.cancel_path, ids, self.job.cancel_body) for ids in to_cancel)
             # A job that cannot be cancelled any more keeps none of the others.
             responses = await asyncio.gather(*calls, return_exceptions=True)
@@ -119,8 +119,8 @@ class BasePortkeyTrigger(BaseTrigger):
             if isinstance(response, BaseException):
                 raise response
 
-    def _open(self) -> AbstractAsyncContextManager[AsyncPortkeyClient]:
-        return open_portkey(self.portkey_conn_id, self.trace_id, self.task_metadata)
+    async def _open(self) -> AbstractAsyncContextManager[AsyncPortkeyClient]:
+        return await open_portkey(self.portkey_conn_id, self.trace_id, self.task_metadata)
 
     def _to_cancel(self) -> list[dict[str, str]]:
         """Return the jobs that the task waits for."""
@@ -137,7 +137,7 @@ class BasePortkeyTrigger(BaseTrigger):
         while True:
             try:
                 async with (
-                    self._open() as client,
+                    await self._open() as client,
                     self._polling(client) as polling,
                 ):
                     event, rejected = await self._poll(poller, polling, client.settings, rejected)
@@ -170,9 +170,8 @@ class BasePortkeyTrigger(BaseTrigger):
         while True:
             due_at = poller.state.next_poll_at
             try:
-                response = await polling.next_response(poller)
-                now = time.time()
-                outcome = poller.on_response(response, now)
+                # Without a name: a wait would keep its latest response until the next poll.
+                outcome = poller.on_response(await polling.next_response(poller), now := time.time())
                 poller.state = keep_phase(poller.state, due_at, now)
             except PortkeyAuthenticationError as error:
                 if rejected is None:  # perhaps the key was rotated
@@ -193,12 +192,11 @@ class BasePortkeyTrigger(BaseTrigger):
 
         return Poller(self.job, self.ids, state)
 
-    @asynccontextmanager
-    async def _polling(self, client: AsyncPortkeyClient) -> AsyncIterator[DirectPolling | SharedPolling]:
+    def _polling(self, client: AsyncPortkeyClient) -> AbstractAsyncContextManager[DirectPolling | SharedPolling]:
         """Open what returns the job's next response when the next poll is due."""
         from airflow_provider_portkey.polling.coalescing import DirectPolling
 
-        yield DirectPolling(client)
+        return nullcontext(DirectPolling(client))
 
 
 class PortkeyRemoteJobTrigger(BasePortkeyTrigger):
@@ -250,12 +248,14 @@ class PortkeyRemoteJobsTrigger(BasePortkeyTrigger):
         return self._poller
 
 
-@asynccontextmanager
 async def open_portkey(
     portkey_conn_id: str, trace_id: str | None = None, task_metadata: Mapping[str, str] | None = None
-) -> AsyncIterator[AsyncPortkeyClient]:
+) -> AbstractAsyncContextManager[AsyncPortkeyClient]:
     """
-    Read an Airflow connection and open a client of it on the running loop, which sends trace id and metadata.
+    Read an Airflow connection, and return what opens a client of it on the running loop.
+
+    :param trace_id: Sent by the client.
+    :param task_metadata: Sent by the client.
 
     :raises PortkeyConnectionInvalidError: naming every field that is wrong.
     :raises PortkeyConnectionLookupError: where Airflow did not return the connection.
@@ -263,9 +263,7 @@ async def open_portkey(
     open_client, hook = await asyncio.to_thread(_load)
     reader = hook(portkey_conn_id, trace_id=trace_id)
     reader.warns = False  # the task itself has
-    settings = await reader.aget_settings()
-    async with open_client(settings, trace_id=trace_id, task_metadata=task_metadata) as client:
-        yield client
+    return open_client(await reader.aget_settings(), trace_id=trace_id, task_metadata=task_metadata)
 
 
 def _load() -> tuple[Callable[..., AbstractAsyncContextManager[AsyncPortkeyClient]], Callable[..., PortkeyHook]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey import lazy_attribute
@@ -30,12 +30,10 @@ class PortkeyRunTrigger(BasePortkeyTrigger):
     def __init__(self, *, thread_id: str, run_id: str, **kwargs: Any) -> None:
         super().__init__(ids={"thread_id": thread_id, "run_id": run_id}, **kwargs)
 
-    @asynccontextmanager
-    async def _polling(self, client: AsyncPortkeyClient) -> AsyncIterator[SharedPolling]:
+    def _polling(self, client: AsyncPortkeyClient) -> AbstractAsyncContextManager[SharedPolling]:
         from airflow_provider_portkey.polling.coalescing import shared_polling
 
-        async with shared_polling(client, **self.ids) as polling:
-            yield polling
+        return shared_polling(client, **self.ids)
 
 
 class PortkeyThreadRunsTrigger(BasePortkeyTrigger):

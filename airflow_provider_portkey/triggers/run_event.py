@@ -143,7 +143,7 @@ class BasePortkeyEventTrigger(BaseEventTrigger):
         while True:
             try:
                 # Opened again after each failure, so that a connection that was put right is noticed.
-                async with cls._open(kwargs["portkey_conn_id"]) as client:
+                async with await cls._open(kwargs["portkey_conn_id"]) as client:
                     while True:
                         snapshot = await _take_snapshot(client, watched, scope)
                         scope = scope.following(snapshot, watched.job.terminal_statuses)
@@ -259,7 +259,7 @@ class BasePortkeyEventTrigger(BaseEventTrigger):
         if (now := time.monotonic()) < self._next_own_poll:
             return None
         self._next_own_poll = now + self.poll_interval / 2
-        async with self._open(self.portkey_conn_id) as client:
+        async with await self._open(self.portkey_conn_id) as client:
             return await _take_snapshot(client, self._own_list, scope, seen)
 
     async def _after_failure(self, error: Exception, failures: int, *, own: bool) -> None:
@@ -286,10 +286,10 @@ class BasePortkeyEventTrigger(BaseEventTrigger):
         return self.watched(self._list_arguments())
 
     @classmethod
-    def _open(cls, portkey_conn_id: str) -> AbstractAsyncContextManager[AsyncPortkeyClient]:
+    async def _open(cls, portkey_conn_id: str) -> AbstractAsyncContextManager[AsyncPortkeyClient]:
         from airflow_provider_portkey.client.task_metadata import TRIGGER_KEY
 
-        return open_portkey(portkey_conn_id, task_metadata={TRIGGER_KEY: cls.__name__})
+        return await open_portkey(portkey_conn_id, task_metadata={TRIGGER_KEY: cls.__name__})
 
     @classmethod
     def _stream_key(cls, kwargs: Mapping[str, Any]) -> Hashable:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import os
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, task
@@ -70,7 +72,7 @@ def test_the_blocks_of_a_page_run(page, public_names, tmp_path, monkeypatch):
         # A fragment leaves out the DAG around it.
         if dag is None or page not in PAGES_OF_ONE_DAG:
             dag = DAG(f"fragments_{block.line}", schedule=None)
-        with dag:
+        with dag, mock.patch.dict(os.environ):
             names |= given(page, tmp_path)
             execute(block, names)
 

@@ -8,6 +8,7 @@ import importlib
 import inspect
 import json
 import re
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -190,6 +191,16 @@ def anchors_of(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_page_of_the_installation_names_what_is_installed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    text = (ROOT / "docs" / "installation.md").read_text()
+    rows = [f"{name}{version}" for name, version in re.findall(r"^\| `([\w-]+)` \| `([^`]+)` \|$", text, re.MULTILINE)]
+    assert sorted(rows) == sorted(project["dependencies"])
+    for extra, packages in project["optional-dependencies"].items():
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| `{extra}` |")]
+        assert row.rpartition(" | ")[2] == ", ".join(f"`{package}`" for package in packages) + " |"
 
 
 def test_the_changelog_is_a_changelog_as_keep_a_changelog_wants_it() -> None:

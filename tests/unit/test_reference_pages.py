@@ -177,10 +177,15 @@ def test_every_operator_and_sensor_has_a_page(request: pytest.FixtureRequest) ->
 
 
 @pytest.mark.parametrize("name", sorted(own_pages()))
-def test_a_page_says_when_to_use_the_class_and_has_its_parameters(name: str) -> None:
+def test_a_page_says_when_to_use_the_class_and_when_not_with_an_example_and_its_parameters(name: str) -> None:
     text = (DOCS / "classes" / f"{name}.md").read_text()
-    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    assert headings[:2] == [name, "When to use"]
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    assert headings == [name, "When to use", "Example", "Parameters"]
+    assert "| otherwise | use |" in text
+    assert re.search(r"^Guide: \[", text, re.MULTILINE)
+    assert re.search(rf"\b{name}\(|literalinclude", text)
+    for example in re.findall(r"literalinclude} \.\./\.\./(\S+)", text):
+        assert re.search(rf"\b{name}\b", (ROOT / example).read_text()), example
     assert f".. autoclass:: {public_classes()[name]}.{name}\n" in text
 
 

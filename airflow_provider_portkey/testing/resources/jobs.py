@@ -34,7 +34,7 @@ class Job:
     :param advance: ``time`` advances by the clock; ``per_poll`` advances one status at each request for this job,
         the first of which returns the first status.
     :param start: whether the seconds count from now or from the first request for this job.
-    :param created_at: in seconds since the epoch; now where not given. The job's other timestamps count from it.
+    :param created_at: in seconds since the epoch; its start where not given. The job's other timestamps count from it.
     :param fields: values that replace generated ones in the job's object.
     :raises ValueError: for an id that is taken, and for an invalid timeline.
     """
@@ -146,6 +146,8 @@ class Job:
 
     def poll(self, request: ApiRequest) -> dict[str, Any]:
         """Respond to a request for this one job."""
+        if self.timeline.started is None and self.created_at is None:
+            self.created = int(request.now)  # a wait goes by the age of its job
         self.timeline.poll(request.now)
         return self.serialize()
 

@@ -184,11 +184,12 @@ def test_the_limit_of_connections_follows_the_clients_up_to_half_of_the_open_fil
     clients: int, open_files: int, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow_provider_portkey.client.aiohttp_session import Connector
+    from airflow_provider_portkey.client.in_flight import InFlight
 
     monkeypatch.setattr(resource, "getrlimit", lambda _: (open_files, open_files))
 
     async def limit_for() -> int:
-        connector = Connector(limit=100)
+        connector = Connector(InFlight(60), limit=100)
         connector.follow(clients)
         await connector.close()
         return connector.limit

@@ -29,6 +29,19 @@ def test_an_attempt_ends_after_the_time_to_connect_and_to_read(attempt: Attempt,
         attempt.remaining()
 
 
+def test_an_attempt_ends_where_no_data_comes_for_the_read_time_out(attempt: Attempt, clock: Clock) -> None:
+    deadline = clock.now + 5
+    assert attempt.ends_at == deadline
+    clock.now += 1
+    attempt.note_progress()
+    assert (attempt.ends_at, attempt.overdue) == (clock.now + 3, "no data for 3 s")
+    clock.now += 2
+    attempt.note_progress()
+    assert attempt.ends_at == deadline
+    clock.now += 2
+    assert attempt.overdue == "not complete after 5 s"
+
+
 def test_an_attempt_can_begin_anew(attempt: Attempt, clock: Clock) -> None:
     clock.now += 100
     attempt.restart()

@@ -44,6 +44,11 @@ def test_an_invalid_id_is_refused_by_name(value: object) -> None:
         expand_path("/threads/{thread_id}/runs/{run_id}", {"thread_id": "thread_1", "run_id": value})
 
 
+def test_an_id_whose_template_rendered_to_nothing_is_refused_before_a_request() -> None:
+    with pytest.raises(PortkeyInvalidArgumentError, match=r"^run_id='None' .*rendered to nothing"):
+        expand_path("/runs/{run_id}", {"run_id": "None"})
+
+
 def test_an_id_that_utf8_cannot_encode_is_refused_by_name() -> None:
     with pytest.raises(PortkeyInvalidArgumentError, match=r"^run_id="):
         expand_path("/runs/{run_id}", {"run_id": "run_\ud800"})

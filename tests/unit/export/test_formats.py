@@ -21,7 +21,7 @@ import pytest
 import zstandard
 from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException
 
-from airflow_provider_portkey.export.formats import check_installed, encode
+from airflow_provider_portkey.export.formats import check_installed, encode, unlike_name
 from airflow_provider_portkey.export.tables import flatten
 from airflow_provider_portkey.jobs.list_spec import FixedColumns
 from airflow_provider_portkey.parameters import PARAMETERS
@@ -334,6 +334,24 @@ def test_an_error_in_the_block_is_the_only_one(file_format: str, compression: st
         raise RuntimeError("in the block")
     del encoder
     gc.collect()
+
+
+@pytest.mark.parametrize(
+    ("name", "file_format", "compression", "warning"),
+    [
+        ("a/steps.parquet", "jsonl", None, "the name ends in .parquet, and file_format is 'jsonl'"),
+        ("steps.CSV.gz", "parquet", "gzip", "the name ends in .csv, and file_format is 'parquet'"),
+        ("steps.jsonl.gz", "jsonl", None, "the name ends in .gz, and compression is None"),
+        ("steps.zst", "csv", "gzip", "the name ends in .zst, and compression is 'gzip'"),
+        ("steps.jsonl", "jsonl", None, None),
+        ("steps.json", "jsonl", "gzip", None),
+        ("a.csv/steps", "jsonl", None, None),
+    ],
+)
+def test_a_name_that_says_something_else_is_noticed(
+    name: str, file_format: str, compression: str | None, warning: str | None
+) -> None:
+    assert unlike_name(name, file_format, compression) == warning
 
 
 def test_every_choice_that_is_offered_can_be_written() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
-from contextlib import asynccontextmanager
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -149,7 +149,7 @@ def test_each_part_is_requested_started_and_joined(portkey, context, operator, t
         "workspace_id": "ws",
     }
     assert manifest.keys() == {
-        "uri", "format", "compression", "rows", "bytes", "sha256", "non_finite_values",
+        "uri", "path", "format", "compression", "rows", "bytes", "sha256", "non_finite_values",
         "window_start", "window_end", "parts",
         "started_at", "finished_at", "schema_version",
     }  # fmt: skip
@@ -460,9 +460,8 @@ def test_a_kill_on_the_triggerer_cancels_all_of_them(monkeypatch, cancel_on_kill
             if ids["export_id"] == "e0":
                 raise PortkeyBadRequestError("It has finished.", status_code=400)
 
-    @asynccontextmanager
     async def open_portkey(portkey_conn_id, trace_id, task_metadata):
-        yield Client()
+        return nullcontext(Client())
 
     monkeypatch.setattr(trigger_module, "open_portkey", open_portkey)
     trigger = PortkeyRemoteJobsTrigger(

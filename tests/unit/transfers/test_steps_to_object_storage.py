@@ -24,7 +24,7 @@ from airflow_provider_portkey.transfers.steps_to_object_storage import PortkeyRu
 BASE = "https://portkey.test/v1"
 RUN = "/threads/thread_1/runs/run_1"
 MANIFEST_KEYS = [
-    "uri", "format", "compression", "rows", "bytes", "sha256", "non_finite_values",
+    "uri", "path", "format", "compression", "rows", "bytes", "sha256", "non_finite_values",
     "thread_id", "run_id", "run_status", "first_id",
     "last_id", "pages", "usage", "cost", "started_at", "finished_at", "schema_version",
 ]  # fmt: skip
@@ -90,6 +90,7 @@ def test_the_manifest_has_exactly_the_documented_keys(serve_run: Callable[..., A
     assert started.utcoffset() == finished.utcoffset() is not None
     assert manifest == {
         "uri": f"file://{path}",
+        "path": str(path),
         "format": "jsonl",
         "compression": None,
         "rows": 250,
@@ -181,6 +182,17 @@ def test_an_active_run_is_exported_with_a_warning(
     assert manifest["run_status"] == status
     (warning,) = warnings_of()
     assert status in warning
+
+
+def test_a_name_that_says_another_format_is_a_warning(
+    serve_run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    serve_run(1)
+    monkeypatch.setattr(PortkeyRunStepsToObjectStorageOperator, "log", logging.getLogger("tests.portkey.operator"))
+
+    operator(tmp_path / "steps.parquet").execute({})
+
+    assert "steps.parquet: the name ends in .parquet, and file_format is 'jsonl'." in caplog.text
 
 
 def test_a_run_without_a_status_is_exported_with_a_warning(

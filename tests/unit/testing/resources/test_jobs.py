@@ -33,9 +33,10 @@ def test_a_job_may_start_at_its_first_poll(mock_server: PortkeyMockServer, call:
     mock_server.add_run(thread_id="t", run_id="r", start="first-poll", seconds=4)
     clock.now += 100
     assert call("GET", "/threads/t/runs")["data"][0]["status"] == "queued"
-    assert call("GET", RUN)["status"] == "queued"
+    run = call("GET", RUN)
+    assert (run["status"], run["created_at"]) == ("queued", int(clock.now))
     clock.now += 4
-    assert call("GET", RUN)["status"] == "completed"
+    assert call("GET", RUN) | {"status": "completed", "created_at": run["created_at"]} == call("GET", RUN)
     with pytest.raises(ValueError, match="start"):
         mock_server.add_run(thread_id="t", start="later")  # type: ignore[arg-type]
 
