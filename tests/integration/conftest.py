@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,13 @@ def parse_dags() -> Callable[[Path], dict[str, Any]]:
         return dict(bag.dags)
 
     return parse
+
+
+@pytest.fixture(scope="session")
+def run_at() -> Callable[[Any, datetime], Any]:
+    """Run a DAG as its schedule does at a timestamp, and return its run."""
+    name = "logical_date" if AIRFLOW_V_3_0_PLUS else "execution_date"
+    return lambda dag, timestamp: dag.test(**{name: timestamp})
 
 
 @pytest.fixture(scope="session")

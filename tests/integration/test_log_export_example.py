@@ -19,7 +19,7 @@ def dag(parse_dags):
     return parse_dags(EXAMPLE)["portkey_log_export"]
 
 
-def test_the_hour_before_the_run_is_exported(dag, tmp_path, monkeypatch):
+def test_the_hour_before_the_run_is_exported(dag, run_at, tmp_path, monkeypatch):
     path = str(tmp_path) + "/{{ ds }}.jsonl.gz"
     monkeypatch.setattr(dag.get_task("export_logs"), "path", path)
     monkeypatch.setattr(dag.get_task("export_logs"), "poke_interval", 1.0)
@@ -27,7 +27,7 @@ def test_the_hour_before_the_run_is_exported(dag, tmp_path, monkeypatch):
         monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(mock_server.connection()))
         mock_server.log_exports.settings(end_included=False)
         mock_server.add_logs(3_000, "2026-07-25T11:00:00Z", "2026-07-25T14:00:00Z")
-        dag_run = dag.test(logical_date=datetime(2026, 7, 25, 13, 10, tzinfo=UTC))
+        dag_run = run_at(dag, datetime(2026, 7, 25, 13, 10, tzinfo=UTC))
     tasks = {one.task_id: one for one in dag_run.get_task_instances()}
     assert {one.state for one in tasks.values()} == {"success"}
     manifest = tasks["export_logs"].xcom_pull(task_ids="export_logs")

@@ -14,11 +14,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_1_PLUS
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 HERE = Path(__file__).parent
-#: The triggerer of Airflow 3.0 hands back about one event a second.
-WAITS = 1000 if AIRFLOW_V_3_1_PLUS else 100
+WAITS = 1000
 #: Seconds between two polls, and until the runs have completed.
 INTERVAL, SECONDS = 10, 45
 

@@ -32,9 +32,9 @@ def dag(monkeypatch: pytest.MonkeyPatch, parse_dags):
     return parse_dags(EXAMPLE)["portkey_nightly_export"]
 
 
-def export(dag, night: datetime) -> dict:
+def export(dag, run_at, night: datetime) -> dict:
     """Run the DAG as the scheduler does when the night is over."""
-    dag_run = dag.test(logical_date=night + DAY)
+    dag_run = run_at(dag, night + DAY)
     tasks = {one.task_id: one for one in dag_run.get_task_instances()}
     assert {one.state for one in tasks.values()} == {"success"}
     return tasks["export_steps"].xcom_pull(task_ids="export_steps")
@@ -58,7 +58,7 @@ def fill(mock_server: PortkeyMockServer, clock: Clock, night: datetime) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("count", "asset"), [(7, True), (4, False)])
-def test_nights_and_a_clear(dag, tmp_path, monkeypatch, count, asset):
+def test_nights_and_a_clear(dag, run_at, tmp_path, monkeypatch, count, asset):
     task = dag.get_task("export_steps")
     monkeypatch.setattr(task, "path", str(tmp_path))
     if not asset:
@@ -70,9 +70,9 @@ def test_nights_and_a_clear(dag, tmp_path, monkeypatch, count, asset):
         manifests = []
         for night in nights:
             fill(mock_server, clock, night)
-            manifests.append(export(dag, night))
+            manifests.append(export(dag, run_at, night))
         before = {file: file.read_bytes() for file in tmp_path.rglob("window_start=*/*")}
-        again = export(dag, nights[2])
+        again = export(dag, run_at, nights[2])
     for number, manifest in enumerate(manifests):
         late = 2 if number else 0
         assert manifest["window_start"] == nights[number].strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_portkey.jobs.run import RUN
 from airflow_provider_portkey.json_values import storable
@@ -161,6 +162,7 @@ def triggerer(airflow: dict[str, str], tmp_path: Path) -> Iterator[Callable[[], 
         process.wait()
 
 
+@pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="one of its DAGs has an asset watcher, which Airflow 2 has not")
 @pytest.mark.timeout(600)
 def test_airflow_on_postgresql_stores_odd_values_and_its_triggerer_continues(
     airflow: dict[str, str], query: Any, triggerer: Any, tmp_path: Path

@@ -71,7 +71,12 @@ def run_dag(dag: Any, **conf: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Run a DAG; return the states and the results of its tasks."""
     dag_run = dag.test(run_conf=conf)
     tasks = dag_run.get_task_instances()
-    results = {one.task_id: one.xcom_pull(task_ids=one.task_id) for one in tasks if one.state == "success"}
+    results = {
+        # Airflow 3.1 cannot pull the results of all mapped tasks here.
+        one.task_id: one.xcom_pull(task_ids=one.task_id, map_indexes=one.map_index)
+        for one in tasks
+        if one.state == "success"
+    }
     return {one.task_id: one.state for one in tasks}, results
 
 

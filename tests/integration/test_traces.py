@@ -294,7 +294,7 @@ def test_a_hook_in_a_task_of_python_says_which_task(mock_server: PortkeyMockServ
     try:
         from airflow.sdk.execution_time.context import set_current_context
     except ImportError:  # before Airflow 3
-        from airflow.utils.context import set_current_context  # type: ignore[attr-defined, no-redef]
+        from airflow.models.taskinstance import set_current_context  # type: ignore[attr-defined, no-redef]
 
     with set_current_context(task_context(**KEY)):
         PortkeyHook().get_run("thread_1", "run_2")

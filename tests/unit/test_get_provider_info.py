@@ -179,7 +179,7 @@ def modules() -> list[str]:
 @pytest.mark.parametrize("name", modules())
 def test_every_module_that_is_listed_can_be_imported(name: str) -> None:
     if name in FROM_3_0 and airflow_version.startswith("2."):
-        with pytest.raises(AirflowOptionalProviderFeatureException, match=r"needs Airflow 3\.0"):
+        with pytest.raises(AirflowOptionalProviderFeatureException, match=r"need Airflow 3\.0"):
             importlib.import_module(name)
     else:
         assert importlib.import_module(name).__name__ == name

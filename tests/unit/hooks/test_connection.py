@@ -153,7 +153,8 @@ def test_an_invalid_connection_names_its_fields(monkeypatch: pytest.MonkeyPatch,
 def masked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The strings that were passed to Airflow's masking."""
     values: list[str] = []
-    monkeypatch.setattr("airflow.providers.common.compat.sdk.mask_secret", lambda secret, *_: values.append(secret))
+    monkeypatch.setattr("airflow.providers.common.compat.sdk.mask_secret", values.extend)
+    monkeypatch.setattr("airflow_provider_portkey.hooks.connection._masked", set())
     return values
 
 
@@ -189,6 +190,14 @@ def test_every_spelling_of_a_credential_is_masked(monkeypatch: pytest.MonkeyPatc
     settings_of(monkeypatch, {"conn_type": "portkey", "extra": {"query": {"token": 'a b/"+key'}}})
 
     assert set(masked) >= {"a%20b%2F%22%2Bkey", "a+b%2F%22%2Bkey", "a%20b%2f%22%2bkey", 'a b/\\"+key'}
+
+
+def test_a_process_masks_each_credential_once(monkeypatch: pytest.MonkeyPatch, masked: list[str]) -> None:
+    for extra in ({}, {}, {"virtual_key": "vk-new"}):
+        settings_of(monkeypatch, {"conn_type": "portkey", "password": "pk-portkey", "extra": extra})
+
+    assert masked.count("pk-portkey") == masked.count("vk-new") == 1
+    assert len(masked) == len(set(masked))
 
 
 @pytest.mark.parametrize("conn_type", ["http", "openai"])
