@@ -61,7 +61,7 @@ def test_the_connection_of_a_path_is_that_of_the_argument_or_of_the_address() ->
     ("path", "named"),
     [
         ("abfs://box@account/steps.jsonl", r"for abfs:// here: pip install 'apache-airflow-providers-microsoft-azure'"),
-        ("s4://bucket/steps.jsonl", "for s4:// here: is s4:// what was meant"),
+        ("s4://bucket/steps.jsonl", "for s4:// here: correct the path"),
     ],
 )
 def test_a_store_without_its_provider_is_named_with_what_to_install(path: str, named: str) -> None:
