@@ -1,4 +1,4 @@
-"""Which worker of pytest-xdist runs what: a file is one unit, and so are all tests on the real Airflow."""
+"""Which worker of pytest-xdist runs what: a file is one unit, and so are the tests that share a real Airflow."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from xdist.scheduler import LoadScopeScheduling
 _AIRFLOW = "tests/e2e/"
 #: Files there that need the gateway only, or have an Airflow of their own.
 _APART = ("tests/e2e/test_gateway", "tests/e2e/test_cluster")
+#: Those that take longest share a second Airflow.
+_SECOND = ("tests/e2e/test_events", "tests/e2e/test_many_runs", "tests/e2e/test_nightly_export")
 
 
 class FileScheduling(LoadScopeScheduling):
     """
     Assign whole files, in the order of collection.
 
-    The tests on the real Airflow share one, and kill its parts: they are the first unit, so that one worker has them
-    from the start, while another worker has all the rest.
+    The tests on a real Airflow kill its parts, and wait most of their time: they are the first units, so that two
+    workers have them from the start, while a third one has all the rest.
     """
 
     def __init__(self, config: Any, log: Any) -> None:
@@ -25,4 +27,6 @@ class FileScheduling(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return _AIRFLOW if file.startswith(_AIRFLOW) and not file.startswith(_APART) else file
+        if not file.startswith(_AIRFLOW) or file.startswith(_APART):
+            return file
+        return f"{_AIRFLOW}2" if file.startswith(_SECOND) else _AIRFLOW

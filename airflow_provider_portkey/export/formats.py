@@ -13,7 +13,7 @@ from typing import IO, Any
 from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException
 
 from airflow_provider_portkey.export.tables import Cell, flatten_rows, other_columns
-from airflow_provider_portkey.json_values import LINE_SEPARATORS, strict_json_of_all
+from airflow_provider_portkey.json_values import escape_separators, strict_json_joined, strict_json_of_all
 
 Row = Mapping[str, Any]
 #: The declared columns of a table by name, each of a type of ``jobs.list_spec.COLUMN_TYPES``.
@@ -57,6 +57,12 @@ class Encoder:
         texts, replaced = strict_json_of_all(values)
         self.non_finite_values += replaced
         return texts
+
+    def _joined_json(self, values: Sequence[Any], separator: bytes) -> bytes:
+        """Return values as strict JSON with a separator between them, and count the numbers that are not finite."""
+        text, replaced = strict_json_joined(values, separator)
+        self.non_finite_values += replaced
+        return text
 
 
 def check_installed(file_format: str, compression: str | None) -> None:
@@ -165,16 +171,14 @@ class _JsonlEncoder(Encoder):
         self._stream = stream
 
     def write_rows(self, rows: Sequence[Row]) -> None:
-        self._stream.write(b"\n".join([*self._json(rows), b""]))
+        self._stream.write(self._joined_json(rows, b"\n") + b"\n")
 
     def write_line(self, line: bytes, row: Row) -> None:
         if _NOT_FINITE.search(line):
             before = self.non_finite_values
             (encoded,) = self._json([row])
             line = encoded if self.non_finite_values > before else line  # otherwise the word is in a string
-        for separator, escape in LINE_SEPARATORS:
-            line = line.replace(separator, escape)
-        self._stream.write(line + b"\n")
+        self._stream.write(escape_separators(line) + b"\n")
 
 
 class _JsonEncoder(Encoder):
@@ -183,9 +187,8 @@ class _JsonEncoder(Encoder):
         self._separator = b"[\n"
 
     def write_rows(self, rows: Sequence[Row]) -> None:
-        for encoded in self._json(rows):
-            self._stream.write(self._separator + encoded)
-            self._separator = b",\n"
+        self._stream.write(self._separator + self._joined_json(rows, b",\n"))
+        self._separator = b",\n"
 
     def close(self) -> None:
         self._stream.write(b"[]\n" if self._separator == b"[\n" else b"\n]\n")

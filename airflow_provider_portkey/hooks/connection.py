@@ -99,12 +99,13 @@ def form_widgets() -> dict[str, Any]:
     """Return the form's own fields as the widgets of Airflow before 3.2."""
     from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextAreaFieldWidget, BS3TextFieldWidget
     from flask_babel import lazy_gettext
-    from wtforms import PasswordField, StringField, TextAreaField
+    from wtforms import PasswordField, StringField
     from wtforms.validators import Optional
 
+    # Airflow shows nothing of a hook with a field of another class, such as TextAreaField.
     classes = {
         "password": (PasswordField, BS3PasswordFieldWidget),
-        "multiline": (TextAreaField, BS3TextAreaFieldWidget),
+        "multiline": (StringField, BS3TextAreaFieldWidget),
     }
 
     def widget(field: dict[str, Any]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -134,6 +134,12 @@ class JobSpec:
         """Statuses that do not change any more: of success and of failure."""
         return frozenset((*self.success_statuses, *self.failure_statuses))
 
+    @cached_property
+    def _shown_ids(self) -> Sequence[tuple[str, str]]:
+        """Fields of the response that repeat an id of the request, each with the id's name."""
+        own = {self.id_field: self.id_names[-1]} if self.id_field else {}
+        return tuple((own | {name: name for name in sorted(self.echoed_ids)}).items())
+
     @property
     def id_names(self) -> tuple[str, ...]:
         """Names of the ids that identify a job, in the order of the path."""
@@ -166,9 +172,8 @@ class JobSpec:
         status = job.get("status")
         if status is not None and not isinstance(status, str):
             raise self._no_status(ids, status)
-        own = {self.id_field: self.id_names[-1]} if self.id_field else {}
-        for shown, name in {**own, **dict.fromkeys(self.echoed_ids)}.items():
-            if not same_id(job.get(shown), ids[name or shown]):
+        for shown, name in self._shown_ids:
+            if not same_id(job.get(shown), ids[name]):
                 what = f"The response is not about {self.describe(ids)}: its {shown} is {job.get(shown)!r}."
                 raise PortkeyUnexpectedResponseError(what)
 

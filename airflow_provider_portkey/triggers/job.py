@@ -170,9 +170,8 @@ class BasePortkeyTrigger(BaseTrigger):
         while True:
             due_at = poller.state.next_poll_at
             try:
-                response = await polling.next_response(poller)
-                now = time.time()
-                outcome = poller.on_response(response, now)
+                # Without a name: a wait would keep its latest response until the next poll.
+                outcome = poller.on_response(await polling.next_response(poller), now := time.time())
                 poller.state = keep_phase(poller.state, due_at, now)
             except PortkeyAuthenticationError as error:
                 if rejected is None:  # perhaps the key was rotated

@@ -264,20 +264,15 @@ def test_two_hundred_thousand_requests_in_bounded_memory(mock_server, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_example_dag(mock_server, input_path, tmp_path):
-    dagbag = pytest.importorskip("airflow.dag_processing.dagbag", reason="the examples are for Airflow 3")
-    from airflow.utils.db import initdb
-
-    initdb()
-    bag = dagbag.DagBag(dag_folder=Path(__file__).parents[2] / "example_dags" / "portkey_batch.py")
-    assert bag.import_errors == {}
+def test_the_example_dag(mock_server, input_path, tmp_path, parse_dags):
+    (dag,) = parse_dags(Path(__file__).parents[2] / "example_dags" / "portkey_batch.py").values()
     mock_server.plan("batches", failing=["q-3"])
     conf = {
         "input_path": str(input_path),
         "output_path": f"{tmp_path}/out.jsonl",
         "error_path": f"{tmp_path}/err.jsonl",
     }
-    dag_run = bag.dags["portkey_batch"].test(run_conf=conf)
+    dag_run = dag.test(run_conf=conf)
     states = {task.task_id: task.state for task in dag_run.get_task_instances()}
     assert set(states.values()) == {"success"}, states
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 249

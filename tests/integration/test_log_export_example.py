@@ -15,14 +15,8 @@ EXAMPLE = Path(__file__).parents[2] / "example_dags" / "portkey_log_export.py"
 
 
 @pytest.fixture
-def dag():
-    from airflow.dag_processing.dagbag import DagBag
-    from airflow.utils.db import initdb
-
-    initdb()
-    bag = DagBag(dag_folder=EXAMPLE)
-    assert bag.import_errors == {}
-    return bag.dags["portkey_log_export"]
+def dag(parse_dags):
+    return parse_dags(EXAMPLE)["portkey_log_export"]
 
 
 def test_the_hour_before_the_run_is_exported(dag, tmp_path, monkeypatch):

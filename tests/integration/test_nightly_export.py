@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from packaging.version import Version
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
 from airflow_provider_portkey.testing import PortkeyMockServer
 
-AIRFLOW_V_3_3_PLUS = Version(version("apache-airflow")) >= Version("3.3.0")
 EXAMPLE = Path(__file__).parents[2] / "example_dags" / "portkey_nightly_export.py"
 MONDAY = datetime(2026, 11, 2, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -29,15 +27,9 @@ class Clock:
 
 
 @pytest.fixture
-def dag(monkeypatch: pytest.MonkeyPatch):
+def dag(monkeypatch: pytest.MonkeyPatch, parse_dags):
     monkeypatch.setenv("PORTKEY_EXAMPLE_THREAD_ID", "thread_a,thread_b")
-    from airflow.dag_processing.dagbag import DagBag
-    from airflow.utils.db import initdb
-
-    initdb()
-    bag = DagBag(dag_folder=EXAMPLE)
-    assert bag.import_errors == {}
-    return bag.dags["portkey_nightly_export"]
+    return parse_dags(EXAMPLE)["portkey_nightly_export"]
 
 
 def export(dag, night: datetime) -> dict:

@@ -26,7 +26,11 @@ def test_a_dag_run_by_hand_has_no_event(dag):
 
 def test_the_watcher_survives_the_trip_through_the_database(dag):
     from airflow.models.trigger import Trigger
-    from airflow.serialization.encoders import encode_trigger
+
+    try:
+        from airflow.serialization.encoders import encode_trigger
+    except ImportError:  # before Airflow 3.2
+        from airflow.serialization.serialized_objects import _encode_trigger as encode_trigger
 
     from airflow_provider_portkey.triggers.run_event import PortkeyRunEventTrigger
 

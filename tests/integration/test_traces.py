@@ -321,17 +321,12 @@ def test_an_error_names_the_trace_id_that_was_sent(mock_server: PortkeyMockServe
 
 
 def test_the_links_of_tasks_that_ran_lead_to_their_requests(
-    mock_server: PortkeyMockServer, tmp_path: Path, stored_dag: Callable[[Any], Any]
+    mock_server: PortkeyMockServer,
+    tmp_path: Path,
+    stored_dag: Callable[[Any], Any],
+    parse_dags: Callable[[Path], dict[str, Any]],
 ) -> None:
-    from airflow.utils.db import initdb
-
-    try:
-        from airflow.dag_processing.dagbag import DagBag
-    except ImportError:  # before Airflow 3.2
-        from airflow.models.dagbag import DagBag
-
-    initdb()
-    dag = DagBag(dag_folder=EXAMPLES).dags["portkey_gate_and_export"]
+    dag = parse_dags(EXAMPLES)["portkey_gate_and_export"]
     mock_server.add_run(thread_id="thread_demo", run_id="run_demo", steps=3, **lasting("completed"))
     dag_run = dag.test(run_conf={"path": str(tmp_path / "steps.jsonl")})
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_1_PLUS
 
 from airflow_provider_portkey.testing import PortkeyMockServer
 
@@ -39,6 +40,10 @@ from airflow_provider_portkey.transfers.steps_to_object_storage import PortkeyRu
 """
 
 
+@pytest.mark.skipif(
+    AIRFLOW_V_3_0_PLUS and not AIRFLOW_V_3_1_PLUS,
+    reason="Airflow 3.0 stores no XCom that is null, so a task with multiple_outputs fails where one item is null",
+)
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_single_items_of_a_result_are_outputs_of_their_own(parse_dags, mock_server, monkeypatch, tmp_path, deferrable):
     code = f"""{HEAD}

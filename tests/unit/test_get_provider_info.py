@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from importlib import metadata, resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from airflow_provider_portkey.hooks.portkey import PortkeyHook
 
 INFO = get_provider_info()
 (CONNECTION_TYPE,) = INFO["connection-types"]
-FROM_METADATA = tuple(int(part) for part in airflow_version.split(".")[:2]) >= (3, 3)
+AIRFLOW = tuple(int(part) for part in airflow_version.split(".")[:2])
+FROM_METADATA = AIRFLOW >= (3, 3)
 BEFORE_3_3 = pytest.mark.skipif(not FROM_METADATA, reason="before 3.3 Airflow renders the form from the hook's methods")
 #: Modules that need that version.
 FROM_3_0 = {"airflow_provider_portkey.triggers.run_event"}
@@ -97,6 +99,29 @@ def test_the_standard_fields_are_rendered_with_their_names_and_placeholders(rend
     assert "Test button" in standard["port"]["placeholder"]
     assert standard["password"]["placeholder"]
     assert rendered["hook_name"] == "Portkey"
+
+
+@pytest.mark.skipif(FROM_METADATA, reason="from 3.3 on Airflow renders the form from the metadata")
+@pytest.mark.skipif(
+    AIRFLOW == (3, 0) and find_spec("flask_appbuilder") is None,
+    reason="Airflow 3.0 renders no provider's own fields without the FAB provider",
+)
+def test_the_form_of_older_versions_is_complete() -> None:
+    if AIRFLOW < (3, 0):
+        manager = ProvidersManager()
+        prefix = "extra__portkey__"
+        names = [name.removeprefix(prefix) for name in manager.connection_form_widgets if name.startswith(prefix)]
+        relabeling = manager.field_behaviours["portkey"]["relabeling"]
+    else:
+        from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
+
+        (form,) = [one for one in HookMetaService.hook_meta_data() if one.connection_type == "portkey"]
+        names = list(form.extra_fields or {})
+        assert form.standard_fields is not None
+        relabeling = {"host": form.standard_fields.host.title, "password": form.standard_fields.password.title}
+
+    assert sorted(names) == sorted(FORM)
+    assert (relabeling["host"], relabeling["password"]) == ("Base URL", "Portkey API Key")
 
 
 def test_no_field_has_the_editor_that_rewrites_json_while_it_is_typed() -> None:

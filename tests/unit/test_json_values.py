@@ -2,15 +2,27 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import uuid
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
+from enum import IntEnum
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_portkey.json_values import MAX_DEPTH, storable, strict_json, strict_json_of_all
+from airflow_provider_portkey import json_values
+from airflow_provider_portkey.json_values import (
+    MAX_DEPTH,
+    storable,
+    strict_json,
+    strict_json_joined,
+    strict_json_of_all,
+)
 
 INF = math.inf
 
@@ -38,6 +50,20 @@ def refuse(name: str) -> None:
 def test_a_value_is_made_storable_and_stays_readable(value: Any, stored: Any) -> None:
     assert storable(value) == stored
     assert "\\u0000" not in json.dumps(stored).replace("\\\\u0000", "")
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+class Named(str):
+    """A string of a class of its own."""
+
+
+@dataclass
+class Point:
+    x: int
+    y: int
 
 
 def nested(depth: int, innermost: Any) -> Any:
@@ -100,23 +126,74 @@ def test_a_deep_row_has_its_numbers_replaced_too(depth: int) -> None:
     assert (text, replaced) == ("[" * depth + "null" + "]" * depth, 1)
 
 
+#: Also near 0.0001 and 1e16, from which on the exponents begin.
+FLOATS = st.floats() | st.floats(1e-6, 1e-3) | st.floats(1e15, 1e18) | st.integers(-(2**60), 2**60).map(float)
+FLOATS |= st.builds(
+    lambda exponent, steps, sign: sign * 10.0**exponent * (1 + steps * sys.float_info.epsilon),
+    st.integers(-8, 20), st.integers(-3, 3), st.sampled_from([1, -1]),
+)  # fmt: skip
+#: Also what may look like floats where values are looked at as bytes.
+TEXTS = st.text(st.characters(codec=None)) | st.sampled_from(
+    ["f\x03nan", "f\x041e-9", "\u2028é\u2029", "è\xa9", "1e16", "NaN"]
+)
+INTEGERS = st.integers() | st.integers(-(2**70), 2**70)
 ANY_JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.integers(-(2**70), 2**70)
-    | st.floats()
-    | st.text(st.characters(codec=None)),
-    lambda values: st.lists(values) | st.dictionaries(st.text(st.characters(codec=None)), values),
+    st.none() | st.booleans() | INTEGERS | FLOATS | TEXTS,
+    lambda values: st.lists(values) | st.dictionaries(TEXTS, values),
     max_leaves=20,
 )
+NO_JSON = st.builds(
+    lambda: [datetime(2026, 1, 2, tzinfo=UTC), uuid.UUID(int=1), b"bytes", {1}, Decimal("1.5"), 1j, ..., Point(1, 2)]
+).flatmap(st.sampled_from)
+KEYS = TEXTS | INTEGERS | FLOATS | st.booleans() | st.none()
+ANYTHING = st.recursive(
+    ANY_JSON | NO_JSON | st.sampled_from([Level.HIGH, Named("text")]),
+    lambda values: st.lists(values) | st.dictionaries(KEYS, values) | st.tuples(values),
+    max_leaves=8,
+)
+
+
+def written(values: list[Any]) -> tuple[list[bytes], int] | tuple[type[Exception], str]:
+    try:
+        return strict_json_of_all(values)
+    except Exception as error:
+        return type(error), str(error)
 
 
 @given(st.lists(ANY_JSON, max_size=5))
 def test_json_of_all_is_that_of_each(values: list[Any]) -> None:
     each = [strict_json(value) for value in values]
+    replaced = sum(replaced for _, replaced in each)
 
-    assert strict_json_of_all(values) == ([text.encode() for text, _ in each], sum(replaced for _, replaced in each))
+    assert strict_json_of_all(values) == ([text.encode() for text, _ in each], replaced)
+    assert strict_json_joined(values, b",\n") == (",\n".join(text for text, _ in each).encode(), replaced)
+
+
+@settings(max_examples=300)
+@given(st.lists(ANYTHING, max_size=4))
+def test_bytes_and_errors_are_the_same_without_orjson(values: list[Any]) -> None:
+    found = written(values)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(json_values, "_orjson_dumps", lambda: None)
+
+        assert written(values) == found
+
+
+@given(st.lists(FLOATS, min_size=1, max_size=50))
+def test_floats_are_spelled_as_json_does(values: list[float]) -> None:
+    finite = [value for value in values if math.isfinite(value)]
+
+    assert strict_json_of_all(finite)[0] == [json.dumps(value).encode() for value in finite]
+
+
+def test_values_of_usual_floats_are_written_by_orjson(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("orjson")
+    by_json = Mock(side_effect=json_values._encode_finite)
+    monkeypatch.setattr(json_values, "_encode_finite", by_json)
+    usual = [{"temperature": 1.0, "cost": [0.0001, 0.1, 123456.789, -2.5, 0.0, 9007199254740993.0]}, {"text": "f 1e-9"}]
+
+    assert strict_json_of_all([*usual, {"cost": 1e-9}])[0][2] == b'{"cost":1e-09}'
+    by_json.assert_called_once_with({"cost": 1e-9})
 
 
 @pytest.mark.parametrize(

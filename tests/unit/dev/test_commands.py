@@ -40,10 +40,10 @@ def test_the_arguments_of_pytest_are_left_to_pytest(monkeypatch):
 @pytest.mark.parametrize(
     ("given", "added"),
     [
-        ([], ["-n", "2"]),
-        (["-q"], ["-n", "2"]),
-        (["-m", "not slow", "-x"], ["-n", "2"]),
-        (["-k", "one or two"], ["-n", "2"]),
+        ([], ["-n", "3"]),
+        (["-q"], ["-n", "3"]),
+        (["-m", "not slow", "-x"], ["-n", "3"]),
+        (["-k", "one or two"], ["-n", "3"]),
         (["tests/unit"], []),
         (["tests/unit/dev/test_commands.py::test_x", "-q"], []),
         (["-n", "4"], []),

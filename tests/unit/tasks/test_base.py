@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, BaseOperator
+from airflow.providers.common.compat.sdk import DAG, BaseOperator, literal
 
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
 from airflow_provider_portkey.get_provider_info import get_provider_info
@@ -147,11 +147,6 @@ def test_a_file_below_the_dags_folder_becomes_the_prompt(
 
 
 def test_a_literal_string_is_no_file(task_context: Callable[..., dict[str, Any]]) -> None:
-    try:
-        from airflow.sdk import literal
-    except ImportError:  # Airflow 2
-        from airflow.utils.template import literal
-
     with DAG("literal", schedule=None):
         run = PortkeyCreateRunOperator(
             task_id="run",
