@@ -51,8 +51,8 @@ API = {
     "links": ("Links", "What the UI shows beside a task.", [f"{PACKAGE.name}.links"]),
     "testing": (
         "Mock server",
-        "For tests without a key and without a network: see [testing your DAGs](../testing-your-dags.md). `add_run` takes "
-        "the parameters of `Run` and of `Job`, `add_batch` those of `Batch` and of `Job`, and so on.",
+        "For tests without a key and without a network: see [testing your DAGs](../testing-your-dags.md). "
+        "`add_run` takes the parameters of `Run` and of `Job`, `add_batch` those of `Batch` and of `Job`, and so on.",
         [f"{PACKAGE.name}.testing.{name}" for name in ("server", "app", "faults", "context")]
         + [
             f"{PACKAGE.name}.testing.resources.{name}"
