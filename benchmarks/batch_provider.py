@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, BinaryIO
 
-_ANSWER = "The order of the customer left the warehouse two days late, and the parcel service adds one more day. " * 2
+_TEXT = "The order of the customer left the warehouse two days late, and the carrier adds one more day. " * 2
 _OUTCOME = json.dumps(
     {
         "id": "batch_req_%(number)d",
@@ -32,7 +32,7 @@ _OUTCOME = json.dumps(
                 "created": 1_780_000_000,
                 "model": "gpt-5-mini",
                 "choices": [
-                    {"index": 0, "message": {"role": "assistant", "content": _ANSWER}, "finish_reason": "stop"}
+                    {"index": 0, "message": {"role": "assistant", "content": _TEXT}, "finish_reason": "stop"}
                 ],
                 "usage": {"prompt_tokens": 120, "completion_tokens": 45, "total_tokens": 165},
             },

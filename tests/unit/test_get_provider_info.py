@@ -101,12 +101,11 @@ def test_the_standard_fields_are_rendered_with_their_names_and_placeholders(rend
     assert rendered["hook_name"] == "Portkey"
 
 
-@pytest.mark.skipif(FROM_METADATA, reason="from 3.3 on Airflow renders the form from the metadata")
 @pytest.mark.skipif(
     AIRFLOW == (3, 0) and find_spec("flask_appbuilder") is None,
     reason="Airflow 3.0 renders no provider's own fields without the FAB provider",
 )
-def test_the_form_of_older_versions_is_complete() -> None:
+def test_the_form_is_complete_on_every_version() -> None:
     if AIRFLOW < (3, 0):
         manager = ProvidersManager()
         prefix = "extra__portkey__"

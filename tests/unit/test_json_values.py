@@ -132,7 +132,7 @@ FLOATS |= st.builds(
     lambda exponent, steps, sign: sign * 10.0**exponent * (1 + steps * sys.float_info.epsilon),
     st.integers(-8, 20), st.integers(-3, 3), st.sampled_from([1, -1]),
 )  # fmt: skip
-#: Also what may look like floats where values are looked at as bytes.
+#: Also what may look like floats where values are searched as bytes.
 TEXTS = st.text(st.characters(codec=None)) | st.sampled_from(
     ["f\x03nan", "f\x041e-9", "\u2028é\u2029", "è\xa9", "1e16", "NaN"]
 )
