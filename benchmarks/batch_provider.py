@@ -31,9 +31,7 @@ _OUTCOME = json.dumps(
                 "object": "chat.completion",
                 "created": 1_780_000_000,
                 "model": "gpt-5-mini",
-                "choices": [
-                    {"index": 0, "message": {"role": "assistant", "content": _TEXT}, "finish_reason": "stop"}
-                ],
+                "choices": [{"index": 0, "message": {"role": "assistant", "content": _TEXT}, "finish_reason": "stop"}],
                 "usage": {"prompt_tokens": 120, "completion_tokens": 45, "total_tokens": 165},
             },
         },
