@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -81,6 +82,11 @@ def s3_server() -> Iterator[str]:
     # All servers of a process have the same buckets.
     requests.post(f"{url}/moto-api/reset", timeout=60).raise_for_status()
     server.stop()
+
+
+def keys(s3: Any, bucket: str = "exports") -> list[str]:
+    """Return the keys of a bucket's objects, a thousand at most."""
+    return [entry["Key"] for entry in s3.list_objects_v2(Bucket=bucket).get("Contents", ())]
 
 
 def _postgresql_programs() -> Path:

@@ -169,10 +169,10 @@ def _files(
     path: str | None, manifests: Iterable[Mapping[str, Any]], table_format: str | None, conn_id: str | None
 ) -> Iterator[tuple[ObjectStoragePath, str]]:
     named: list[tuple[Any, Any, str]] = [] if path is None else [(path, None, "path")]
-    named += [(one.get("uri"), one.get("format"), "manifest") for one in manifests]
+    named += [(one.get("path") or one.get("uri"), one.get("format"), "manifest") for one in manifests]
     for uri, given, name in named:
         if not isinstance(uri, str):
-            raise PortkeyInvalidArgumentError(name, uri, "a manifest with the 'uri' of a file")
+            raise PortkeyInvalidArgumentError(name, uri, "a manifest with the 'path' of a file")
         file_format = format_of(uri, table_format or given, field=name)
         if file_format not in ("jsonl", "csv", "parquet"):
             raise PortkeyInvalidArgumentError(name, uri, f"a file of jsonl, csv or parquet, not {file_format}")

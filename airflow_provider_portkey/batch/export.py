@@ -19,7 +19,7 @@ from airflow_provider_portkey.exceptions import (
     PortkeyInvalidArgumentError,
     PortkeyNotFoundError,
 )
-from airflow_provider_portkey.export.atomic import check_destination, check_distinct, file_path, uri_of
+from airflow_provider_portkey.export.atomic import check_destination, check_distinct, file_path, names_of, uri_of
 from airflow_provider_portkey.export.formats import check_installed
 from airflow_provider_portkey.export.jsonl import iter_objects
 from airflow_provider_portkey.export.manifest import build_manifest, timestamp_now
@@ -126,7 +126,7 @@ class BatchExport:
         summary["non_finite_values"] += errors.non_finite_values if errors else 0
         return {
             **summary,
-            "error_uri": errors.uri if errors else None,
+            **(names_of(errors.path, "error_") if errors else {"error_uri": None, "error_path": None}),
             "error_rows": errors.rows if errors else None,
             "error_bytes": errors.bytes if errors else None,
             "error_sha256": errors.sha256 if errors else None,

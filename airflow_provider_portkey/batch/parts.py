@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 from airflow_provider_portkey.batch.input import lines_of
 from airflow_provider_portkey.batch.outcomes import request_id_of
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError, PortkeyLineInvalidError
-from airflow_provider_portkey.export.atomic import atomic_write, check_destination, file_path, uri_of
+from airflow_provider_portkey.export.atomic import atomic_write, check_destination, file_path, path_text, uri_of
 from airflow_provider_portkey.export.jsonl import iter_objects
 from airflow_provider_portkey.export.local_files import path_errors
 from airflow_provider_portkey.json_values import strict_json
@@ -103,12 +103,12 @@ class PartBuffer:
             check_destination(file, overwrite=overwrite)
         written = []
         begun = _Part()
-        for name, (file, keys_file), part in zip(names, files, self._parts, strict=True):
+        for (file, keys_file), part in zip(files, self._parts, strict=True):
             _write(self._keys, part.keys_end - begun.keys_end, keys_file, overwrite=overwrite)
             size, sha256 = _write(self._lines, part.end - begun.end, file, overwrite=overwrite)
             written.append(
                 {
-                    "input_path": name,
+                    "input_path": path_text(file),
                     "uri": uri_of(file),
                     "keys_uri": uri_of(keys_file),
                     "requests": part.requests,

@@ -15,7 +15,7 @@ from airflow_provider_portkey.batch.parts import PartBuffer, iter_keys, iter_req
 from airflow_provider_portkey.batch.rows import format_of, open_table
 from airflow_provider_portkey.batch.table import TableFiles
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError, PortkeyLineInvalidError
-from airflow_provider_portkey.export.atomic import file_path, uri_of
+from airflow_provider_portkey.export.atomic import file_path, names_of, uri_of
 from airflow_provider_portkey.export.progress import ExportProgress
 from airflow_provider_portkey.jobs.usage import UsageSum
 from airflow_provider_portkey.json_values import strict_json
@@ -31,7 +31,9 @@ _SUCCESS_RANK = 1 << 40
 
 def read_paths(field: str, value: object) -> list[str]:
     """
-    Return paths of files from what the upstream tasks return: paths, or manifests with a ``uri``, in a list or alone.
+    Return paths of files from what the upstream tasks return: paths, or manifests, in a list or alone.
+
+    Of a manifest the ``path`` counts, which has the connection, or else the ``uri``.
 
     :raises PortkeyInvalidArgumentError: for anything else, and for the same file twice.
     """
@@ -43,7 +45,7 @@ def read_paths(field: str, value: object) -> list[str]:
         raise PortkeyInvalidArgumentError(field, value, expected)
     paths: list[str] = []
     for one in _flat(found):
-        path = one.get("uri") if isinstance(one, Mapping) else one
+        path = (one.get("path") or one.get("uri")) if isinstance(one, Mapping) else one
         if not isinstance(path, str) or not path.strip():
             raise PortkeyInvalidArgumentError(f"{field}[{len(paths)}]", one, expected)
         if path in paths:
@@ -145,7 +147,7 @@ class Rounds:
             yield from iter_keys(path, self.object_storage_conn_id)
 
     def _add_all(self, index: OutcomeIndex, usage: UsageSum | None = None) -> list[dict[str, Any]]:
-        """Add the rows of all tables, and return the URI and the rows of each."""
+        """Add the rows of all tables, and return the names and the rows of each."""
         read = []
         for number, table in enumerate(self.tables):
             progress = ExportProgress(f"outcomes of {table}")
@@ -163,7 +165,7 @@ class Rounds:
                         usage.add({name: outcome[name] for name in _USED if name in outcome})
                     rank = number + (_SUCCESS_RANK if status == "succeeded" else 0)
                     index.add(custom_id, rank, strict_json(outcome)[0])
-            read.append({"uri": uri_of(path), "rows": count})
+            read.append({**names_of(path), "rows": count})
         return read
 
     @staticmethod

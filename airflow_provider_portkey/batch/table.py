@@ -16,7 +16,7 @@ from airflow_provider_portkey.batch.outcomes import request_id_of, usage_of
 from airflow_provider_portkey.batch.parts import iter_keys
 from airflow_provider_portkey.batch.schema import ResponseSchema, parse_text
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
-from airflow_provider_portkey.export.atomic import check_destination, check_distinct, file_path
+from airflow_provider_portkey.export.atomic import check_destination, check_distinct, file_path, names_of
 from airflow_provider_portkey.export.formats import check_installed
 from airflow_provider_portkey.export.progress import ExportProgress
 from airflow_provider_portkey.export.writer import open_writer
@@ -89,7 +89,7 @@ class TableFiles:
                     invalid.write(row)
         return {
             **table.summary(),
-            "invalid_uri": invalid.uri if invalid else None,
+            **(names_of(invalid.path, "invalid_") if invalid else {"invalid_uri": None, "invalid_path": None}),
             "requests": table.rows,
             **{status: counts[status] for status in STATUSES},
         }

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 from airflow_provider_portkey.exceptions import PortkeyDestinationExistsError, PortkeyInvalidArgumentError
 from airflow_provider_portkey.export.local_files import part_file, path_errors, remove_parts
@@ -32,6 +33,8 @@ _STORE_PROVIDERS = {
 _PROBE_BYTES = 4096
 #: Control characters: a name with one is a mistake of a template, and misleads in every listing and log.
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
+#: Characters that end the part of a URL with the connection.
+_NOT_IN_NETLOC = re.compile("[/?#]")
 
 
 @dataclass
@@ -65,16 +68,17 @@ def file_path(value: str, conn_id: str | None, *, field: str = "path") -> Object
 
 def open_path(path: str, conn_id: str | None) -> ObjectStoragePath:
     """
-    Return a path with its connection: the one that is given, else the one that the path names.
+    Return a path with its connection: the one that the path names, else the one that is given.
 
     :raises AirflowOptionalProviderFeatureException: where Airflow has no file system for the path's scheme.
     """
     from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException, ObjectStoragePath
 
     scheme = path.partition("://")[0]
+    # Of two connections Airflow before 3.2 prefers the one that is given, also where that is ``None``.
+    names_its_own = "@" in urlsplit(path).netloc
     try:
-        # Airflow before 3.2 takes a ``None`` for a connection, and then that of the path for none.
-        opened = ObjectStoragePath(path, **({} if conn_id is None else {"conn_id": conn_id}))
+        opened = ObjectStoragePath(path, **({} if conn_id is None or names_its_own else {"conn_id": conn_id}))
         if scheme in _STORE_PROVIDERS:
             opened.fs  # noqa: B018 (finds the scheme, or raises)
     except ValueError as error:
@@ -127,10 +131,27 @@ def uri_of(path: ObjectStoragePath) -> str:
     return f"{path.protocol}://{path.path}"
 
 
-def conn_id_of(path: ObjectStoragePath) -> str | None:
-    """Return the id of the Airflow connection of a path, given as an argument or in the path itself."""
-    # Airflow before 3.2 keeps it among the options.
-    return getattr(path, "conn_id", None) or path.storage_options.get("conn_id")
+def path_text(path: ObjectStoragePath) -> str:
+    """
+    Return a path as another task opens it: in an object store with the id of its Airflow connection.
+
+    A URL has no place for an id with one of ``/?#``: such a connection has to be given to each task.
+    """
+    if path.protocol in LOCAL_PROTOCOLS:
+        return str(Path(path.path).absolute())
+    # Airflow before 3.2 keeps the id among the options.
+    conn_id = getattr(path, "conn_id", None) or path.storage_options.get("conn_id")
+    in_url = f"{conn_id}@" if conn_id and not _NOT_IN_NETLOC.search(conn_id) else ""
+    return f"{path.protocol}://{in_url}{path.path}"
+
+
+def names_of(path: ObjectStoragePath, of: str = "") -> dict[str, str]:
+    """
+    Return the fields of a manifest that name a file or a folder: ``uri`` for other tools, ``path`` for other tasks.
+
+    :param of: What the names of the fields begin with.
+    """
+    return {f"{of}uri": uri_of(path), f"{of}path": path_text(path)}
 
 
 def refuse_existing(path: ObjectStoragePath, *, overwrite: bool) -> None:

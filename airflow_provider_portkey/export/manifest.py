@@ -18,6 +18,7 @@ SCHEMA_VERSION = 1
 def build_manifest(
     *,
     uri: str,
+    path: str,
     file_format: str,
     compression: str | None,
     rows: int,
@@ -32,7 +33,8 @@ def build_manifest(
 
     ``RowWriter.summary()`` has the fields of a file.
 
-    :param uri: The file, or the folder of several files.
+    :param uri: The file, or the folder of several files, for other tools.
+    :param path: The same for other tasks, with the id of its Airflow connection.
     :param bytes: The size as stored.
     :param sha256: The hash of the stored bytes, in hexadecimal.
     :param non_finite_values: Numbers that JSON does not have, and that were written as null.
@@ -45,6 +47,7 @@ def build_manifest(
         parts = {**{name: parts[name] for name in before}, "cost": cost_of(parts["usage"]), **parts}
     manifest = {
         "uri": uri,
+        "path": path,
         "format": file_format,
         "compression": compression,
         "rows": rows,

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_portkey.export.atomic import WrittenFile, atomic_write, uri_of
+from airflow_provider_portkey.export.atomic import WrittenFile, atomic_write, names_of
 from airflow_provider_portkey.export.formats import Columns, Encoder, Row, encode, unlike_name
 from airflow_provider_portkey.export.progress import ExportProgress
 
@@ -64,11 +64,6 @@ class RowWriter:
         self.progress.add_rows(1)
 
     @property
-    def uri(self) -> str:
-        """The path with its protocol, without the id of an Airflow connection."""
-        return uri_of(self.path)
-
-    @property
     def bytes(self) -> int:
         """The size as stored, known after the block; 0 without a file."""
         return self._file.bytes if self._file else 0
@@ -86,7 +81,7 @@ class RowWriter:
     def summary(self) -> dict[str, Any]:
         """Return the file's part of a manifest: arguments of ``build_manifest``."""
         return {
-            "uri": self.uri,
+            **names_of(self.path),
             "file_format": self.file_format,
             "compression": self.compression,
             "rows": self.rows,

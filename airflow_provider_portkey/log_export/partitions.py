@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from airflow_provider_portkey.export.atomic import refuse_existing, uri_of
+from airflow_provider_portkey.export.atomic import names_of, refuse_existing
 from airflow_provider_portkey.export.jsonl import read_object
 from airflow_provider_portkey.export.partition import check_folder_writable, file_name, keep_only, stamp, sweep
 from airflow_provider_portkey.export.progress import ExportProgress
@@ -134,7 +134,7 @@ class DatePartitions:
                 lambda name, wanted=wanted: name == wanted or not name.startswith(f"{self._stem}."),  # type: ignore[misc]
             )
         return {
-            "uri": uri_of(self._folder),
+            **names_of(self._folder),
             "file_format": self._format["file_format"],
             "compression": self._format["compression"],
             **total,

@@ -65,7 +65,7 @@ class BasePortkeyBatchInputOperator(PortkeyFileTaskMixin, BaseOperator):
         :raises PortkeyDestinationExistsError: where a file exists and ``overwrite`` is off.
         """
         from airflow_provider_portkey.batch.parts import PartBuffer
-        from airflow_provider_portkey.export.atomic import file_path, uri_of
+        from airflow_provider_portkey.export.atomic import file_path, names_of
         from airflow_provider_portkey.export.manifest import SCHEMA_VERSION, timestamp_now
         from airflow_provider_portkey.json_values import storable
         from airflow_provider_portkey.parameters import validate_parameters
@@ -77,7 +77,7 @@ class BasePortkeyBatchInputOperator(PortkeyFileTaskMixin, BaseOperator):
             counts, read = self.add_requests(buffer)
             parts = buffer.write(self.path, self.object_storage_conn_id, overwrite=self.overwrite, read=read)
         manifest = {
-            "uri": uri_of(path) if parts else None,
+            **(names_of(path) if parts else {"uri": None, "path": None}),
             "format": "jsonl",
             "rows": buffer.requests,
             **counts,
@@ -193,19 +193,20 @@ class PortkeyBatchInputOperator(BasePortkeyBatchInputOperator):
         :raises PortkeyBatchInputInvalidError: naming the rows that cannot become requests.
         """
         from airflow_provider_portkey.batch.rows import format_of, list_table, open_table
-        from airflow_provider_portkey.export.atomic import file_path, uri_of
+        from airflow_provider_portkey.export.atomic import file_path, path_text, uri_of
 
-        builder, read = self._builder(rendered=True), []
+        builder, read, rows_path = self._builder(rendered=True), [], None
         if self.rows_path is None:
             builder.build(list_table(self.rows), parts)
         else:
             path = file_path(self.rows_path, self.object_storage_conn_id, field="rows_path")
             kind = format_of(self.rows_path, self.rows_format)
             read.append(uri_of(path))
+            rows_path = path_text(path)
             with open_table(path, kind, columns=builder.columns) as table:
                 builder.build(table, parts)
         counts = {
-            "rows_path": self.rows_path,
+            "rows_path": rows_path,
             "key_columns": builder.key_columns,
             "endpoint": self.endpoint,
             "requests": parts.requests,

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError
-from airflow_provider_portkey.export.atomic import check_destination, conn_id_of, file_path, uri_of
+from airflow_provider_portkey.export.atomic import check_destination, file_path, names_of, uri_of
 from airflow_provider_portkey.export.manifest import build_manifest, timestamp_now
 from airflow_provider_portkey.export.message_texts import iter_step_rows
 from airflow_provider_portkey.jobs.values import cost_of
@@ -103,7 +103,7 @@ def _write(
     written = write_page(report, file, overwrite=overwrite)
     log.info("The report of %d rows (%d bytes) is in %s.", report.rows, written.bytes, file)
     manifest = build_manifest(
-        uri=uri_of(file),
+        **names_of(file),
         file_format="html",
         compression=None,
         rows=report.rows,
@@ -112,8 +112,6 @@ def _write(
         non_finite_values=0,
         started_at=started_at,
         report=report.kind,
-        # Also where the path names it: the URI of a manifest names none, and the tab reads the page with it.
-        object_storage_conn_id=conn_id_of(file),
         **about,
     )
     return manifest, sources

@@ -69,7 +69,7 @@ def get_report(
     if manifest is None:
         return _message(_NO_REPORT)
     page = read_report(manifest)
-    return _respond(page) if page is not None else _message(f"{_NOT_THERE} Its path: {manifest['uri']}")
+    return _respond(page) if page is not None else _message(f"{_NOT_THERE} Its path: {manifest['path']}")
 
 
 def read_report(manifest: Mapping[str, Any]) -> bytes | None:
@@ -80,12 +80,13 @@ def read_report(manifest: Mapping[str, Any]) -> bytes | None:
     """
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-    uri, size, conn_id = manifest["uri"], manifest["bytes"], manifest.get("object_storage_conn_id")
-    protocol, separator, _ = uri.partition("://")
-    if not separator or protocol not in _PROTOCOLS or not isinstance(conn_id, str | None) or size > MAX_BYTES:
+    place, size = manifest["path"], manifest["bytes"]
+    place = f"file://{place}" if place.startswith("/") else place
+    protocol, separator, _ = place.partition("://")
+    if not separator or protocol not in _PROTOCOLS or size > MAX_BYTES:
         return None
     try:
-        path = cast("Any", ObjectStoragePath(uri, conn_id=conn_id))
+        path = cast("Any", ObjectStoragePath(place))
         info = path.fs.info(path.path)
         # Not what blocks a reader or has no end: a pipe, a device.
         if info.get("type") != "file" or info.get("size") != size:
@@ -93,10 +94,10 @@ def read_report(manifest: Mapping[str, Any]) -> bytes | None:
         with path.open("rb") as file:
             page: bytes = file.read(size + 1)
     except Exception:  # each file system has its own; the reader gets one message for all of them
-        log.warning("The report %s cannot be read.", uri, exc_info=True)
+        log.warning("The report %s cannot be read.", place, exc_info=True)
         return None
     if hashlib.sha256(page).hexdigest() != manifest["sha256"] or not page.startswith(FIRST_BYTES):
-        log.warning("%s is not the report that the task wrote.", uri)
+        log.warning("%s is not the report that the task wrote.", place)
         return None
     return page
 
@@ -110,7 +111,7 @@ def _manifest(value: Any) -> Mapping[str, Any] | None:
             return None
     if not isinstance(value, Mapping) or value.get("format") != "html":
         return None
-    types = {"report": str, "uri": str, "sha256": str, "bytes": int}
+    types = {"report": str, "path": str, "sha256": str, "bytes": int}
     return value if all(isinstance(value.get(name), kind) for name, kind in types.items()) else None
 
 

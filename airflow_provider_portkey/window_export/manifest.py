@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.exceptions import PortkeyRowsMismatchError, PortkeyThreadsFailedError
-from airflow_provider_portkey.export.atomic import atomic_write, uri_of
+from airflow_provider_portkey.export.atomic import atomic_write, names_of
 from airflow_provider_portkey.export.manifest import build_manifest, timestamp_now
 from airflow_provider_portkey.jobs.run import TOKENS
 from airflow_provider_portkey.jobs.usage import UsageSum
@@ -34,7 +34,9 @@ _MAX_NAMED = 20
 _MAX_ERROR_LENGTH = 300
 #: Fields of the returned manifest that the file leaves out: they may differ between exports of the same runs, or are
 #: in its details.
-_NOT_IN_FILE = frozenset({"uri", "runs_uri", "pages", "started_at", "finished_at", "skipped", "failed_threads"})
+_NOT_IN_FILE = frozenset(
+    {"uri", "path", "runs_uri", "runs_path", "pages", "started_at", "finished_at", "skipped", "failed_threads"}
+)
 
 
 @dataclass
@@ -124,7 +126,7 @@ class Totals:
             if entry.get(f"{prefix}file"):
                 digest.update(f"{entry[f'{prefix}sha256']}  {entry[f'{prefix}file']}\n".encode())
         return {
-            f"{prefix}uri": uri_of(folder),
+            **names_of(folder, prefix),
             f"{prefix}files": self.files[kind],
             f"{prefix}rows": self.rows[kind],
             f"{prefix}bytes": self.bytes[kind],

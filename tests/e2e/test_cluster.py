@@ -28,11 +28,9 @@ EXAMPLES = Path(__file__).parents[2] / "example_dags"
 WITH_A_PERSON = "portkey_human_approval"
 #: The folder of all exports; the part before ``@`` is the connection.
 STORE = "s3://aws_default@exports"
-#: The same by the role of the machine: a batch of a table names its files to later tasks without a connection.
-STORE_BY_ROLE = "s3://exports"
 THREAD = "thread_nightly"
 SCHEDULED = ("portkey_log_export", "portkey_nightly_cost", "portkey_nightly_export", "portkey_scheduled_export")
-TICKETS_PATH = f"{STORE_BY_ROLE}/tickets.parquet"
+TICKETS_PATH = f"{STORE}/tickets.parquet"
 TICKETS = [f"T-{number}" for number in range(12)]
 #: The examples wait a minute before a retry. This is Airflow's own way to set it for all DAGs of a deployment.
 POLICY = """
@@ -80,7 +78,6 @@ def cluster(provider, store, tmp_path_factory) -> Iterator[Cluster]:
     policy = folder / "home" / "config" / "airflow_local_settings.py"
     policy.parent.mkdir(parents=True)
     policy.write_text(POLICY)
-    role = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test-secret", "AWS_ENDPOINT_URL": store[1]}
     aws = {"conn_type": "aws", "login": "test", "password": "test-secret"}
     aws["extra"] = {"endpoint_url": store[1], "region_name": "us-east-1"}
     # Seconds after which Airflow believes that a process is gone.
@@ -91,7 +88,6 @@ def cluster(provider, store, tmp_path_factory) -> Iterator[Cluster]:
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
         "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
-        **role,
         "PORTKEY_EXAMPLE_EXPORTS": STORE,
         "PORTKEY_EXAMPLE_THREAD_ID": THREAD,
     }
@@ -187,8 +183,8 @@ def story(cluster, provider, store) -> Story:
         trigger(cluster, "portkey_any_job"),
         trigger(cluster, "portkey_batch_gate", table=f"{STORE}/scores.jsonl"),
         trigger(cluster, "portkey_batch_report", input_path=f"{STORE}/requests.jsonl", folder=f"{STORE}/report"),
-        trigger(cluster, "portkey_batch_rounds", rows_path=TICKETS_PATH, folder=f"{STORE_BY_ROLE}/rounds"),
-        trigger(cluster, "portkey_batch_table", rows_path=TICKETS_PATH, folder=f"{STORE_BY_ROLE}/table"),
+        trigger(cluster, "portkey_batch_rounds", rows_path=TICKETS_PATH, folder=f"{STORE}/rounds"),
+        trigger(cluster, "portkey_batch_table", rows_path=TICKETS_PATH, folder=f"{STORE}/table"),
         trigger(cluster, "portkey_create_any_job"),
         trigger(cluster, "portkey_create_run", path=f"{STORE}/created.jsonl"),
         trigger(cluster, "portkey_export_lists", thread_id=THREAD, folder=f"{STORE}/lists"),

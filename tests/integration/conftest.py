@@ -1,7 +1,8 @@
-"""DAGs on a real metadata database, and a PostgreSQL server."""
+"""DAGs on a real metadata database, a PostgreSQL server, and a bucket of an S3 server."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -45,3 +46,45 @@ def postgresql() -> Iterator[str]:
 
     with services.postgresql() as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """An S3 server on loopback. One for all tests: Airflow keeps the file system of a connection id."""
+    pytest.importorskip("moto", reason="moto needs newer packages than the oldest that are allowed")
+    from tests import services
+
+    with services.s3_server() as url:
+        yield url
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch, s3_server: str) -> Iterator[Any]:
+    """
+    A client to it; there is the empty bucket ``exports``.
+
+    Only the connections ``object_store`` and ``aws_default`` give access: without one nothing listens.
+    """
+    import boto3
+
+    from tests.services import keys
+
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "AWS_ACCESS_KEY_ID", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3_server,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test-secret",
+    )
+    client.create_bucket(Bucket="exports")
+    connection = {"conn_type": "aws", "login": "test", "password": "test-secret"}
+    extra = {"endpoint_url": s3_server, "region_name": "us-east-1"}
+    for conn_id in ("OBJECT_STORE", "AWS_DEFAULT"):
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id}", json.dumps(connection | {"extra": extra}))
+    yield client
+    for key in keys(client):
+        client.delete_object(Bucket="exports", Key=key)
+    client.delete_bucket(Bucket="exports")

@@ -29,7 +29,7 @@ from airflow_provider_portkey.transfers.steps_to_object_storage import (
     PortkeyRunStepsToObjectStorageOperator,
     PortkeyThreadStepsToObjectStorageOperator,
 )
-from tests import services
+from tests.services import keys
 
 
 @pytest.fixture
@@ -40,46 +40,10 @@ def mock_server(monkeypatch: pytest.MonkeyPatch):
         yield mock_server
 
 
-@pytest.fixture(scope="module")
-def s3_server():
-    pytest.importorskip("moto", reason="moto needs newer packages than the oldest that are allowed")
-    """An S3 server on loopback. One for all tests: Airflow keeps the file system of a connection id."""
-    with services.s3_server() as url:
-        yield url
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch, s3_server: str):
-    """A client to it; there is the empty bucket ``exports``, and the connection ``object_store``."""
-    import boto3
-
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    client = boto3.client(
-        "s3",
-        endpoint_url=s3_server,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test-secret",
-    )
-    client.create_bucket(Bucket="exports")
-    connection = {"conn_type": "aws", "login": "test", "password": "test-secret"}
-    extra = {"endpoint_url": s3_server, "region_name": "us-east-1"}
-    monkeypatch.setenv("AIRFLOW_CONN_OBJECT_STORE", json.dumps(connection | {"extra": extra}))
-    yield client
-    for key in keys(client):
-        client.delete_object(Bucket="exports", Key=key)
-    client.delete_bucket(Bucket="exports")
-
-
 def export(**changes) -> dict:
     arguments = {"thread_id": "thread_1", "run_id": "run_1", "path": "s3://exports/day/steps.jsonl.gz"}
     arguments |= {"object_storage_conn_id": "object_store", "compression": "gzip"}
     return PortkeyRunStepsToObjectStorageOperator(task_id="export", **(arguments | changes)).execute({})
-
-
-def keys(s3) -> list[str]:
-    return [entry["Key"] for entry in s3.list_objects_v2(Bucket="exports").get("Contents", ())]
 
 
 def test_an_export_is_in_the_bucket(mock_server, s3):
@@ -299,7 +263,7 @@ def test_a_table_goes_through_batches_and_back(mock_server, s3, file_format):
         max_requests=4,
         **at,
     ).execute(fake_context())
-    assert first == ["s3://exports/requests-00001.jsonl", "s3://exports/requests-00002.jsonl"]
+    assert first == [f"s3://object_store@exports/requests-0000{part}.jsonl" for part in (1, 2)]
     mock_server.plan("batches", failing=["2"], seconds=0)
     mock_server.plan("batches", times=None, seconds=0)
     tables, paths = [], first

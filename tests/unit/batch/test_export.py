@@ -18,8 +18,8 @@ from airflow_provider_portkey.transfers.batch_output_to_object_storage import Po
 
 BASE = "https://portkey.test/v1"
 MANIFEST_KEYS = [
-    "uri", "format", "compression", "rows", "bytes", "sha256", "non_finite_values",
-    "error_uri", "error_rows", "error_bytes", "error_sha256",
+    "uri", "path", "format", "compression", "rows", "bytes", "sha256", "non_finite_values",
+    "error_uri", "error_path", "error_rows", "error_bytes", "error_sha256",
     "batch_id", "batch_status", "requests", "succeeded", "failed", "missing", "duplicate", "unexpected",
     "usage", "cost",
     "started_at", "finished_at", "schema_version",
@@ -83,6 +83,7 @@ def test_the_manifest_has_exactly_the_documented_keys_and_says_what_is_there(ser
     assert manifest.pop("started_at") <= manifest.pop("finished_at")
     assert manifest == {
         "uri": f"file://{path}",
+        "path": str(path),
         "format": "jsonl",
         "compression": None,
         "rows": 3,
@@ -90,6 +91,7 @@ def test_the_manifest_has_exactly_the_documented_keys_and_says_what_is_there(ser
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "non_finite_values": 0,
         "error_uri": f"file://{error_path}",
+        "error_path": str(error_path),
         "error_rows": 1,
         "error_bytes": error_path.stat().st_size,
         "error_sha256": hashlib.sha256(error_path.read_bytes()).hexdigest(),

@@ -200,6 +200,7 @@ class ArgNotSet:
     [
         ("a", ["a"]),
         ({"uri": "file:///a"}, ["file:///a"]),
+        ({"uri": "s3://b/a", "path": "s3://some_conn@b/a"}, ["s3://some_conn@b/a"]),
         (["a", {"uri": "b"}, None, [["c"], {"uri": "d"}]], ["a", "b", "c", "d"]),
         ('["a", {"uri": "b"}]', ["a", "b"]),
         ([], []),

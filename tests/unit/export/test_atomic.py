@@ -21,8 +21,9 @@ from airflow_provider_portkey.exceptions import (
 from airflow_provider_portkey.export.atomic import (
     atomic_write,
     check_destination,
-    conn_id_of,
     file_path,
+    names_of,
+    path_text,
     refuse_existing,
     uri_of,
 )
@@ -50,11 +51,23 @@ def write(path: ObjectStoragePath, *chunks: bytes, overwrite: bool = True) -> An
     return written
 
 
-def test_the_connection_of_a_path_is_that_of_the_argument_or_of_the_address() -> None:
-    assert conn_id_of(file_path("memory://some_conn@bucket/steps.jsonl", None)) == "some_conn"
-    assert conn_id_of(file_path("memory://bucket/steps.jsonl", "some_conn")) == "some_conn"
-    assert conn_id_of(file_path("memory://bucket/steps.jsonl", None)) is None
-    assert conn_id_of(folder_path("memory://some_conn@bucket/steps", None)) == "some_conn"
+@pytest.mark.parametrize(
+    ("path", "given", "expected"),
+    [
+        ("memory://some_conn@bucket/steps", None, "memory://some_conn@/bucket/steps"),
+        ("memory://bucket/steps", "some_conn", "memory://some_conn@/bucket/steps"),
+        ("memory://some_conn@bucket/steps", "other", "memory://some_conn@/bucket/steps"),
+        ("memory://bucket/a@b", "other", "memory://other@/bucket/a@b"),
+        ("memory://bucket/steps", None, "memory:///bucket/steps"),
+    ],
+)
+def test_the_connection_is_that_of_the_path_or_else_the_one_that_is_given(
+    path: str, given: str | None, expected: str
+) -> None:
+    for read in (file_path, folder_path):
+        opened = read(path, given)
+        assert path_text(opened) == path_text(read(expected, None)) == expected
+        assert uri_of(opened) == expected.replace("some_conn@", "").replace("other@", "")
 
 
 @pytest.mark.parametrize(
@@ -247,10 +260,23 @@ def test_the_uri_leads_the_next_task_to_the_file(tmp_path: Path, name: str) -> N
     assert ObjectStoragePath(uri_of(path)).read_bytes() == b"content"
 
 
-def test_a_relative_path_has_a_uri() -> None:
+def test_a_relative_path_has_a_uri_and_an_absolute_path() -> None:
     path = ObjectStoragePath("steps.jsonl")
+    whole = os.path.abspath(path.path)
 
-    assert uri_of(path) == f"file://{os.path.abspath(path.path)}"
+    assert names_of(path, "error_") == {"error_uri": f"file://{whole}", "error_path": whole}
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_local_path_has_no_connection(tmp_path: Path, scheme: str) -> None:
+    assert path_text(file_path(f"{scheme}{tmp_path}/a@b.jsonl", "some_conn")) == f"{tmp_path}/a@b.jsonl"
+
+
+@pytest.mark.parametrize("conn_id", ["team/store", "a#b", "a?b"])
+def test_an_id_that_ends_the_host_of_a_url_is_not_in_the_path(conn_id: str) -> None:
+    assert path_text(file_path("memory://bucket/steps.jsonl", conn_id)) == uri_of(
+        file_path("memory://bucket/steps.jsonl", None)
+    )
 
 
 def test_the_uri_of_an_object_leads_to_it(in_memory: ObjectStoragePath) -> None:

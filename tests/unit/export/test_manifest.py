@@ -10,6 +10,7 @@ from airflow_provider_portkey.export.progress import ExportProgress
 
 FILE: dict[str, Any] = {
     "uri": "s3://bucket/steps.csv",
+    "path": "s3://some_conn@bucket/steps.csv",
     "file_format": "csv",
     "compression": "gzip",
     "rows": 3,
@@ -32,6 +33,7 @@ def test_a_manifest_has_the_file_its_origin_and_the_times() -> None:
 
     assert manifest == {
         "uri": "s3://bucket/steps.csv",
+        "path": "s3://some_conn@bucket/steps.csv",
         "format": "csv",
         "compression": "gzip",
         "rows": 3,

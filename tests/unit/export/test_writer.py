@@ -32,6 +32,7 @@ def test_rows_are_at_the_path_after_the_block_with_their_number_size_and_hash(tm
     assert [json.loads(line) for line in gzip.decompress(content).splitlines()] == ROWS
     assert writer.summary() == {
         "uri": f"file://{tmp_path}/new/rows.jsonl.gz",
+        "path": f"{tmp_path}/new/rows.jsonl.gz",
         "file_format": "jsonl",
         "compression": "gzip",
         "rows": 2,

@@ -309,7 +309,7 @@ def test_wrong_parameters_are_refused_where_the_dag_is_parsed(arguments: dict[st
     [
         ({"path": "a.txt"}, "path='a.txt' .* ends in .jsonl"),
         ({"path": "a.txt", "table_format": "json"}, "table_format=.json. .* one of .jsonl., .csv., .parquet. or None"),
-        ({"manifest": {"rows": 1}}, "manifest=None .* a manifest with the 'uri' of a file"),
+        ({"manifest": {"rows": 1}}, "manifest=None .* a manifest with the 'path' of a file"),
         ({"manifest": "later"}, "manifest='later'"),
         ({"manifest": []}, r"manifest=\[\]"),
         ({"manifest": ["a"]}, r"manifest=\['a'\]"),

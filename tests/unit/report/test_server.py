@@ -28,8 +28,8 @@ def page(report, step) -> bytes:
 def manifest(page, tmp_path) -> dict[str, Any]:
     path = tmp_path / "run.html"
     path.write_bytes(page)
-    uri, sha256 = f"file://{path}", hashlib.sha256(page).hexdigest()
-    return {"report": "run", "format": "html", "uri": uri, "bytes": len(page), "sha256": sha256}
+    sha256 = hashlib.sha256(page).hexdigest()
+    return {"report": "run", "format": "html", "path": str(path), "bytes": len(page), "sha256": sha256}
 
 
 class Session:
@@ -95,7 +95,7 @@ def test_a_reader_without_the_right_to_the_dag_gets_nothing(client, session, man
     assert session.queries == []
 
 
-@pytest.mark.parametrize("value", [None, "text", "{", 7, [], {}, {"format": "html"}, {"format": "jsonl", "uri": "x"}])
+@pytest.mark.parametrize("value", [None, "text", "{", 7, [], {}, {"format": "html"}, {"format": "jsonl", "path": "x"}])
 def test_a_task_without_a_report_has_a_page_that_says_so(client, session, value):
     session.value = value if value is None else json.dumps(value)
     response = client.get("/reports/dag/run/task/-1")
@@ -104,7 +104,7 @@ def test_a_task_without_a_report_has_a_page_that_says_so(client, session, value)
     assert "sandbox" in response.headers["content-security-policy"]
 
 
-@pytest.mark.parametrize("field", ["uri", "bytes", "sha256", "report"])
+@pytest.mark.parametrize("field", ["path", "bytes", "sha256", "report"])
 @pytest.mark.parametrize("junk", [None, [], {}, 1.5])
 def test_a_manifest_with_other_types_is_none(client, session, manifest, field, junk):
     session.value = json.dumps({**manifest, field: junk})
@@ -130,14 +130,15 @@ def test_a_report_that_was_changed_is_not_sent(manifest, page, tmp_path):
 
 def test_only_files_of_the_stated_size_are_opened(manifest, tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    for uri in (f"file://{tmp_path}/pipe", "file:///dev/zero", f"file://{tmp_path}", f"file://{tmp_path}/absent"):
-        assert server.read_report({**manifest, "uri": uri}) is None
+    for path in (f"{tmp_path}/pipe", "file:///dev/zero", "/etc/passwd", str(tmp_path), f"{tmp_path}/absent"):
+        assert server.read_report({**manifest, "path": path}) is None
     assert server.read_report({**manifest, "bytes": MAX_BYTES + 1}) is None
 
 
 @pytest.mark.parametrize(
-    "uri", ["http://127.0.0.1:1/x", "https://x.test/", "ftp://x/y", "github://x", "data:,x", "/etc/passwd", "", "file:"]
+    "path",
+    ["http://127.0.0.1:1/x", "https://x.test/", "ftp://x/y", "github://x", "http:/x", "data:,x", "x", "", "file:"],
 )
-def test_a_manifest_sends_no_request_to_anywhere(manifest, uri, monkeypatch):
+def test_a_manifest_sends_no_request_to_anywhere(manifest, path, monkeypatch):
     monkeypatch.setattr("airflow.providers.common.compat.sdk.ObjectStoragePath", None)
-    assert server.read_report({**manifest, "uri": uri}) is None
+    assert server.read_report({**manifest, "path": path}) is None

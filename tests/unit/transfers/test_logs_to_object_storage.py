@@ -149,7 +149,7 @@ def test_each_part_is_requested_started_and_joined(portkey, context, operator, t
         "workspace_id": "ws",
     }
     assert manifest.keys() == {
-        "uri", "format", "compression", "rows", "bytes", "sha256", "non_finite_values",
+        "uri", "path", "format", "compression", "rows", "bytes", "sha256", "non_finite_values",
         "window_start", "window_end", "parts",
         "started_at", "finished_at", "schema_version",
     }  # fmt: skip

@@ -24,7 +24,7 @@ from airflow_provider_portkey.transfers.steps_to_object_storage import PortkeyRu
 BASE = "https://portkey.test/v1"
 RUN = "/threads/thread_1/runs/run_1"
 MANIFEST_KEYS = [
-    "uri", "format", "compression", "rows", "bytes", "sha256", "non_finite_values",
+    "uri", "path", "format", "compression", "rows", "bytes", "sha256", "non_finite_values",
     "thread_id", "run_id", "run_status", "first_id",
     "last_id", "pages", "usage", "cost", "started_at", "finished_at", "schema_version",
 ]  # fmt: skip
@@ -90,6 +90,7 @@ def test_the_manifest_has_exactly_the_documented_keys(serve_run: Callable[..., A
     assert started.utcoffset() == finished.utcoffset() is not None
     assert manifest == {
         "uri": f"file://{path}",
+        "path": str(path),
         "format": "jsonl",
         "compression": None,
         "rows": 250,

@@ -96,6 +96,7 @@ def test_a_row_is_a_step_as_received_and_the_manifest_has_the_totals(tmp_path: P
     assert started <= finished
     assert manifest == {
         "uri": f"file://{folder}",
+        "path": str(folder),
         "window_start": "2025-11-21T00:00:00Z",
         "window_end": "2025-11-22T00:00:00Z",
         "window_by": "created",
