@@ -85,7 +85,7 @@ def open_path(path: str, conn_id: str | None) -> ObjectStoragePath:
         if "filesystem" not in str(error):
             raise
         provider = _STORE_PROVIDERS.get(scheme)
-        install = f"pip install '{provider}' on the workers" if provider else f"is {scheme}:// what was meant?"
+        install = f"pip install '{provider}' on the workers" if provider else "correct the path"
         raise AirflowOptionalProviderFeatureException(
             f"Airflow has no file system for {scheme}:// here: {install}."
         ) from error

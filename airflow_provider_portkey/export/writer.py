@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_portkey.export.atomic import WrittenFile, atomic_write, names_of
-from airflow_provider_portkey.export.formats import Columns, Encoder, Row, encode
+from airflow_provider_portkey.export.formats import Columns, Encoder, Row, encode, unlike_name
 from airflow_provider_portkey.export.progress import ExportProgress
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     Line = bytes
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -126,6 +129,8 @@ def open_writer(
     :param progress: Of an export of several files, whose block encloses this one; ``None`` for one file alone.
     :raises PortkeyDestinationExistsError: where a file was created at the path meanwhile and ``overwrite`` is off.
     """
+    if unlike := unlike_name(str(path), file_format, compression):
+        log.warning("%s: %s.", path, unlike)
     with ExitStack() as opened:
         progress = progress or opened.enter_context(ExportProgress(path))
         writer = RowWriter(path, opened, progress, columns, file_format, compression, overwrite, csv_formulas)

@@ -79,7 +79,7 @@ class BasePortkeyToObjectStorageOperator(PortkeyFileTaskMixin, PortkeyTaskMixin,
         :raises PortkeyPathError: where the file cannot be written.
         """
         from airflow_provider_portkey.export.atomic import check_destination, file_path
-        from airflow_provider_portkey.export.formats import check_installed, unlike_name
+        from airflow_provider_portkey.export.formats import check_installed
         from airflow_provider_portkey.export.manifest import ExportStats, build_manifest
         from airflow_provider_portkey.export.progress import ExportProgress
         from airflow_provider_portkey.export.read_ahead import read_ahead
@@ -88,8 +88,6 @@ class BasePortkeyToObjectStorageOperator(PortkeyFileTaskMixin, PortkeyTaskMixin,
         self._begin(context)
         path = file_path(self.path, self.object_storage_conn_id)
         check_installed(self.file_format, self.compression)
-        if unlike := unlike_name(self.path, self.file_format, self.compression):
-            self.log.warning("%s: %s.", path, unlike)
         check_destination(path, overwrite=self.overwrite)
         progress = ExportProgress(path)
         stats = ExportStats(progress)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import configparser
 import json
+import re
 import subprocess
 
+import boto3
 import pytest
 import yaml
 from airflow.models import Connection
+from airflow.providers.amazon.aws.secrets.secrets_manager import SecretsManagerBackend
+from moto import mock_aws
 
 from airflow_provider_portkey.hooks.connection import to_settings
 from airflow_provider_portkey.testing import PortkeyMockServer
@@ -39,6 +43,19 @@ def test_the_file_backend_serves_the_connection(shell_environ, tmp_path):
         done = subprocess.run(["bash", "-ec", command], env=env, capture_output=True, text=True, check=False)
         assert "Connection success!" in done.stdout, done.stdout + done.stderr
         assert server.requests[-1].headers["x-portkey-provider"] == "@openai-prod"
+
+
+def test_the_secret_of_the_page_is_a_connection_for_airflow_on_aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    (shown,) = blocks("json", PAGE)
+    name = re.search(r"\(`SecretsManagerBackend`\) \| the secret `([^`]+)`", PAGE.read_text())[1]
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(key, "moto")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    with mock_aws():
+        secret = json.dumps(json.loads(shown.code)["portkey_default"])
+        boto3.client("secretsmanager").create_secret(Name=name, SecretString=secret)
+        connection = Connection.from_json(SecretsManagerBackend().get_conn_value("portkey_default"))
+    assert dict(to_settings(connection).headers)["x-portkey-provider"] == "@openai-prod"
 
 
 def test_the_manifests_for_kubernetes_name_the_same_secret():

@@ -31,5 +31,6 @@ def test_the_other_blocks_run():
     files = _FILE.findall(PAGE.read_text())
     others = [block for block in blocks("python", PAGE) if block.code not in {code for _, code in files}]
     assert len(others) >= 2
+    names: dict[str, object] = {}
     for block in others:
-        exec(compile(block.code, str(block), "exec"), {})
+        exec(compile(block.code, str(block), "exec"), names)

@@ -51,9 +51,28 @@ API = {
     "links": ("Links", "What the UI shows beside a task.", [f"{PACKAGE.name}.links"]),
     "testing": (
         "Mock server",
-        "For tests without a key and without a network: see [testing your DAGs](../testing-your-dags.md).",
-        [f"{PACKAGE.name}.testing.{name}" for name in ("server", "app", "faults", "context")],
+        "For tests without a key and without a network: see [testing your DAGs](../testing-your-dags.md). "
+        "`add_run` takes the parameters of `Run` and of `Job`, `add_batch` those of `Batch` and of `Job`, and so on.",
+        [f"{PACKAGE.name}.testing.{name}" for name in ("server", "app", "faults", "context")]
+        + [
+            f"{PACKAGE.name}.testing.resources.{name}"
+            for name in ("jobs", "runs", "responses", "batches", "fine_tuning", "file_batches", "log_exports")
+        ]
+        + [f"{PACKAGE.name}.testing.resources.analytics"],
     ),
+}
+#: What the mock server's own modules need of each other is on no page.
+MOCK_SERVER = {
+    *(
+        "PortkeyMockServer",
+        "RecordedRequest",
+        "Fault",
+        "Clock",
+        "TaskStateStore",
+        "AssetStateStore",
+        "AssetStateStores",
+    ),
+    *("fake_context", "AnalyticsRequest"),
 }
 #: Members of the mixins belong to the hook; the inherited ones of Airflow's BaseHook do not.
 OPTIONS = {"hook": ["members:", "inherited-members: BaseHook, LoggingMixin"]}
@@ -91,8 +110,16 @@ def own_pages() -> set[str]:
 
 
 def entries(page: str, module: str) -> Iterator[str]:
-    options = OPTIONS.get(page, ["members:", "show-inheritance:"])
     for node in definitions(module):
+        options = OPTIONS.get(page, ["members:", "show-inheritance:"])
+        if page == "testing":
+            job = ".resources." in module and any(
+                getattr(base, "id", "") == "Job" for base in getattr(node, "bases", [])
+            )
+            if node.name not in MOCK_SERVER and node.name != "Job" and not job:
+                continue
+            # The parameters of `add_run` and the like are those of the class; a test calls no method of a job.
+            options = ["show-inheritance:"] if ".resources." in module else options
         if (page == "bases" and not re.match(r"(Base)?Portkey\w+", node.name)) or node.name in own_pages():
             continue
         directive = "autoclass" if isinstance(node, ast.ClassDef) else "autofunction"

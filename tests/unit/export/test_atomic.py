@@ -74,7 +74,7 @@ def test_the_connection_is_that_of_the_path_or_else_the_one_that_is_given(
     ("path", "named"),
     [
         ("abfs://box@account/steps.jsonl", r"for abfs:// here: pip install 'apache-airflow-providers-microsoft-azure'"),
-        ("s4://bucket/steps.jsonl", "for s4:// here: is s4:// what was meant"),
+        ("s4://bucket/steps.jsonl", "for s4:// here: correct the path"),
     ],
 )
 def test_a_store_without_its_provider_is_named_with_what_to_install(path: str, named: str) -> None:

@@ -185,10 +185,9 @@ def test_an_active_run_is_exported_with_a_warning(
 
 
 def test_a_name_that_says_another_format_is_a_warning(
-    serve_run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    serve_run: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     serve_run(1)
-    monkeypatch.setattr(PortkeyRunStepsToObjectStorageOperator, "log", logging.getLogger("tests.portkey.operator"))
 
     operator(tmp_path / "steps.parquet").execute({})
 
