@@ -79,7 +79,7 @@ def open_path(path: str, conn_id: str | None) -> ObjectStoragePath:
     names_its_own = "@" in urlsplit(path).netloc
     try:
         opened = ObjectStoragePath(path, **({} if conn_id is None or names_its_own else {"conn_id": conn_id}))
-        if scheme in _STORE_PROVIDERS:
+        if opened.protocol not in LOCAL_PROTOCOLS:
             opened.fs  # noqa: B018 (finds the scheme, or raises)
     except ValueError as error:
         if "filesystem" not in str(error):

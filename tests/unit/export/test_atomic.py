@@ -44,6 +44,19 @@ def in_memory(memory_store: str, temporary_folder: Path) -> ObjectStoragePath:
     return ObjectStoragePath(f"{memory_store}/folder/steps.jsonl")
 
 
+@pytest.fixture
+def memory_connections(memory_store: str) -> None:
+    """The store in memory opens with these connections."""
+    try:
+        from airflow.sdk.io import attach
+    except ImportError:
+        from airflow.io.store import attach
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    for conn_id in ("some_conn", "other", "team/store", "a#b", "a?b"):
+        attach("memory", conn_id, fs=MemoryFileSystem())
+
+
 def write(path: ObjectStoragePath, *chunks: bytes, overwrite: bool = True) -> Any:
     with atomic_write(path, overwrite=overwrite) as written:
         for chunk in chunks:
@@ -51,6 +64,7 @@ def write(path: ObjectStoragePath, *chunks: bytes, overwrite: bool = True) -> An
     return written
 
 
+@pytest.mark.usefixtures("memory_connections")
 @pytest.mark.parametrize(
     ("path", "given", "expected"),
     [
@@ -272,6 +286,7 @@ def test_a_local_path_has_no_connection(tmp_path: Path, scheme: str) -> None:
     assert path_text(file_path(f"{scheme}{tmp_path}/a@b.jsonl", "some_conn")) == f"{tmp_path}/a@b.jsonl"
 
 
+@pytest.mark.usefixtures("memory_connections")
 @pytest.mark.parametrize("conn_id", ["team/store", "a#b", "a?b"])
 def test_an_id_that_ends_the_host_of_a_url_is_not_in_the_path(conn_id: str) -> None:
     assert path_text(file_path("memory://bucket/steps.jsonl", conn_id)) == uri_of(

@@ -71,6 +71,7 @@ def test_runs_are_written_whole_beside_their_steps(tmp_path: Path, nights: Any, 
     digest = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items()))
     assert {name: value for name, value in manifest.items() if name.startswith("runs_")} == {
         "runs_uri": f"file://{nights.folder(tmp_path, kind='runs')}",
+        "runs_path": str(nights.folder(tmp_path, kind="runs")),
         "runs_files": 2,
         "runs_rows": 4,
         "runs_bytes": sum(map(len, files.values())),
