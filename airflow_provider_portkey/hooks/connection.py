@@ -19,7 +19,7 @@ _CONNECTION_TYPE = "portkey"
 #: Tasks of this process, with the connections that they were warned about.
 _warned: set[tuple[str | None, str, str]] = set()
 #: Process ids with what they have masked. On Airflow 3 masking waits for the parent process, in a busy triggerer for
-#: tenths of a second: on 3.0 a thousand waits that each masked anew were polled minutes late.
+#: tenths of a second.
 _masked: set[tuple[int, str]] = set()
 
 
