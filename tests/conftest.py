@@ -44,6 +44,13 @@ def browser() -> Iterator[Any]:
         yield browser
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the tests for several processes."""
+    from tests.scheduling import long_first
+
+    long_first(items)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     """Assign whole files to the processes of ``-n``."""

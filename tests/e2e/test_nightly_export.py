@@ -15,9 +15,9 @@ import requests
 
 from tests.e2e.waiting import succeed
 
-#: Each costs some twenty seconds until Airflow has noticed; more of them by hand.
-KILLS = int(os.environ.get("E2E_KILLS", "4"))
 VICTIMS = ("task", "scheduler", "triggerer")
+#: Each costs some twenty seconds until Airflow has noticed; more of them by hand.
+KILLS = int(os.environ.get("E2E_KILLS", len(VICTIMS)))
 THREADS = ["nightly_a", "nightly_b", "nightly_c"]
 FIRST_NIGHT = datetime(2026, 10, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
