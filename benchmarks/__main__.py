@@ -12,7 +12,7 @@ from rich.table import Table
 from benchmarks.report import FOLDER, bars_of, table_of, write_page
 from benchmarks.results import Result, Results
 from benchmarks.row import Row, load_row, row_names
-from benchmarks.runner import ROOT, ContenderFailedError, Plan, run_row
+from benchmarks.runner import ROOT, ContenderFailedError, Plan, run_growth, run_row
 
 DOCS = ROOT / "docs"
 
@@ -27,6 +27,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--busy", type=int, default=0, metavar="N", help="beside N busy processes; writes no page")
     parser.add_argument("--quick", action="store_true", help="small sizes, two rounds, no growth; writes no page")
     parser.add_argument("--no-growth", action="store_true", help="without cost against size; keeps that of the page")
+    parser.add_argument(
+        "--only-growth", action="store_true", help="cost against size alone; keeps the rest of the page"
+    )
     parser.add_argument("--page", action="store_true", help="measure nothing: write the page from the stored results")
     return parser
 
@@ -67,8 +70,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     partial = bool(options.quick or options.size or options.contender or options.busy)
     failed = False
     for name in () if options.page else options.rows or rows:
+        plan = _plan(options, rows[name], console)
         try:
-            result = run_row(name, _plan(options, rows[name], console))
+            if options.only_growth:
+                if rows[name].growth and name in results.rows:
+                    result = results.rows[name]
+                    result.growth = run_growth(name, plan).growth
+                    results.put(name, result)
+                continue
+            result = run_row(name, plan)
         except ContenderFailedError as error:
             console.print(f"FAILED: {error}", style="red", markup=False)
             failed = True

@@ -66,16 +66,18 @@ def run_row(name: str, plan: Plan) -> Result:
     return result
 
 
-def run_quick_growth(name: str, plan: Plan) -> Result:
+def run_growth(name: str, plan: Plan, *, quick: bool = False) -> Result:
     """
-    Measure the cost of a row against its quick sizes only.
+    Measure the cost of a row against its size only.
 
+    :param quick: The quick sizes, once.
     :raises ContenderFailedError: A contender failed.
     """
     row = load_row(name)
     assert row.growth is not None
+    sizes, rounds = (row.growth.quick, 1) if quick else (row.growth.sizes, min(plan.rounds, _GROWTH_ROUNDS))
     with _server(row.server) as url:
-        growth = _growth(name, row, plan, row.growth.quick, url, rounds=1)
+        growth = _growth(name, row, plan, sizes, url, rounds=rounds)
     return Result(size=max(growth), machine=Machine.here(), growth=growth)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.report import format_bar
 from benchmarks.row import Row, load_row, row_names
-from benchmarks.runner import Plan, run_quick_growth, run_row
+from benchmarks.runner import Plan, run_growth, run_row
 
 ROUNDS = 3
 #: Far below that of a quadratic cost, which is 2.
@@ -45,7 +45,7 @@ def test_a_ratio_holds(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.growth and row.growth.quick])
 def test_cost_grows_with_size_and_no_faster(name):
-    result = run_quick_growth(name, Plan())
+    result = run_growth(name, Plan(), quick=True)
     exponent = result.exponent()
     assert exponent is not None
     assert exponent <= MAX_EXPONENT, result.growth
