@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from airflow.exceptions import AirflowRescheduleException
 from airflow.providers.common.compat.sdk import TaskDeferred
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_portkey.client.sync import PortkeyClient
 from airflow_provider_portkey.exceptions import (
@@ -42,6 +43,13 @@ class Store(dict):
 
     def set(self, key: str, value: Any) -> None:
         self[key] = json.loads(json.dumps(value))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _database(request: pytest.FixtureRequest) -> None:
+    """Airflow 2 reads from its database when a task was rescheduled."""
+    if not AIRFLOW_V_3_0_PLUS:
+        request.getfixturevalue("parse_dags")  # which makes the database
 
 
 @pytest.fixture
