@@ -12,8 +12,6 @@ _AIRFLOW = "tests/e2e/"
 _APART = ("tests/e2e/test_gateway", "tests/e2e/test_cluster")
 #: Those that take longest share a second Airflow.
 _SECOND = ("tests/e2e/test_events", "tests/e2e/test_many_runs", "tests/e2e/test_nightly_export")
-
-
 #: Measures processes of its own, which wait most of their time: each test is a unit.
 _MEASURED = "tests/performance/"
 

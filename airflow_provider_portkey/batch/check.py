@@ -14,7 +14,7 @@ from airflow_provider_portkey.batch.outcome_columns import STATUSES, parsed_colu
 from airflow_provider_portkey.batch.rows import format_of, open_table
 from airflow_provider_portkey.batch.schema import ResponseSchema, parse_text
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError, PortkeyLineInvalidError
-from airflow_provider_portkey.export.atomic import file_path
+from airflow_provider_portkey.export.atomic import file_path, path_in
 from airflow_provider_portkey.jobs.values import read_number
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _files(
     path: str | None, manifests: Iterable[Mapping[str, Any]], table_format: str | None, conn_id: str | None
 ) -> Iterator[tuple[ObjectStoragePath, str]]:
     named: list[tuple[Any, Any, str]] = [] if path is None else [(path, None, "path")]
-    named += [(one.get("path") or one.get("uri"), one.get("format"), "manifest") for one in manifests]
+    named += [(path_in(one), one.get("format"), "manifest") for one in manifests]
     for uri, given, name in named:
         if not isinstance(uri, str):
             raise PortkeyInvalidArgumentError(name, uri, "a manifest with the 'path' of a file")

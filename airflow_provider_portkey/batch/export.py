@@ -126,7 +126,7 @@ class BatchExport:
         summary["non_finite_values"] += errors.non_finite_values if errors else 0
         return {
             **summary,
-            **(names_of(errors.path, "error_") if errors else {"error_uri": None, "error_path": None}),
+            **names_of(errors.path if errors else None, "error_"),
             "error_rows": errors.rows if errors else None,
             "error_bytes": errors.bytes if errors else None,
             "error_sha256": errors.sha256 if errors else None,

@@ -15,7 +15,7 @@ from airflow_provider_portkey.batch.parts import PartBuffer, iter_keys, iter_req
 from airflow_provider_portkey.batch.rows import format_of, open_table
 from airflow_provider_portkey.batch.table import TableFiles
 from airflow_provider_portkey.exceptions import PortkeyInvalidArgumentError, PortkeyLineInvalidError
-from airflow_provider_portkey.export.atomic import file_path, names_of, uri_of
+from airflow_provider_portkey.export.atomic import file_path, names_of, path_in, uri_of
 from airflow_provider_portkey.export.progress import ExportProgress
 from airflow_provider_portkey.jobs.usage import UsageSum
 from airflow_provider_portkey.json_values import strict_json
@@ -45,7 +45,7 @@ def read_paths(field: str, value: object) -> list[str]:
         raise PortkeyInvalidArgumentError(field, value, expected)
     paths: list[str] = []
     for one in _flat(found):
-        path = (one.get("path") or one.get("uri")) if isinstance(one, Mapping) else one
+        path = path_in(one) if isinstance(one, Mapping) else one
         if not isinstance(path, str) or not path.strip():
             raise PortkeyInvalidArgumentError(f"{field}[{len(paths)}]", one, expected)
         if path in paths:

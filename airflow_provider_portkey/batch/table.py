@@ -89,7 +89,7 @@ class TableFiles:
                     invalid.write(row)
         return {
             **table.summary(),
-            **(names_of(invalid.path, "invalid_") if invalid else {"invalid_uri": None, "invalid_path": None}),
+            **names_of(invalid.path if invalid else None, "invalid_"),
             "requests": table.rows,
             **{status: counts[status] for status in STATUSES},
         }

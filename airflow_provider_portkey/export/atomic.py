@@ -145,13 +145,20 @@ def path_text(path: ObjectStoragePath) -> str:
     return f"{path.protocol}://{in_url}{path.path}"
 
 
-def names_of(path: ObjectStoragePath, of: str = "") -> dict[str, str]:
+def names_of(path: ObjectStoragePath | None, of: str = "") -> dict[str, Any]:
     """
     Return the fields of a manifest that name a file or a folder: ``uri`` for other tools, ``path`` for other tasks.
 
+    :param path: ``None`` for a file that was not written.
     :param of: What the names of the fields begin with.
     """
-    return {f"{of}uri": uri_of(path), f"{of}path": path_text(path)}
+    uri, text = (None, None) if path is None else (uri_of(path), path_text(path))
+    return {f"{of}uri": uri, f"{of}path": text}
+
+
+def path_in(manifest: Mapping[str, Any]) -> Any:
+    """Return the path that a manifest names: ``path``, which has the connection, or else the ``uri``."""
+    return manifest.get("path") or manifest.get("uri")
 
 
 def refuse_existing(path: ObjectStoragePath, *, overwrite: bool) -> None:

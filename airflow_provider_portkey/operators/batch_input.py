@@ -77,7 +77,7 @@ class BasePortkeyBatchInputOperator(PortkeyFileTaskMixin, BaseOperator):
             counts, read = self.add_requests(buffer)
             parts = buffer.write(self.path, self.object_storage_conn_id, overwrite=self.overwrite, read=read)
         manifest = {
-            **(names_of(path) if parts else {"uri": None, "path": None}),
+            **names_of(path if parts else None),
             "format": "jsonl",
             "rows": buffer.requests,
             **counts,

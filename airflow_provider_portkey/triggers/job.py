@@ -256,7 +256,6 @@ async def open_portkey(
 
     :param trace_id: Sent by the client.
     :param task_metadata: Sent by the client.
-
     :raises PortkeyConnectionInvalidError: naming every field that is wrong.
     :raises PortkeyConnectionLookupError: where Airflow did not return the connection.
     """
