@@ -93,7 +93,7 @@ def airflow(
         "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
         # How long a person may think, and how often the scheduler checks that time.
-        "PORTKEY_EXAMPLE_APPROVAL_SECONDS": "60",
+        "PORTKEY_EXAMPLE_APPROVAL_SECONDS": "90",
         "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",
         "PORTKEY_EXAMPLE_THREAD_ID": NIGHTLY_THREAD,
         "PORTKEY_EXAMPLE_EXPORTS": str(folder / "exports"),
