@@ -36,7 +36,7 @@ class AirflowApi:
         return self._request("GET", f"/api/v2{path}", params=params)
 
     def call(self, method: str, path: str, body: Mapping[str, Any]) -> Any:
-        """POST or PATCH JSON to a path below ``/api/v2``, and return the JSON."""
+        """POST, PUT or PATCH JSON to a path below ``/api/v2``, and return the JSON."""
         return self._request(method, f"/api/v2{path}", json=body)
 
     def try_get(self, path: str) -> Any:
@@ -61,6 +61,11 @@ class AirflowApi:
     def unpause(self, dag_id: str) -> None:
         """Let a DAG run."""
         self.call("PATCH", f"/dags/{dag_id}", {"is_paused": False})
+
+    def start_watchers(self, dag_id: str) -> None:
+        """Let a DAG run, and have its file parsed once more: with that parse Airflow starts the DAG's watchers."""
+        self.unpause(dag_id)
+        self.call("PUT", f"/parseDagFile/{self.get(f'/dags/{dag_id}/details')['file_token']}", {})
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
         """Start a DAG run with values for the DAG's params, and return its id."""

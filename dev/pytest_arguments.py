@@ -1,4 +1,4 @@
-"""How pytest is called: the whole suite on three processes."""
+"""How pytest is called: the whole suite on four processes."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 from dev.paths import ROOT
 
-#: Two for the tests on a real Airflow, which wait most of their time, and one for all others.
-_PROCESSES = ("-n", "3")
+#: Three for the tests on real Airflows and for those that measure, which wait most of their time; one for all others.
+_PROCESSES = ("-n", "4")
 #: Options after which pytest has to run in this process, or that say themselves how many there are.
 _OWN = ("-n", "-s", "-p", "--numprocesses", "--dist", "--pdb", "--trace", "--capture", "--collect-only", "--co")
 
 
 def pytest_arguments(given: Sequence[str]) -> list[str]:
     """
-    Return the arguments for pytest: three processes, unless the caller names tests or an option of their number.
+    Return the arguments for pytest: four processes, unless the caller names tests or an option of their number.
 
     :param given: What the caller wrote.
     """

@@ -83,7 +83,7 @@ def cluster(provider, store, tmp_path_factory) -> Iterator[Cluster]:
     # Seconds after which Airflow believes that a process is gone.
     settings = {
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
-        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "10",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
@@ -146,7 +146,7 @@ def story(cluster, provider, store) -> Story:
         pyarrow.parquet.write_table(pyarrow.table({"ticket": TICKETS, "note": TICKETS}), file)
 
     for dag_id in ("portkey_on_run_end", "portkey_on_batch_end"):
-        cluster.api.unpause(dag_id)
+        cluster.api.start_watchers(dag_id)
     cluster.wait_for(lambda: polls(provider, f"/{THREAD}/runs"), "poll for runs that have ended")
     cluster.wait_for(lambda: polls(provider, "/v1/batches"), "poll for batches that have ended")
     # Each is in the middle of its work when its worker dies: a file is half written, a batch is created but its task

@@ -260,7 +260,7 @@ def test_the_report_is_for_readers_who_are_logged_in(airflow, reported, browser)
 
 def test_an_asset_event_shows_the_run_that_ended(airflow, provider, page, picture):
     airflow.wait_for_dag("on_run_finished")
-    airflow.api.unpause("on_run_finished")
+    airflow.api.start_watchers("on_run_finished")
     provider.add_run(thread_id="thread_events", run_id="run_before_the_page")
 
     def event() -> bool:

@@ -40,13 +40,13 @@ def test_the_arguments_of_pytest_are_left_to_pytest(monkeypatch):
 @pytest.mark.parametrize(
     ("given", "added"),
     [
-        ([], ["-n", "3"]),
-        (["-q"], ["-n", "3"]),
-        (["-m", "not slow", "-x"], ["-n", "3"]),
-        (["-k", "one or two"], ["-n", "3"]),
+        ([], ["-n", "4"]),
+        (["-q"], ["-n", "4"]),
+        (["-m", "not slow", "-x"], ["-n", "4"]),
+        (["-k", "one or two"], ["-n", "4"]),
         (["tests/unit"], []),
         (["tests/unit/dev/test_commands.py::test_x", "-q"], []),
-        (["-n", "4"], []),
+        (["-n", "2"], []),
         (["-n0"], []),
         (["--pdb"], []),
         (["-s"], []),
@@ -54,7 +54,7 @@ def test_the_arguments_of_pytest_are_left_to_pytest(monkeypatch):
         (["--capture=no"], []),
     ],
 )
-def test_the_whole_suite_runs_on_two_processes(given, added):
+def test_the_whole_suite_runs_on_four_processes(given, added):
     assert pytest_arguments(given) == [*added, *given]
 
 
