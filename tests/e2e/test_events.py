@@ -115,8 +115,6 @@ def test_no_job_is_lost_however_often_the_triggerer_is_killed(airflow, watched, 
         assert OLD_BATCH in watched.state()["pending"]
         monkeypatch.setenv("AIRFLOW_CONN_PORTKEY_DEFAULT", json.dumps(connection))
         PortkeyHook().cancel_batch(OLD_BATCH)
-        # With the next request for the batch itself the mock server ends the cancellation.
-        assert PortkeyHook().get_batch(OLD_BATCH)["status"] == "cancelled"
         watched.ended.append(OLD_BATCH)
         watched.wait_for(OLD_BATCH)
     airflow.wait_for(lambda: watched.state()["pending"] == [], "state without active jobs")

@@ -117,6 +117,7 @@ class Job:
         self.store, self.id, self.created = store, job_id, int(now) if self.created_at is None else self.created_at
         statuses = self.stages_of(self.seconds) if self.statuses is None else self.statuses
         self.timeline = Timeline(statuses, advance=self.advance, started=now if self.start == "now" else None)
+        self.is_cancelled = False
         self.prepare()
 
     def update(self, now: float) -> None:
@@ -159,6 +160,13 @@ class Job:
             raise ApiError(self.cancel_error_status, message)
         if self.status != self.cancel_statuses[0]:
             self.timeline.replace(self.cancel_statuses, request.now, advance="per_poll")
+            self.is_cancelled = True
+        return self.serialize()
+
+    def listed(self) -> dict[str, Any]:
+        """Return the job's object for a list; it is a poll of a cancelled job, for who watches nothing else."""
+        if self.is_cancelled:
+            self.timeline.poll(self.store.clock())
         return self.serialize()
 
 
@@ -231,4 +239,4 @@ class Jobs(Generic[J]):
         return items.page(request.query, dict)
 
     def _list(self, request: ApiRequest) -> dict[str, Any]:
-        return self._siblings(request.ids).page(request.query, self._job_class.serialize)
+        return self._siblings(request.ids).page(request.query, self._job_class.listed)

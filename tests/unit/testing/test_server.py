@@ -79,9 +79,14 @@ def test_messages_are_filtered_by_their_run(mock_server: PortkeyMockServer, call
 def test_a_cancelled_run_is_cancelling_first(mock_server: PortkeyMockServer, call: Any) -> None:
     mock_server.add_run(thread_id="t", run_id="r", statuses="in_progress")
     assert call("POST", "/threads/t/runs/r/cancel")["status"] == "cancelling"
-    assert call("GET", "/threads/t/runs")["data"][0]["status"] == "cancelling"
     assert call("GET", "/threads/t/runs/r")["status"] == "cancelled"
     assert "cancelled" in call("POST", "/threads/t/runs/r/cancel", status=400)["error"]["message"]
+
+
+def test_a_list_shows_the_end_of_a_cancellation(mock_server: PortkeyMockServer, call: Any) -> None:
+    mock_server.add_run(thread_id="t", run_id="r", statuses="in_progress")
+    call("POST", "/threads/t/runs/r/cancel")
+    assert call("GET", "/threads/t/runs")["data"][0]["status"] == "cancelled"
 
 
 def test_tool_outputs_continue_a_run(mock_server: PortkeyMockServer, call: Any, clock: Clock) -> None:
