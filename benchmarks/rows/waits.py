@@ -56,6 +56,6 @@ ROW = Row(
     "about five at a time, which saves turns of the event loop. Between two polls a wait is a timer and no task, and "
     "keeps no response. A poll changes its state three times, by copying a dictionary: `dataclasses.replace` took 9 "
     "microseconds each time. At a hundred polls a second the process sleeps between two, and the CPU of a poll depends "
-    "on what the machine does meanwhile: on this virtual machine, ours was 0.8 to 1.6 times the floor in five pairs of "
-    "runs, 1.16 by the medians.",
+    "on what the machine does meanwhile: on this virtual machine, ours was 0.8 to 1.6 times the floor in nine pairs of "
+    "runs beside those of the table, 1.03 by the median.",
 )
