@@ -37,6 +37,7 @@ from airflow_provider_portkey.exceptions import PortkeyError
 
 if TYPE_CHECKING:
     import aiohttp
+    from multidict import CIMultiDict
     from yarl import URL
 
     from airflow_provider_portkey.client.in_flight import InFlight
@@ -72,7 +73,7 @@ class AsyncPortkeyClient:
         self._headers = {TRACE_HEADER: settings.trace_id} if settings.trace_id else {}
         # What a wait sends at each poll is made once: path, URL and headers of its latest GET.
         self._latest: tuple[object, str, URL] | None = None
-        self._headers_of: dict[tuple[str, bool], dict[str, str]] = {}
+        self._headers_of: dict[tuple[str, bool], CIMultiDict[str]] = {}
 
     @property
     def pool(self) -> object:
@@ -120,10 +121,12 @@ class AsyncPortkeyClient:
         # Encoded already: quoting or resolving the URL once more could move an id out of its segment.
         return URL(self.settings.url(path, query or ()), encoded=True)
 
-    def _headers_for(self, method: str, has_body: bool) -> dict[str, str]:
+    def _headers_for(self, method: str, has_body: bool) -> CIMultiDict[str]:
         key = (method, has_body)
         if key not in self._headers_of:
-            self._headers_of[key] = self._headers | self.settings.request_headers(method, has_body)
+            from multidict import CIMultiDict
+
+            self._headers_of[key] = CIMultiDict(self._headers | self.settings.request_headers(method, has_body))
         return self._headers_of[key]
 
     async def _send(self, method: str, path: str, url: URL, body: bytes | None = None) -> Response:
@@ -131,27 +134,25 @@ class AsyncPortkeyClient:
         attempt = Attempt(settings)
         attempt.request_sent = False  # until the session has a connection
         try:
-            async with (
-                Request(self._in_flight, attempt),
-                self._session.request(
+            with Request(self._in_flight, attempt):
+                async with self._session.request(
                     method,
                     url,
                     data=body,
                     headers=self._headers_for(method, body is not None),
                     skip_auto_headers=None if method == "GET" else ("Content-Type",),
                     allow_redirects=False,
-                ) as response,
-            ):
-                if response.status < 100:
-                    raise ValueError(f"{response.status} is no status of HTTP")
-                content = bytearray()
-                check_encoding(response.headers, method, path, settings)
-                attempt.note_progress()
-                async for chunk in response.content.iter_any():
+                ) as response:
+                    if response.status < 100:
+                        raise ValueError(f"{response.status} is no status of HTTP")
+                    content = bytearray()
+                    check_encoding(response.headers, method, path, settings)
                     attempt.note_progress()
-                    content += chunk
-                    check_body_size(len(content), method, path, settings)
-                return Response(method, path, response.status, response.headers, bytes(content))
+                    while not response.content.at_eof():
+                        content += await response.content.readany()
+                        attempt.note_progress()
+                        check_body_size(len(content), method, path, settings)
+                    return Response(method, path, response.status, response.headers, bytes(content))
         except PortkeyError:
             raise
         except Exception as error:  # each library has exceptions of its own, and some of them no common base

@@ -23,23 +23,23 @@ class InFlight:
 
     def __init__(self, read_timeout: float) -> None:
         self._read_timeout = read_timeout
-        self._requests: dict[asyncio.Task[Any] | None, Request] = {}
+        self._requests: dict[asyncio.Task[Any], Request] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def attempt(self) -> Attempt:
         """The attempt of the running task."""
-        return self._requests[asyncio.current_task()].attempt
+        return self._requests[asyncio.current_task()].attempt  # type: ignore[index]
 
-    def add(self, request: Request) -> None:
-        """Take the running task's request."""
-        self._requests[asyncio.current_task()] = request
+    def add(self, task: asyncio.Task[Any], request: Request) -> None:
+        """Take the request of a task."""
+        self._requests[task] = request
         if self._timer is None:
             self._set_timer(self._read_timeout)
 
-    def discard(self) -> None:
-        """Forget the running task's request."""
-        self._requests.pop(asyncio.current_task(), None)
+    def discard(self, task: asyncio.Task[Any]) -> None:
+        """Forget the request of a task."""
+        self._requests.pop(task, None)
 
     def close(self) -> None:
         """Stop the timer."""
@@ -65,30 +65,36 @@ class InFlight:
 
 class Request:
     """
-    A request in flight, as an ``async with`` block.
+    A request in flight, as a ``with`` block of a task.
+
+    What ``asyncio.timeout`` does for one time, known at its start, this does for :meth:`end`: cancels the task, and
+    raises ``TimeoutError`` in place of that, unless the task was cancelled by somebody else as well.
 
     :param in_flight: Those of its session.
     :param attempt: Its attempt.
     :raises TimeoutError: at the end of the block, where the attempt was overdue.
     """
 
-    __slots__ = ("_in_flight", "_limit", "attempt")
+    __slots__ = ("_cancelling", "_in_flight", "_is_ended", "_task", "attempt")
 
     def __init__(self, in_flight: InFlight, attempt: Attempt) -> None:
         self._in_flight = in_flight
-        self._limit = asyncio.timeout(None)
+        self._is_ended = False
         self.attempt = attempt
 
     def end(self) -> None:
         """End the block now."""
-        self._limit.reschedule(0.0)
+        self._is_ended = True
+        self._task.cancel()
 
-    async def __aenter__(self) -> None:
-        self._in_flight.add(self)
-        await self._limit.__aenter__()
+    def __enter__(self) -> None:
+        self._task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]
+        self._cancelling = self._task.cancelling()
+        self._in_flight.add(self._task, self)
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._in_flight.discard()
-        await self._limit.__aexit__(kind, error, traceback)
+        self._in_flight.discard(self._task)
+        if self._is_ended and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            raise TimeoutError from error

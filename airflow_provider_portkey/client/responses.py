@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_portkey.client.redaction import escape_unprintable
 from airflow_provider_portkey.client.retries import read_retry_after
@@ -56,8 +55,7 @@ _RETIRED = (
 )
 
 
-@dataclass(frozen=True)
-class Response:
+class Response(NamedTuple):
     """
     One HTTP response, whichever transport received it.
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from airflow_provider_portkey.client.pagination import Query
 from airflow_provider_portkey.exceptions import PortkeyRequestError
@@ -30,8 +29,7 @@ Result = TypeVar("Result")
 Response = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Get:
+class Get(NamedTuple):
     """
     A request for a JSON object.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from airflow_provider_portkey.jobs.spec import JobSpec
@@ -54,7 +53,7 @@ class JobSequencePoller(Poller):
             del self._pending[0]
             self.ids = self._pending[0]
             self.state = self.state.changed(status=None, progress="", created_at=None)
-        return replace(outcome, report=" ".join(reports) or None)
+        return outcome._replace(report=" ".join(reports) or None)
 
     def _has_succeeded(self, response: Mapping[str, Any]) -> bool:
         status = response.get("status")

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow_provider_portkey.client.redaction import escape_unprintable
 from airflow_provider_portkey.exceptions import (
@@ -33,8 +32,7 @@ MIN_WAIT = 0.1
 _MAX_STATUS_SHOWN = 100
 
 
-@dataclass(frozen=True)
-class PollOutcome:
+class PollOutcome(NamedTuple):
     """
     What to do after one poll.
 
@@ -85,9 +83,10 @@ class Poller:
             return self.on_failure(error, now)
         before, progress = self.state, self.job.progress(response)
         created_at = before.created_at or created_at_of(response)
-        self.state = before.changed(status=status, progress=progress, failures=0, created_at=created_at)
         changed = status != before.status
         news = changed or progress != before.progress
+        if news or before.failures or created_at != before.created_at:
+            self.state = before.changed(status=status, progress=progress, failures=0, created_at=created_at)
         if event := self._terminal_event(response, status, now):
             partial = status in self.job.partial_statuses
             report = self._progress_report(before, now) if news or partial else None
@@ -128,7 +127,7 @@ class Poller:
                 return PollOutcome(event=self._event(events.GAVE_UP, message, error=error))
         interval = interval_after_failure(self.state, now, self._jitter(now))
         outcome = self._continue(wait_after_failure(interval, error), now, warn=True)
-        return replace(outcome, report=failed_poll(failures, limit, outcome.wait, error))
+        return outcome._replace(report=failed_poll(failures, limit, outcome.wait, error))
 
     def _interval(self, now: float) -> float:
         return poll_interval(self.state, now, self._jitter(now))

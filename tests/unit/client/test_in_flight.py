@@ -19,7 +19,7 @@ def attempt_of(*, connect_timeout: float = 0.5) -> Attempt:
 
 async def wait_for_ever(in_flight: InFlight, attempt: Attempt) -> str:
     try:
-        async with Request(in_flight, attempt):
+        with Request(in_flight, attempt):
             await asyncio.Event().wait()
     except TimeoutError:
         return attempt.overdue
@@ -79,7 +79,7 @@ def test_a_request_ends_where_no_data_comes() -> None:
 def test_a_request_that_ends_in_time_is_left_alone() -> None:
     async def main() -> None:
         in_flight = InFlight(READ_TIMEOUT)
-        async with Request(in_flight, attempt := attempt_of()):
+        with Request(in_flight, attempt := attempt_of()):
             assert in_flight.attempt is attempt
         await asyncio.sleep(1.1)
         with pytest.raises(KeyError):
@@ -115,3 +115,41 @@ def test_requests_in_flight_share_one_timer() -> None:
 
     # What is left is the time-out of this test.
     assert run(main()) == (1, 1)
+
+
+def test_a_task_that_is_cancelled_when_its_request_ends_stays_cancelled() -> None:
+    async def main() -> None:
+        in_flight, loop = InFlight(READ_TIMEOUT), asyncio.get_running_loop()
+        request = Request(in_flight, attempt_of())
+
+        async def wait() -> None:
+            with request:
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        loop.call_soon(request.end)
+        loop.call_soon(task.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        in_flight.close()
+
+    run(main())
+
+
+def test_a_request_whose_end_leads_to_another_error_raises_that_error() -> None:
+    async def main() -> int:
+        in_flight = InFlight(READ_TIMEOUT)
+        request = Request(in_flight, attempt_of())
+        asyncio.get_running_loop().call_soon(request.end)
+        with pytest.raises(ValueError, match="of the library"), request:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise ValueError("of the library") from None
+        in_flight.close()
+        task = asyncio.current_task()
+        assert task is not None
+        return task.cancelling()
+
+    assert run(main()) == 0
