@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,6 @@ from airflow_provider_portkey.exceptions import (
 if TYPE_CHECKING:
     from airflow_provider_portkey.client.aio import AsyncPortkeyClient
     from airflow_provider_portkey.client.settings import ConnectionSettings
-    from airflow_provider_portkey.hooks.portkey import PortkeyHook
     from airflow_provider_portkey.jobs.spec import JobSpec
     from airflow_provider_portkey.polling.coalescing import DirectPolling, SharedPolling
     from airflow_provider_portkey.polling.events import Event
@@ -110,7 +109,7 @@ class BasePortkeyTrigger(BaseTrigger):
             return
         names = list(map(self.job.describe, to_cancel[:_MAX_NAMED]))
         names += [f"{more} more"] if (more := len(to_cancel) - _MAX_NAMED) > 0 else []
-        self.log.info("Cancelling %s, because the task was stopped.", ", ".join(names))
+        await asyncio.to_thread(self.log.info, "Cancelling %s, because the task was stopped.", ", ".join(names))
         async with asyncio.timeout(_CANCEL_TIMEOUT), await self._open() as client:
             calls = (client.post(self.job.cancel_path, ids, self.job.cancel_body) for ids in to_cancel)
             # A job that cannot be cancelled any more keeps none of the others.
@@ -131,18 +130,18 @@ class BasePortkeyTrigger(BaseTrigger):
         await asyncio.to_thread(_load)
         from airflow_provider_portkey.polling.drivers import sleep_to_grid
         from airflow_provider_portkey.polling.wait_state import WaitState
+        from airflow_provider_portkey.triggers.beginning import take_turn
 
         poller = self._new_poller(WaitState.from_dict(self.wait_state))
         rejected: _Rejected | None = None
         while True:
             try:
-                async with (
-                    await self._open() as client,
-                    self._polling(client) as polling,
-                ):
+                opening = await self._open()
+                await take_turn()
+                async with opening as client, self._polling(client) as polling:
                     event, rejected = await self._poll(poller, polling, client.settings, rejected)
             except (PortkeyConnectionInvalidError, PortkeyConnectionLookupError) as error:
-                event = self._report(poller.on_failure(error, time.time()))
+                event = await self._report(poller.on_failure(error, time.time()))
                 if event is None:
                     await sleep_to_grid(poller.state.next_poll_at - time.time())
             if event is not None:
@@ -164,7 +163,7 @@ class BasePortkeyTrigger(BaseTrigger):
         from airflow_provider_portkey.polling.phase import keep_phase
 
         if rejected is not None and rejected.settings == settings:
-            if event := self._report(poller.on_failure(rejected.error, time.time())):
+            if event := await self._report(poller.on_failure(rejected.error, time.time())):
                 return event, None
             rejected = None
         while True:
@@ -180,11 +179,13 @@ class BasePortkeyTrigger(BaseTrigger):
             except (PortkeyRequestError, PortkeyPaginationError) as error:
                 outcome = poller.on_failure(error, time.time())
             rejected = None
-            if event := self._report(outcome):
+            if event := await self._report(outcome):
                 return event, None
 
-    def _report(self, outcome: PollOutcome) -> Event | None:
-        outcome.log_to(self.log)
+    async def _report(self, outcome: PollOutcome) -> Event | None:
+        if outcome.report:
+            # In a thread: Airflow's supervisor reads the lines, and in between may take many seconds for its database.
+            await asyncio.to_thread(outcome.log_to, self.log)
         return outcome.event
 
     def _new_poller(self, state: WaitState) -> Poller:
@@ -259,16 +260,15 @@ async def open_portkey(
     :raises PortkeyConnectionInvalidError: naming every field that is wrong.
     :raises PortkeyConnectionLookupError: where Airflow did not return the connection.
     """
-    open_client, hook = await asyncio.to_thread(_load)
-    reader = hook(portkey_conn_id, trace_id=trace_id)
-    reader.warns = False  # the task itself has
-    return open_client(await reader.aget_settings(), trace_id=trace_id, task_metadata=task_metadata)
-
-
-def _load() -> tuple[Callable[..., AbstractAsyncContextManager[AsyncPortkeyClient]], Callable[..., PortkeyHook]]:
-    """Import what a wait needs, in a thread: the imports would block the event loop for tenths of a second."""
+    await asyncio.to_thread(_load)
     from airflow_provider_portkey.client.aio import open_client
-    from airflow_provider_portkey.hooks.portkey import PortkeyHook
-    from airflow_provider_portkey.polling import coalescing, phase, run_group  # noqa: F401
+    from airflow_provider_portkey.triggers.beginning import look_up
 
-    return open_client, PortkeyHook
+    return open_client(await look_up(portkey_conn_id), trace_id=trace_id, task_metadata=task_metadata)
+
+
+def _load() -> None:
+    """Import what a wait needs, in a thread: the imports would block the event loop for tenths of a second."""
+    from airflow_provider_portkey.client import aio  # noqa: F401
+    from airflow_provider_portkey.polling import coalescing, phase, run_group  # noqa: F401
+    from airflow_provider_portkey.triggers import beginning  # noqa: F401

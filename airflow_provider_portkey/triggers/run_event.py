@@ -151,7 +151,8 @@ class BasePortkeyEventTrigger(BaseEventTrigger):
                         await sleep_to_grid(interval)
             except Exception as error:
                 wait = cls._pause(kwargs, error)
-                log.warning("poll of the %s failed, next poll in %.1f s: %s", _described(watched), wait, error)
+                line = "poll of the %s failed, next poll in %.1f s: %s"
+                await asyncio.to_thread(log.warning, line, _described(watched), wait, error)
                 yield error
                 await sleep_to_grid(wait)
 
@@ -182,7 +183,8 @@ class BasePortkeyEventTrigger(BaseEventTrigger):
                 continue
             failures = 0
             if lost := sorted(scope.pending & snapshot.gone):
-                self.log.warning("Of the %s were deleted while active: %s", _described(self._own_list), ", ".join(lost))
+                line = "Of the %s were deleted while active: %s"
+                await asyncio.to_thread(self.log.warning, line, _described(self._own_list), ", ".join(lost))
             async with aclosing(self._emit(tracker.observe(snapshot, now), tracker, state)) as events:
                 async for event in events:
                     yield event
@@ -212,7 +214,8 @@ class BasePortkeyEventTrigger(BaseEventTrigger):
                 payload.queued()
             while waiting:
                 if not await waiting[0].sent(_DELIVERY_TIMEOUT):
-                    self.log.warning("Airflow did not take an event within %.0f s.", _DELIVERY_TIMEOUT)
+                    line = "Airflow did not take an event within %.0f s."
+                    await asyncio.to_thread(self.log.warning, line, _DELIVERY_TIMEOUT)
                     waiting[0].mark_sent()
                 sent, before = [payload for payload in waiting if payload.is_sent], tracker.to_dict()
                 for payload in sent:
@@ -278,7 +281,7 @@ class BasePortkeyEventTrigger(BaseEventTrigger):
             message = f"Gave up watching the {_described(self._own_list)}: {polls}. Last: {error}"
             raise PortkeyPollingGaveUpError(message) from error
         if own:
-            self.log.warning("poll failed (%d of %d): %s", failures, limit, error)
+            await asyncio.to_thread(self.log.warning, "poll failed (%d of %d): %s", failures, limit, error)
             await sleep_to_grid(getattr(error, "retry_after", None) or 0)
 
     @property

@@ -42,7 +42,10 @@ def defer(url: str, waits: int, interval: float, seconds: float) -> None:
         return PortkeyRunTrigger(
             thread_id=f"thread_{number}",
             run_id=f"run_until_{now + seconds * (2 + number / waits) / 3}",
-            wait_state=WaitState(started_at=now, deadline=now + 3600, poll_interval=interval).to_dict(),
+            # As the task leaves it after its own poll.
+            wait_state=WaitState(
+                started_at=now, deadline=now + 3600, poll_interval=interval, status="in_progress"
+            ).to_dict(),
         )
 
     session = Session()
