@@ -179,6 +179,16 @@ def test_bytes_and_errors_are_the_same_without_orjson(values: list[Any]) -> None
         assert written(values) == found
 
 
+@pytest.mark.parametrize(
+    "values", [[], ["\0"], ["\0", "\0"], [["a", "\0", "b"], 1], [{"a": ['","\0",', "\0", 0]}, {}, '",']]
+)
+def test_values_that_look_like_what_separates_values_stay_apart(values: list[Any]) -> None:
+    each = [json.dumps(value, separators=(",", ":")).encode() for value in values]
+
+    assert strict_json_of_all(values) == (each, 0)
+    assert strict_json_joined(values, b"\n") == (b"\n".join(each), 0)
+
+
 @given(st.lists(FLOATS, min_size=1, max_size=50))
 def test_floats_are_spelled_as_json_does(values: list[float]) -> None:
     finite = [value for value in values if math.isfinite(value)]
