@@ -58,6 +58,14 @@ def _show(console: Console, row: Row, result: Result) -> None:
             console.print(table)
 
 
+def _measure_growth(name: str, row: Row, plan: Plan, results: Results) -> None:
+    """Measure the growth of a row that has been measured, and keep the rest of its result."""
+    if row.growth and name in results.rows:
+        result = results.rows[name]
+        result.growth = run_growth(name, plan).growth
+        results.put(name, result)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, write; return 1 where a contender failed."""
     parser = _parser()
@@ -73,10 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plan = _plan(options, rows[name], console)
         try:
             if options.only_growth:
-                if rows[name].growth and name in results.rows:
-                    result = results.rows[name]
-                    result.growth = run_growth(name, plan).growth
-                    results.put(name, result)
+                _measure_growth(name, rows[name], plan, results)
                 continue
             result = run_row(name, plan)
         except ContenderFailedError as error:

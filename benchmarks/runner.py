@@ -34,6 +34,7 @@ class Plan:
     :param size: In place of the row's.
     :param contenders: Only these.
     :param growth: Measure the cost against size too.
+    :param busy: Measure a row that is judged on a busy machine there as well.
     :param load: Processes that keep a core busy during all of it.
     :param report: Called with a line on what is being done.
     """
@@ -42,6 +43,7 @@ class Plan:
     size: int | None = None
     contenders: Sequence[str] | None = None
     growth: bool = False
+    busy: bool = True
     load: int = 0
     report: Callable[[str], object] = lambda line: None
 
@@ -60,7 +62,7 @@ def run_row(name: str, plan: Plan) -> Result:
             result.quiet = _rounds(name, row, plan, result.size, url)
             if plan.growth and row.growth:
                 result.growth = _growth(name, row, plan, row.growth.sizes, url, rounds=_GROWTH_ROUNDS)
-        if row.is_busy and not plan.load:
+        if row.is_busy and plan.busy and not plan.load:
             with _busy(result.machine.cores):
                 result.busy = _rounds(name, row, plan, result.size, url)
     return result

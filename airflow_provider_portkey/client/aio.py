@@ -38,6 +38,7 @@ from airflow_provider_portkey.exceptions import PortkeyError
 if TYPE_CHECKING:
     import aiohttp
     from multidict import CIMultiDict
+    from tenacity import RetryCallState
     from yarl import URL
 
     from airflow_provider_portkey.client.in_flight import InFlight
@@ -112,7 +113,12 @@ class AsyncPortkeyClient:
         async def attempt() -> dict[str, Any]:
             return read_response(await self._send("POST", expanded, url, content), self.settings)
 
-        retrying = AsyncRetrying(**retry_arguments(max_retries=self.settings.max_retries, idempotent=False, log=log))
+        arguments = retry_arguments(max_retries=self.settings.max_retries, idempotent=False, log=log)
+
+        async def report(state: RetryCallState) -> None:
+            await asyncio.to_thread(arguments["before_sleep"], state)  # a logger may block, and with it the event loop
+
+        retrying = AsyncRetrying(**arguments | {"before_sleep": report})
         return await retrying(attempt)
 
     def _url(self, path: str, query: Query | None = None) -> URL:

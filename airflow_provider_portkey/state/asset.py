@@ -50,7 +50,6 @@ class AssetState:
         self._stores = [by_asset[name] for name in sorted(by_asset)] or [accessors]
         if accessors is None:
             self._stores = []
-            self._log.info("Airflow keeps no state for this trigger: after a restart the trigger begins anew.")
 
     @property
     def has_store(self) -> bool:
@@ -59,6 +58,10 @@ class AssetState:
 
     async def restore(self) -> None:
         """Continue from the saved state; where that state is not valid, warn and begin anew."""
+        if not self.has_store:
+            line = "Airflow keeps no state for this trigger: after a restart the trigger begins anew."
+            await asyncio.to_thread(self._log.info, line)
+            return
         values = [await self._call(store, "get") for store in self._stores]
         # The store of an asset that was not watched for a while is behind. Of equal values the first was written first.
         dated = [value for value in values if isinstance(value, Mapping) and isinstance(value.get("at"), (int, float))]
@@ -68,7 +71,9 @@ class AssetState:
         try:
             self._state.restore(value)
         except ValueError as error:
-            self._log.warning(
+            # In a thread, here and below: a logger may block, and with it the event loop.
+            await asyncio.to_thread(
+                self._log.warning,
                 "The state %r in the asset state store is not valid (%s). Beginning anew: no event is emitted for runs "
                 "that finished in the meantime.",
                 self._key,
@@ -86,7 +91,8 @@ class AssetState:
             for store in self._stores:
                 await self._call(store, "set", state)
         except Exception as error:
-            self._log.warning(
+            await asyncio.to_thread(
+                self._log.warning,
                 "The asset state store did not save %r; if the triggerer restarts before the next save, events since "
                 "the last save are emitted again: %s",
                 self._key,

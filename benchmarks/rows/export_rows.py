@@ -190,12 +190,12 @@ ROW = Row(
     ),
     quick_size=4_000,
     growth=Growth("cpu_s", (2_000, 20_000, 200_000), quick=(2_000, 10_000)),
-    notes="A page is encoded as a whole, a table column by column: one check of the types of a column replaces one "
-    "of each value. The file has the same bytes with and without `orjson`, which spells some floats otherwise "
-    "than `json`: a copy of the page by `marshal`, which has each float as text, shows by one search whether a "
-    "row has such a float, and only such rows are written by `json`. Copy and search take twice as long as "
-    "`orjson`, all three together half as long as `json.dumps`. Without `orjson`, sorted keys in UTF-8 cost "
-    "more than `json.dumps` as it is. In memory are two pages, and of parquet a row group of 5,000 rows and "
-    "Arrow's own buffers.",
+    notes="A page is encoded by one call of `orjson`: a result of its own for each row cost four times as much, for "
+    "the memory. A table is encoded column by column: one check of the types of a column replaces one of each value. "
+    "The file has the same bytes with and without `orjson`, which spells some floats otherwise than `json`: a copy of "
+    "the page by `marshal`, which has each float as text, shows by one search whether a row has such a float, and only "
+    "such rows are written by `json`. Copy and search take twice as long as `orjson`, all three together half as long "
+    "as `json.dumps`. Without `orjson`, sorted keys in UTF-8 cost more than `json.dumps` as it is. In memory are two "
+    "pages, and of parquet a row group of 5,000 rows and Arrow's own buffers.",
     needs={"pandas, csv": "pandas"},
 )

@@ -34,7 +34,8 @@ def test_a_ratio_holds(name):
     row = ROWS[name]
     bars = quick_bars(row)
     contenders = {bar.ours or row.ours for bar in bars} | {bar.other for bar in bars if bar.other}
-    result = run_row(name, Plan(rounds=ROUNDS, size=row.quick_size, contenders=sorted(contenders)))
+    busy = any(bar.busy for bar in bars)
+    result = run_row(name, Plan(rounds=ROUNDS, size=row.quick_size, contenders=sorted(contenders), busy=busy))
     for bar in bars:
         value = result.judged(row, bar)
         assert value is not None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 from typing import Any
 
 import pytest
+from airflow.triggers.base import BaseTrigger
 
 from airflow_provider_portkey.exceptions import PortkeyNotFoundError
 from airflow_provider_portkey.jobs.response import RESPONSE
@@ -128,3 +130,26 @@ def test_the_log_names_a_handful_of_cancelled_jobs(mock_server, jobs_trigger, mo
     assert "run_4" in line
     assert "run_5" not in line
     assert line.endswith("2 more, because the task was stopped.")
+
+
+def test_a_logger_that_blocks_does_not_block_the_event_loop(monkeypatch, mock_server, trigger, next_event):
+    """Airflow's supervisor reads the lines of all triggers, and may take seconds for its database in between."""
+    mock_server.add_run(**IDS, statuses=["queued", "completed"])
+    may_log = threading.Event()
+
+    class Blocking(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            assert may_log.wait(20)
+
+    log = logging.Logger("trigger")
+    log.addHandler(Blocking())
+    monkeypatch.setattr(BaseTrigger, "log", log, raising=False)
+
+    async def main() -> dict[str, Any]:
+        waiting = asyncio.create_task(next_event(trigger()))
+        while not mock_server.requests:
+            await asyncio.sleep(0.002)
+        asyncio.get_running_loop().call_later(0.1, may_log.set)
+        return await waiting
+
+    assert asyncio.run(main())["status"] == "completed"
