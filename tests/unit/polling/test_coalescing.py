@@ -23,15 +23,15 @@ LIST = "/v1/threads/thread_1/runs"
 
 
 class Clock:
-    """Time that passes only while every task sleeps and no request is in flight."""
+    """Time that passes only while every task sleeps, no request is in flight and no line is being logged."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
         self.sleeping: list[tuple[float, asyncio.Future[None]]] = []
-        self.requests = 0
+        self.busy = 0
         self.waits = 0
         self.slept = 0
-        #: Grows whenever a sleep begins or a request ends.
+        #: Grows whenever a sleep begins, or a request or a line of the log ends.
         self.moves = 0
 
     def time(self) -> float:
@@ -55,7 +55,7 @@ class Clock:
             before = self.moves
             for _ in range(10):  # turns of the loop in which something new may begin
                 await asyncio.sleep(0)
-            if self.requests or self.moves != before:
+            if self.busy or self.moves != before:
                 await asyncio.sleep(0.001)
                 continue
             self.sleeping = [one for one in self.sleeping if not one[1].done()]
@@ -75,20 +75,23 @@ class Clock:
 def server_clock(monkeypatch: pytest.MonkeyPatch, replace_sleep: Callable[[object], None]) -> Clock:
     """The server_clock of the waits and of the mock server."""
     server_clock = Clock()
-    send = aio.AsyncPortkeyClient._send
 
-    async def counted(self, *arguments):
-        server_clock.requests += 1
-        try:
-            return await send(self, *arguments)
-        finally:
-            server_clock.requests -= 1
-            server_clock.moves += 1
+    def counted(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+        async def call(*arguments: Any) -> Any:
+            server_clock.busy += 1
+            try:
+                return await method(*arguments)
+            finally:
+                server_clock.busy -= 1
+                server_clock.moves += 1
+
+        return call
 
     replace_sleep(server_clock.sleep)
     for module in (trigger_module, coalescing):
         monkeypatch.setattr(module, "time", SimpleNamespace(time=server_clock.time, monotonic=server_clock.time))
-    monkeypatch.setattr(aio.AsyncPortkeyClient, "_send", counted)
+    for cls, name in ((aio.AsyncPortkeyClient, "_send"), (trigger_module.BasePortkeyTrigger, "_report")):
+        monkeypatch.setattr(cls, name, counted(getattr(cls, name)))
     return server_clock
 
 
@@ -355,7 +358,7 @@ def test_a_wait_that_becomes_due_during_a_slow_poll_does_not_wait_for_it(mock_se
         passing = asyncio.create_task(server_clock.run(late))
         while not mock_server.requests:
             await asyncio.sleep(0.01)
-        server_clock.requests -= 1  # let the time pass though the list is in flight
+        server_clock.busy -= 1  # let the time pass though the list is in flight
         while not any(request.path == f"{LIST}/run_2" for request in mock_server.requests):
             await asyncio.sleep(0.01)
         await stop(*slow, late, passing)

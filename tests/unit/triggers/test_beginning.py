@@ -15,7 +15,7 @@ from airflow_provider_portkey.triggers.beginning import look_up, take_turn
 
 
 class Airflow:
-    """Responds to look-ups, each with other settings, when it is told to; or with an error."""
+    """Responds to look-ups, each with other settings, as soon as it may; or with an error."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.looked_up: list[str] = []
