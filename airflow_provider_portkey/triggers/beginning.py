@@ -12,6 +12,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from airflow_provider_portkey.exceptions import PortkeyConnectionLookupError
 from airflow_provider_portkey.hooks.portkey import PortkeyHook
 
 if TYPE_CHECKING:
@@ -52,17 +53,25 @@ _OF_LOOPS: WeakKeyDictionary[asyncio.AbstractEventLoop, _OfLoop] = WeakKeyDictio
 
 
 def _of_running_loop() -> _OfLoop:
-    return _OF_LOOPS.setdefault(asyncio.get_running_loop(), _OfLoop())
+    loop = asyncio.get_running_loop()
+    if loop not in _OF_LOOPS:
+        _OF_LOOPS[loop] = _OfLoop()
+    return _OF_LOOPS[loop]
 
 
-async def look_up(portkey_conn_id: str) -> ConnectionSettings:
+async def look_up(portkey_conn_id: str, trace_id: str | None = None) -> ConnectionSettings:
     """
     Return the settings of a connection, by a look-up that begins after the call, shared with other callers.
 
+    :param trace_id: The caller's own, for the error.
     :raises PortkeyConnectionInvalidError: naming every field that is wrong.
     :raises PortkeyConnectionLookupError: where Airflow did not return the connection.
     """
-    return await _of_running_loop().look_ups[portkey_conn_id].settings(portkey_conn_id)
+    try:
+        return await _of_running_loop().look_ups[portkey_conn_id].settings(portkey_conn_id)
+    except PortkeyConnectionLookupError as error:
+        shared = str(error)
+    raise PortkeyConnectionLookupError(shared, trace_id=trace_id)
 
 
 async def take_turn() -> None:

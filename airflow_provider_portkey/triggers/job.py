@@ -109,14 +109,14 @@ class BasePortkeyTrigger(BaseTrigger):
             return
         names = list(map(self.job.describe, to_cancel[:_MAX_NAMED]))
         names += [f"{more} more"] if (more := len(to_cancel) - _MAX_NAMED) > 0 else []
-        await asyncio.to_thread(self.log.info, "Cancelling %s, because the task was stopped.", ", ".join(names))
         async with asyncio.timeout(_CANCEL_TIMEOUT), await self._open() as client:
+            # The jobs do not wait for the line, and a job that cannot be cancelled any more keeps none of the others.
+            line = asyncio.to_thread(self.log.info, "Cancelling %s, because the task was stopped.", ", ".join(names))
             calls = (client.post(self.job.cancel_path, ids, self.job.cancel_body) for ids in to_cancel)
-            # A job that cannot be cancelled any more keeps none of the others.
-            responses = await asyncio.gather(*calls, return_exceptions=True)
-        for response in responses:
-            if isinstance(response, BaseException):
-                raise response
+            results = await asyncio.gather(line, *calls, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
 
     async def _open(self) -> AbstractAsyncContextManager[AsyncPortkeyClient]:
         return await open_portkey(self.portkey_conn_id, self.trace_id, self.task_metadata)
@@ -264,7 +264,7 @@ async def open_portkey(
     from airflow_provider_portkey.client.aio import open_client
     from airflow_provider_portkey.triggers.beginning import look_up
 
-    return open_client(await look_up(portkey_conn_id), trace_id=trace_id, task_metadata=task_metadata)
+    return open_client(await look_up(portkey_conn_id, trace_id), trace_id=trace_id, task_metadata=task_metadata)
 
 
 def _load() -> None:

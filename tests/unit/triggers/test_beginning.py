@@ -115,6 +115,16 @@ def test_a_look_up_that_fails_fails_for_all_and_the_next_one_is_made(airflow: Ai
     assert run(main) == [*3 * ["not now"], "http://portkey.test/2/v1"]
 
 
+def test_the_error_of_a_shared_look_up_has_the_trace_id_of_each_caller(airflow: Airflow) -> None:
+    async def main() -> list[Any]:
+        airflow.error = PortkeyConnectionLookupError("not now")
+        airflow.respond()
+        calls = (look_up("portkey_default", trace_id) for trace_id in ("trace_1", "trace_2", None))
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    assert [error.trace_id for error in run(main)] == ["trace_1", "trace_2", None]
+
+
 def test_a_connection_does_not_wait_for_another(airflow: Airflow) -> None:
     async def main() -> str:
         (slow,) = await callers(1, "slow")

@@ -132,9 +132,9 @@ def test_the_log_names_a_handful_of_cancelled_jobs(mock_server, jobs_trigger, mo
     assert line.endswith("2 more, because the task was stopped.")
 
 
-def test_a_logger_that_blocks_does_not_block_the_event_loop(monkeypatch, mock_server, trigger, next_event):
-    """Airflow's supervisor reads the lines of all triggers, and may take seconds for its database in between."""
-    mock_server.add_run(**IDS, statuses=["queued", "completed"])
+@pytest.fixture
+def may_log(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Until this is set, the logger of triggers blocks: Airflow's supervisor may take seconds to read the lines."""
     may_log = threading.Event()
 
     class Blocking(logging.Handler):
@@ -144,6 +144,11 @@ def test_a_logger_that_blocks_does_not_block_the_event_loop(monkeypatch, mock_se
     log = logging.Logger("trigger")
     log.addHandler(Blocking())
     monkeypatch.setattr(BaseTrigger, "log", log, raising=False)
+    return may_log
+
+
+def test_a_logger_that_blocks_does_not_block_the_event_loop(mock_server, trigger, next_event, may_log):
+    mock_server.add_run(**IDS, statuses=["queued", "completed"])
 
     async def main() -> dict[str, Any]:
         waiting = asyncio.create_task(next_event(trigger()))
@@ -153,3 +158,17 @@ def test_a_logger_that_blocks_does_not_block_the_event_loop(monkeypatch, mock_se
         return await waiting
 
     assert asyncio.run(main())["status"] == "completed"
+
+
+def test_a_logger_that_blocks_does_not_delay_a_cancellation(mock_server, jobs_trigger, until, may_log):
+    mock_server.add_run(thread_id="thread_1", run_id="run_1", statuses="in_progress")
+
+    async def main() -> None:
+        killing = asyncio.create_task(jobs_trigger("run_1", cancel_on_kill=True).on_kill())
+        await until(lambda: cancelled_runs(mock_server))
+        assert not may_log.is_set()
+        may_log.set()
+        await killing
+
+    asyncio.run(main())
+    assert cancelled_runs(mock_server) == ["run_1"]
