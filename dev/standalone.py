@@ -163,7 +163,7 @@ class Standalone(Child):
         dag_id: str,
         run_id: str,
         *,
-        on_poll: Callable[[str, Tasks], object] = lambda state, tasks: None,
+        on_poll: Callable[[str, Tasks], object] | None = None,
         timeout: float | None = None,
     ) -> str:
         """
@@ -175,19 +175,18 @@ class Standalone(Child):
         :param timeout: As of :meth:`wait_for`.
         :return: The run's terminal state.
         """
-        states: dict[str, str] = {}
 
         def terminal() -> str | None:
             state = str(self.api.get(f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
-            tasks = self.api.task_instances(dag_id, run_id)
-            states.update({name: task["state"] for name, task in tasks.items()})
-            on_poll(state, tasks)
+            if on_poll:
+                on_poll(state, self.api.task_instances(dag_id, run_id))
             return state if state in TERMINAL_STATES else None
 
         try:
             return self.wait_for(terminal, f"end of DAG run {run_id}", timeout=timeout)
         except StepFailedError as failed:
-            failed.add_note(f"The states of its tasks: {states}.")
+            tasks = _attempt(lambda: self.api.task_instances(dag_id, run_id)) or {}
+            failed.add_note(f"The states of its tasks: { {name: task['state'] for name, task in tasks.items()} }.")
             raise
 
     def processes_of(self, component: str) -> list[psutil.Process]:

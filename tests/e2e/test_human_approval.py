@@ -19,10 +19,17 @@ CALL = {
     "type": "function",
     "function": {"name": "refund", "arguments": '{"order": "A-1", "amount": 12.5}'},
 }
+REQUIRED = ("requires_action", 1)
+REJECTED = "A person did not approve the call."
 
 
-@pytest.fixture
-def start(airflow, provider, tmp_path):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("approval")
+
+
+@pytest.fixture(scope="module")
+def start(airflow, provider, folder):
     """Start the example on a thread of its own, whose runs call the function."""
 
     def start(name: str, *statuses: tuple[str, float]) -> tuple[str, str]:
@@ -30,13 +37,19 @@ def start(airflow, provider, tmp_path):
         thread_id = f"thread_approval_{name}"
         provider.add_messages(thread_id=thread_id, texts=["Order A-1 arrived broken."])
         provider.plan("runs", statuses=[("queued", 0), *statuses], tool_calls=[CALL], steps=3)
-        path = str(tmp_path / f"{name}.jsonl")
+        path = str(folder / f"{name}.jsonl")
         conf = {"thread_id": thread_id, "path": path}
         dag_run_id = airflow.api.trigger(DAG_ID, conf)
         airflow.wait_for(lambda: posts(provider, thread_id, "/runs"), "run")
         return thread_id, dag_run_id
 
     return start
+
+
+@pytest.fixture(scope="module", autouse=True)
+def silent(start) -> tuple[str, str]:
+    """Start the run to which nobody responds: its time passes while the other tests run."""
+    return start("silent", REQUIRED)
 
 
 def details(dag_run_id: str) -> str:
@@ -73,28 +86,20 @@ def states(airflow, dag_run_id: str) -> dict[str, str]:
     return {name: task["state"] for name, task in airflow.api.task_instances(DAG_ID, dag_run_id).items()}
 
 
-def test_the_run_continues_whatever_the_person_does(airflow, provider, start, tmp_path):
-    required = ("requires_action", 1)
-    silent_thread, silent = start("silent", required)
-    approved_thread, approved = start("approved", required)
+def test_the_run_continues_whatever_the_person_does(airflow, provider, start, folder):
+    approved_thread, approved = start("approved", REQUIRED)
     respond(airflow, approved, "Approve", "Fine.")
-    rejected_thread, rejected = start("rejected", required)
+    rejected_thread, rejected = start("rejected", REQUIRED)
     respond(airflow, rejected, "Reject", "Too much.")
 
     succeed(airflow, DAG_ID, approved)
     assert set(states(airflow, approved).values()) == {"success"}
     assert submitted(provider, approved_thread) == [{"order": "A-1", "refunded": 12.5}]
-    assert len((tmp_path / "approved.jsonl").read_text().splitlines()) == 3
+    assert len((folder / "approved.jsonl").read_text().splitlines()) == 3
 
     succeed(airflow, DAG_ID, rejected)
     assert set(states(airflow, rejected).values()) == {"success"}
-    error = "A person did not approve the call."
-    assert submitted(provider, rejected_thread) == [{"error": error, "comment": "Too much."}]
-
-    # Nobody responds to this one: the default rejects.
-    succeed(airflow, DAG_ID, silent)
-    assert submitted(provider, silent_thread) == [{"error": error, "comment": ""}]
-    assert airflow.api.get(details(silent))["responded_by_user"] is None
+    assert submitted(provider, rejected_thread) == [{"error": REJECTED, "comment": "Too much."}]
 
 
 def test_a_run_that_calls_nothing_needs_nobody(airflow, provider, start):
@@ -114,3 +119,10 @@ def test_a_run_that_expires_while_the_person_thinks_fails_with_that_reason(airfl
     assert (found["submit_outputs"], found["wait_for_run"]) == ("failed", "upstream_failed")
     assert posts(provider, thread_id, "/submit_tool_outputs") == []
     assert "finished as expired" in airflow.api.log(DAG_ID, dag_run_id, "submit_outputs")
+
+
+def test_the_default_rejects_where_the_person_says_nothing(airflow, provider, silent):
+    thread_id, dag_run_id = silent
+    succeed(airflow, DAG_ID, dag_run_id)
+    assert submitted(provider, thread_id) == [{"error": REJECTED, "comment": ""}]
+    assert airflow.api.get(details(dag_run_id))["responded_by_user"] is None

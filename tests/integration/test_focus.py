@@ -24,6 +24,15 @@ pytestmark = [
 #: Rules that every file breaks, whatever it has: of two alternatives ("null without an invoice", "not null with
 #: one") the validator fails the one that is not the case, and passes the rule that wants either.
 ALTERNATIVES = {"InvoiceId-C-004-C", "InvoiceId-C-005-C"}
+#: Column to a value that is wrong, and the rule that refuses the value.
+WRONG = {
+    "BillingCurrency": ("Dollar", "BillingCurrency-C-003-M"),
+    "ChargeCategory": ("Usge", "ChargeCategory-C-003-M"),
+    "BilledCost": ("", "BilledCost-C-003-M"),
+    "ServiceCategory": ("Portkey", "ServiceCategory-C-003-M"),
+    "ChargePeriodStart": ("2026-06-28", "ChargePeriodStart-C-002-M"),
+    "PricingQuantity": ("", "PricingUnit-C-005-C"),
+}
 MODELS = ["openai__small", "anthropic__large"]
 
 
@@ -78,34 +87,21 @@ def test_the_validator_accepts_the_file(export: Any, file_format: str, arguments
     assert passed > 130
 
 
-@pytest.mark.parametrize(
-    ("column", "value", "rule"),
-    [
-        ("BillingCurrency", "Dollar", "BillingCurrency-C-003-M"),
-        ("ChargeCategory", "Usge", "ChargeCategory-C-003-M"),
-        ("BilledCost", "", "BilledCost-C-003-M"),
-        ("ServiceCategory", "Portkey", "ServiceCategory-C-003-M"),
-        ("ChargePeriodStart", "2026-06-28", "ChargePeriodStart-C-002-M"),
-        ("PricingQuantity", "", "PricingUnit-C-005-C"),
-        ("BillingAccountId", None, "BillingAccountId-C-000-M"),
-    ],
-)
-def test_the_validator_refuses_a_wrong_file(export: Any, column: str, value: str | None, rule: str) -> None:
+def test_the_validator_refuses_a_wrong_file(export: Any) -> None:
+    """In one file: to start the validator takes longer than to check it."""
     path = export("csv")
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
-        if value is None:
-            del row[column]
-        else:
-            row[column] = value
+        del row["BillingAccountId"]
+        row.update({column: value for column, (value, _) in WRONG.items()})
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
 
     _, failed = validate(path)
-    assert rule in failed
+    assert {"BillingAccountId-C-000-M", *(rule for _, rule in WRONG.values())} <= failed
 
 
 def test_a_file_that_is_none_is_no_result(tmp_path: Path) -> None:
