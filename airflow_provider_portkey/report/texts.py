@@ -25,8 +25,8 @@ _RANGES = (
 _MISLEADING = re.compile(f"[{_RANGES.replace(' ', '')}]")
 _ESCAPES = {
     code: f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
-    for first, _, last in _RANGES.split(" ")
-    for code in range(ord(first), ord(last) + 1)
+    for span in _RANGES.split(" ")
+    for code in range(ord(span[0]), ord(span[-1]) + 1)
 }
 
 
