@@ -21,6 +21,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_portkey.async_log import write_line
 from airflow_provider_portkey.client.attempts import Attempt
 from airflow_provider_portkey.client.in_flight import Request
 from airflow_provider_portkey.client.paths import expand_path
@@ -116,7 +117,7 @@ class AsyncPortkeyClient:
         arguments = retry_arguments(max_retries=self.settings.max_retries, idempotent=False, log=log)
 
         async def report(state: RetryCallState) -> None:
-            await asyncio.to_thread(arguments["before_sleep"], state)  # a logger may block, and with it the event loop
+            await write_line(arguments["before_sleep"], state)
 
         retrying = AsyncRetrying(**arguments | {"before_sleep": report})
         return await retrying(attempt)

@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from airflow_provider_portkey.async_log import write_line
 from airflow_provider_portkey.json_values import storable
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class AssetState:
         """Continue from the saved state; where that state is not valid, warn and begin anew."""
         if not self.has_store:
             line = "Airflow keeps no state for this trigger: after a restart the trigger begins anew."
-            await asyncio.to_thread(self._log.info, line)
+            await write_line(self._log.info, line)
             return
         values = [await self._call(store, "get") for store in self._stores]
         # The store of an asset that was not watched for a while is behind. Of equal values the first was written first.
@@ -71,8 +72,7 @@ class AssetState:
         try:
             self._state.restore(value)
         except ValueError as error:
-            # In a thread, here and below: a logger may block, and with it the event loop.
-            await asyncio.to_thread(
+            await write_line(
                 self._log.warning,
                 "The state %r in the asset state store is not valid (%s). Beginning anew: no event is emitted for runs "
                 "that finished in the meantime.",
@@ -91,7 +91,7 @@ class AssetState:
             for store in self._stores:
                 await self._call(store, "set", state)
         except Exception as error:
-            await asyncio.to_thread(
+            await write_line(
                 self._log.warning,
                 "The asset state store did not save %r; if the triggerer restarts before the next save, events since "
                 "the last save are emitted again: %s",

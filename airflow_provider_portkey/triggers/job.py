@@ -107,11 +107,13 @@ class BasePortkeyTrigger(BaseTrigger):
             return
         if not (to_cancel := self._to_cancel()):
             return
+        from airflow_provider_portkey.async_log import write_line
+
         names = list(map(self.job.describe, to_cancel[:_MAX_NAMED]))
         names += [f"{more} more"] if (more := len(to_cancel) - _MAX_NAMED) > 0 else []
         async with asyncio.timeout(_CANCEL_TIMEOUT), await self._open() as client:
             # The jobs do not wait for the line, and a job that cannot be cancelled any more keeps none of the others.
-            line = asyncio.to_thread(self.log.info, "Cancelling %s, because the task was stopped.", ", ".join(names))
+            line = write_line(self.log.info, "Cancelling %s, because the task was stopped.", ", ".join(names))
             calls = (client.post(self.job.cancel_path, ids, self.job.cancel_body) for ids in to_cancel)
             results = await asyncio.gather(line, *calls, return_exceptions=True)
         for result in results:
@@ -184,8 +186,9 @@ class BasePortkeyTrigger(BaseTrigger):
 
     async def _report(self, outcome: PollOutcome) -> Event | None:
         if outcome.report:
-            # In a thread: Airflow's supervisor reads the lines, and in between may take many seconds for its database.
-            await asyncio.to_thread(outcome.log_to, self.log)
+            from airflow_provider_portkey.async_log import write_line
+
+            await write_line(outcome.log_to, self.log)
         return outcome.event
 
     def _new_poller(self, state: WaitState) -> Poller:

@@ -132,6 +132,7 @@ class BasePortkeyEventTrigger(BaseEventTrigger):
         :param kwargs: Arguments of one of the triggers that share the stream.
         """
         await asyncio.to_thread(_load)
+        from airflow_provider_portkey.async_log import write_line
         from airflow_provider_portkey.polling.drivers import sleep_to_grid
         from airflow_provider_portkey.polling.run_tracker import Scope
 
@@ -152,7 +153,7 @@ class BasePortkeyEventTrigger(BaseEventTrigger):
             except Exception as error:
                 wait = cls._pause(kwargs, error)
                 line = "poll of the %s failed, next poll in %.1f s: %s"
-                await asyncio.to_thread(log.warning, line, _described(watched), wait, error)
+                await write_line(log.warning, line, _described(watched), wait, error)
                 yield error
                 await sleep_to_grid(wait)
 
@@ -165,6 +166,8 @@ class BasePortkeyEventTrigger(BaseEventTrigger):
         :param shared_stream: As of :meth:`open_shared_stream`.
         :raises PortkeyPollingGaveUpError: after too many consecutive failures, and at once after a refusal.
         """
+        from airflow_provider_portkey.async_log import write_line
+
         tracker, state = await self._open_state()
         failures, restored = 0, False
         async for seen in shared_stream:
@@ -184,7 +187,7 @@ class BasePortkeyEventTrigger(BaseEventTrigger):
             failures = 0
             if lost := sorted(scope.pending & snapshot.gone):
                 line = "Of the %s were deleted while active: %s"
-                await asyncio.to_thread(self.log.warning, line, _described(self._own_list), ", ".join(lost))
+                await write_line(self.log.warning, line, _described(self._own_list), ", ".join(lost))
             async with aclosing(self._emit(tracker.observe(snapshot, now), tracker, state)) as events:
                 async for event in events:
                     yield event
@@ -205,6 +208,7 @@ class BasePortkeyEventTrigger(BaseEventTrigger):
                 tracker.emitted(run)
                 await state.save()
             return
+        from airflow_provider_portkey.async_log import write_line
         from airflow_provider_portkey.triggers.event_delivery import TrackedPayload
 
         for start in range(0, len(due), _EMITTED_TOGETHER):
@@ -215,7 +219,7 @@ class BasePortkeyEventTrigger(BaseEventTrigger):
             while waiting:
                 if not await waiting[0].sent(_DELIVERY_TIMEOUT):
                     line = "Airflow did not take an event within %.0f s."
-                    await asyncio.to_thread(self.log.warning, line, _DELIVERY_TIMEOUT)
+                    await write_line(self.log.warning, line, _DELIVERY_TIMEOUT)
                     waiting[0].mark_sent()
                 sent, before = [payload for payload in waiting if payload.is_sent], tracker.to_dict()
                 for payload in sent:
@@ -267,6 +271,7 @@ class BasePortkeyEventTrigger(BaseEventTrigger):
 
     async def _after_failure(self, error: Exception, failures: int, *, own: bool) -> None:
         """Give up at the limit; else wait for the ``Retry-After`` of a failure that was this watcher's own."""
+        from airflow_provider_portkey.async_log import write_line
         from airflow_provider_portkey.polling.drivers import sleep_to_grid
         from airflow_provider_portkey.polling.poller import is_final
 
@@ -281,7 +286,7 @@ class BasePortkeyEventTrigger(BaseEventTrigger):
             message = f"Gave up watching the {_described(self._own_list)}: {polls}. Last: {error}"
             raise PortkeyPollingGaveUpError(message) from error
         if own:
-            await asyncio.to_thread(self.log.warning, "poll failed (%d of %d): %s", failures, limit, error)
+            await write_line(self.log.warning, "poll failed (%d of %d): %s", failures, limit, error)
             await sleep_to_grid(getattr(error, "retry_after", None) or 0)
 
     @property

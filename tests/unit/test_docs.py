@@ -212,3 +212,17 @@ def test_the_changelog_is_a_changelog_as_keep_a_changelog_wants_it() -> None:
             assert re.fullmatch(r"\[Unreleased\]|\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", heading)
         else:
             assert heading in {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_every_module_of_the_architecture_page_exists() -> None:
+    """A bare name is a module of the package's root, or of the folder that the line named before it."""
+    missing = []
+    for line in (ROOT / "docs" / "architecture.md").read_text().splitlines():
+        folders = [PACKAGE, ROOT]
+        for folder, module in re.findall(r"`(?:([\w/]+)/|([\w/]+\.py))`", line):
+            folders += [PACKAGE / folder] if folder else []
+            if module and not any((each / module).is_file() for each in folders):
+                missing.append(module)
+            elif "/" in module:
+                folders.append((PACKAGE / module).parent)
+    assert missing == []
