@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS
 from airflow.sdk import DAG, Asset, AssetWatcher, task
 
 from airflow_provider_portkey.operators.lists import PortkeyRunStepsOperator
@@ -60,6 +61,13 @@ def run() -> None:
     from airflow_provider_portkey.polling.wait_state import WaitState
     from airflow_provider_portkey.triggers.run import PortkeyRunTrigger
 
+    if not AIRFLOW_V_3_1_PLUS:  # later versions store the DAGs of the folder when one of them is tested
+        from airflow.dag_processing.bundles.manager import DagBundlesManager
+        from airflow.models.dagbag import DagBag
+
+        DagBundlesManager().sync_bundles_to_db()
+        for _ in range(2):  # a watcher is stored with the first parse after that of its DAG
+            DagBag(__file__).sync_to_db(bundle_name="dags-folder", bundle_version=None)
     dag_run = odd_values.test()
     tasks = {one.task_id: one for one in dag_run.get_task_instances()}
     print(json.dumps({name: [str(one.state), one.xcom_pull(task_ids=name)] for name, one in tasks.items()}))
