@@ -91,13 +91,9 @@ def _run(setting: Setting) -> Mapping[str, float]:
         start = time.monotonic()
         process = subprocess.Popen([*_COMMAND, "-q"], cwd=ROOT, env=env, stdout=file, stderr=file)
         usage = Usage(process.pid)
-        while True:
+        while (code := process.poll()) is None:
             usage.read()
-            try:
-                code = process.wait(_INTERVAL)
-                break
-            except subprocess.TimeoutExpired:
-                continue
+            time.sleep(_INTERVAL)
     minutes = (time.monotonic() - start) / 60
     if code:
         sys.exit(output.read_text()[-4000:])

@@ -58,7 +58,7 @@ def test_a_line_is_written_in_the_context_of_its_trigger() -> None:
     assert sorted(written) == ["one: begins", "other: begins"]
 
 
-def test_each_loop_has_a_thread_of_its_own() -> None:
+def test_the_lines_of_a_loop_are_written_by_one_thread_beside_it() -> None:
     def thread() -> int:
         async def main() -> int:
             found: list[int] = []
